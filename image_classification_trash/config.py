@@ -1,0 +1,286 @@
+"""Every setting, one model per stage. Defaults < YAML recipe < environment < flags.
+
+    trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --epochs 3
+    TRASH_TRAIN_EPOCHS=3 trash-classifier train trashnet
+
+A recipe has one section per stage (`data:`, `train:`, ...), each with the names below.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import yaml
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliPositionalArg,
+    CliSettingsSource,
+    EnvSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as PydanticSettingsError
+
+from image_classification_trash.errors import SettingsError
+
+SettingsT = TypeVar("SettingsT", bound="StageSettings")
+DataName = Annotated[
+    str, Field(pattern=r"^[\w][\w .-]*$", description="data set: sample, trashnet, or a name of your own")
+]
+FitName = Literal["stretch", "crop", "pad"]
+
+
+class StageSettings(BaseSettings):
+    """What all stages share."""
+
+    stage: ClassVar[str]
+    model_config = SettingsConfigDict(
+        extra="forbid", cli_kebab_case=True, cli_implicit_flags=True, cli_hide_none_type=True, cli_avoid_json=True
+    )
+
+    config: Path | None = Field(None, description="YAML recipe; its section named after the command is read")
+
+
+class InputSettings(StageSettings):
+    """How photos enter the network; kept in the bundle."""
+
+    input_height: int = Field(224, ge=32, le=1024, description="pixels; photos are brought to this height")
+    input_width: int = Field(288, ge=32, le=1024, description="pixels; photos are brought to this width")
+    fit: FitName = Field("stretch", description="how a frame of another shape meets the input size")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.input_height, self.input_width
+
+
+class DataSettings(StageSettings):
+    """Prepare a data set: fetch, check every photo, find near-duplicates, split, write the manifest."""
+
+    stage: ClassVar[str] = "data"
+    model_config = SettingsConfigDict(env_prefix="TRASH_DATA_")
+
+    name: CliPositionalArg[DataName] = "sample"
+    source: Path | None = Field(
+        None, description="zip, folder of class folders, or CSV filepath,label[,split,group]; default: by name"
+    )
+    split: Literal["auto", "official", "stratified", "grouped"] = Field(
+        "auto", description="how to part the photos; auto: the split that comes with them, else grouped"
+    )
+    seed: int = Field(0, ge=0, description="of the split")
+    val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for validation")
+    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for the test")
+    embeddings: bool = Field(True, description="find near-duplicates by embeddings too, not by hashes alone")
+    force: bool = Field(False, description="prepare again even if nothing has changed")
+    raw_dir: Path = Field(Path("data/raw"), description="where archives are unpacked")
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+
+
+class ExploreSettings(StageSettings):
+    """Look at a prepared data set: class balance, contact sheets, embedding map, near-duplicates, augmentation."""
+
+    stage: ClassVar[str] = "explore"
+    model_config = SettingsConfigDict(env_prefix="TRASH_EXPLORE_")
+
+    name: CliPositionalArg[DataName] = "sample"
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
+
+
+class FeatureSettings(InputSettings):
+    """Decode all photos once into pixel caches, and compute their embeddings."""
+
+    stage: ClassVar[str] = "features"
+    model_config = SettingsConfigDict(env_prefix="TRASH_FEATURES_")
+
+    name: CliPositionalArg[DataName] = "sample"
+    architecture: str = Field("efficientnet_lite0", description="whose embeddings; any timm name works")
+    weights: Path | None = Field(None, description="local weights file of the backbone (.safetensors or .pth)")
+    pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+
+
+class TrainSettings(InputSettings):
+    """Train a classifier: a head on cached embeddings, then the whole network; writes a bundle."""
+
+    stage: ClassVar[str] = "train"
+    model_config = SettingsConfigDict(env_prefix="TRASH_TRAIN_")
+
+    name: CliPositionalArg[DataName] = "sample"
+    output: str | None = Field(
+        None, pattern=r"^[\w][\w .-]*$", description="name of the bundle in models/; default: the data set's"
+    )
+    architecture: str = Field(
+        "efficientnet_lite0", description="resnet18, efficientnet_lite0, sequential_cnn or any timm name"
+    )
+    weights: Path | None = Field(None, description="local weights file of the backbone (.safetensors or .pth)")
+    pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
+    seed: int = Field(0, ge=0, description="of shuffling, augmentation and dropout")
+
+    head: bool = Field(True, description="fit the head on cached embeddings first; needs pretrained weights")
+    epochs: int = Field(20, ge=0, description="passes of fine-tuning; 0: the head alone")
+    batch_size: int = Field(32, ge=1, description="photos a step, on each device")
+    learning_rate: float = Field(1e-3, gt=0, description="of the head at its height")
+    backbone_rate: float = Field(1.0, gt=0, description="learning rate of the backbone, as a share of the head's")
+    weight_decay: float = Field(0.05, ge=0, description="of AdamW, on matrices and filters only")
+    warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up before the cosine")
+    freeze_stages: int = Field(5, ge=0, description="first stages of the backbone that keep their weights")
+    dropout: float = Field(0.2, ge=0, lt=1, description="before the head")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability shared among the other classes")
+    class_weighting: float = Field(
+        0.5, ge=0, le=1, description="0: all photos weigh the same; 1: all classes weigh the same"
+    )
+    ema_decay: float = Field(0.995, ge=0, lt=1, description="of the averaged weights; 0: no averaging")
+    patience: int = Field(10, ge=1, description="epochs without a better validation macro-F1 before stopping")
+
+    min_scale: float = Field(0.6, gt=0, le=1, description="smallest share of a photo's area shown by a crop")
+    rotation: float = Field(20.0, ge=0, le=180, description="largest turn, in degrees")
+    brightness: float = Field(0.25, ge=0, lt=1, description="largest relative change")
+    contrast: float = Field(0.25, ge=0, lt=1, description="largest relative change")
+    saturation: float = Field(0.3, ge=0, lt=1, description="largest relative change")
+    hue: float = Field(0.02, ge=0, le=0.5, description="largest turn of the colour circle; mild, as colour tells material")
+    erasing: float = Field(0.25, ge=0, le=1, description="share of photos with a rectangle blotted out")
+    mixup: float = Field(0.2, ge=0, description="alpha of the mixing of photo pairs; 0: none")
+
+    target_precision: float = Field(
+        0.95, gt=0, lt=1, description="precision that answered photos reach on validation; sets the threshold"
+    )
+    devices: int = Field(1, ge=1, description="processes or accelerators to train on together (DDP)")
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="what to train on")
+    resume: bool = Field(False, description="go on where a killed run stopped")
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    models_dir: Path = Field(Path("models"), description="where the bundle goes")
+    reports_dir: Path = Field(Path("reports"), description="where logs and checkpoints go")
+
+    @property
+    def bundle_name(self) -> str:
+        """The bundle's name: `output`, or the data set's."""
+        return self.output or self.name
+
+
+class EvaluateSettings(StageSettings):
+    """Evaluate a bundle on the test part of its data set, or on any labelled folder; writes figures and a report."""
+
+    stage: ClassVar[str] = "evaluate"
+    model_config = SettingsConfigDict(env_prefix="TRASH_EVALUATE_")
+
+    bundle: CliPositionalArg[Path | None] = Field(None, description="folder of a bundle; default: the newest in models/")
+    data: Path | None = Field(None, description="labelled folder, zip or CSV to evaluate on instead of the test part")
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples for the intervals")
+    seed: int = Field(0, ge=0, description="of the bootstrap")
+    batch_size: int = Field(32, ge=1, description="photos run at once")
+    json_output: bool = Field(
+        False, validation_alias=AliasChoices("json", "json_output"), description="print the metrics as JSON"
+    )
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+    reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
+
+
+class PredictSettings(StageSettings):
+    """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
+
+    stage: ClassVar[str] = "predict"
+    model_config = SettingsConfigDict(env_prefix="TRASH_PREDICT_")
+
+    photos: CliPositionalArg[list[str]] = Field(description="files, folders, globs, URLs, or - for a list on stdin")
+    model: Path | None = Field(None, description="folder of a bundle; default: the newest in models/")
+    json_output: bool = Field(
+        False, validation_alias=AliasChoices("json", "json_output"), description="print one JSON document"
+    )
+    csv: Path | None = Field(None, description="write the table to this CSV file")
+    batch_size: int = Field(32, ge=1, description="photos run at once")
+    runtime: str = Field("auto", description="engine that runs the model")
+    threads: int | None = Field(None, ge=1, description="of the engine; default: its own choice")
+    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+
+
+STAGES: tuple[type[StageSettings], ...] = (
+    DataSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, PredictSettings,
+)  # fmt: skip
+
+
+def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
+    """Settings of one stage from a command line's arguments, the environment and the recipe they name.
+
+    Raises:
+        SettingsError: an unknown name (the nearest is suggested) or an impossible value; says where.
+        SystemExit: after `--help`.
+    """
+    _check_environment(cls)
+    try:
+        flags = CliSettingsSource[Any](
+            cls, cli_parse_args=list(arguments), cli_exit_on_error=False, cli_prog_name=f"trash-classifier {cls.stage}"
+        )()
+        environment = EnvSettingsSource(cls)()
+        file = flags.get("config") or environment.get("config")
+        recipe = read_recipe(Path(file), cls) if file else {}
+        return cls(**{**recipe, **environment, **flags})
+    except PydanticSettingsError as error:
+        raise _unknown_flag(cls, str(error)) from error
+    except ValidationError as error:
+        raise _impossible_value(cls, error) from error
+
+
+def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
+    """One stage's section of a YAML recipe.
+
+    Raises:
+        SettingsError: the file is missing or not YAML, or it holds an unknown section or name.
+    """
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.", "Give --config a YAML file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not YAML: {error}.", "Mend the line it names.") from error
+    if not isinstance(recipe, dict):
+        raise SettingsError(f"{path} holds no sections.", f"Begin it with `{cls.stage}:`.")
+    _check_names(f"{path}: section", recipe, [stage.stage for stage in STAGES])
+    section = recipe.get(cls.stage) or {}
+    if not isinstance(section, dict):
+        raise SettingsError(f"{path}: {cls.stage} holds no settings.", "Write them below it, as `name: value`.")
+    _check_names(f"{path}: {cls.stage}:", section, cls.model_fields)
+    return section
+
+
+def _check_names(where: str, names: Iterable[Any], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"{where} {name!r} is not known.", _suggestion(str(name), known))
+
+
+def _check_environment(cls: type[StageSettings]) -> None:
+    prefix = str(cls.model_config.get("env_prefix", ""))
+    names = [name[len(prefix) :].lower() for name in os.environ if name.upper().startswith(prefix)]
+    _check_names(f"Environment variable {prefix}*: setting", names, cls.model_fields)
+
+
+def _unknown_flag(cls: type[StageSettings], message: str) -> SettingsError:
+    found = message.removeprefix("error parsing CLI: ")
+    unknown = found.rpartition("unrecognized arguments: ")[2].split("=")[0].split()
+    known = [f"--{name.replace('_', '-')}" for name in cls.model_fields]
+    hint = _suggestion(unknown[0], known) if "unrecognized" in found else ""
+    return SettingsError(f"{found}.", hint or f"See: trash-classifier {cls.stage} --help")
+
+
+def _impossible_value(cls: type[StageSettings], error: ValidationError) -> SettingsError:
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return SettingsError(f"{name} is missing.", f"See: trash-classifier {cls.stage} --help")
+    found = f"{cls.stage}: {name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    return SettingsError(found, f"See: trash-classifier {cls.stage} --help")
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

@@ -1,0 +1,1 @@
+"""From raw photos to a table: fetch, verify, split, write the manifest."""

@@ -1,0 +1,69 @@
+"""Zip files from elsewhere: unpacked without path tricks and without bombs."""
+
+import os
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from image_classification_trash.errors import ArchiveError
+from image_classification_trash.files import atomic_directory
+
+MAX_UNPACKED_BYTES = 32 * 2**30
+MAX_FILES = 1_000_000
+MAX_RATIO = 200  # photos hardly compress; a file that grows more than this is a bomb
+_LEFTOVERS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
+
+
+def unpack(archive: Path, destination: Path) -> None:
+    """Unpack a zip into `destination`, whole or not at all; macOS and Windows leftovers are ignored.
+
+    Raises:
+        ArchiveError: not a zip, damaged, encrypted, leading out of the folder, or far larger than it looks.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = _checked_members(archive, opened)
+            with atomic_directory(destination) as folder:
+                for member in tqdm(members, desc="unpack", unit="file", leave=False):
+                    _extract(opened, member, folder)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        hint = "Fetch it again; the download may have been cut short."
+        raise ArchiveError(f"{archive} is not a zip file that can be read: {error}.", hint) from error
+
+
+def _checked_members(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = [m for m in opened.infolist() if not m.is_dir() and not _is_leftover(m.filename)]
+    for member in members:
+        if _leads_out(member):
+            hint = "It was made to harm, or by a broken program: do not use it."
+            raise ArchiveError(f"{archive} holds {member.filename!r}, which leads out of its folder.", hint)
+    total = sum(member.file_size for member in members)
+    packed = max(1, archive.stat().st_size)
+    if total > MAX_UNPACKED_BYTES or len(members) > MAX_FILES or total > packed * MAX_RATIO:
+        found = f"{archive} ({packed} bytes) would unpack to {total} bytes in {len(members)} files."
+        raise ArchiveError(found, "That is a zip bomb, or too much for one data set: unpack it by hand.")
+    return members
+
+
+def _leads_out(member: zipfile.ZipInfo) -> bool:
+    name = member.filename.replace("\\", "/")
+    path = PurePosixPath(name)
+    is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
+    return path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link
+
+
+def _is_leftover(name: str) -> bool:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return any(part in _LEFTOVERS or part.startswith("._") for part in parts)
+
+
+def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+    """Write one member; the size in its header is a claim, so the bytes themselves are counted."""
+    target = folder / member.filename.replace("\\", os.sep)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with opened.open(member) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink, 2**20)
+    if target.stat().st_size != member.file_size:
+        raise zipfile.BadZipFile(f"{member.filename} is not as long as its header says")

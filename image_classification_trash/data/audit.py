@@ -1,0 +1,130 @@
+"""Decode every photo once, in full, and say what is wrong with those that cannot be used.
+
+Nothing is repaired or replaced in silence: a photo is either in the manifest or in the table of problems.
+"""
+
+import csv
+import io
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from image_classification_trash.data.manifest import Photo
+from image_classification_trash.data.sources import Source, SourceFile
+from image_classification_trash.errors import PhotoError
+from image_classification_trash.files import sha256_of
+from image_classification_trash.inference.images import SUFFIXES, open_photo, photo_bytes, read_photo
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that was kept out.
+
+    Attributes:
+        path: relative to the source's root.
+        label: the class it stood in.
+        kind: unreadable, wrong_name, duplicate, two_labels, not_a_photo or no_split.
+        detail: what was found, in a sentence.
+    """
+
+    path: str
+    label: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A good photo and its perceptual hash (64 bits)."""
+
+    photo: Photo
+    phash: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an inspection of a source found."""
+
+    good: tuple[Inspected, ...]
+    problems: tuple[Problem, ...]
+
+
+def audit_source(source: Source) -> Audit:
+    """Decode all files of a source in parallel and sort them into good photos and problems."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        outcomes = pool.map(lambda file: _inspect(source.root, file), source.files)
+        found = list(tqdm(outcomes, total=len(source.files), desc="check photos", unit="photo"))
+    good = [outcome for outcome in found if isinstance(outcome, Inspected)]
+    problems = [outcome for outcome in found if isinstance(outcome, Problem)]
+    problems += [Problem(name, "", "not_a_photo", "its name is not that of a photo") for name in source.others]
+    kept, duplicates = _without_duplicates(good)
+    rows = sorted([*problems, *duplicates], key=astuple)
+    return Audit(tuple(kept), tuple(rows))
+
+
+def problems_csv(problems: Sequence[Problem]) -> str:
+    """The table of problems as CSV text."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Problem)])
+    writer.writerows(astuple(problem) for problem in problems)
+    return buffer.getvalue()
+
+
+def _inspect(root: Path, file: SourceFile) -> Inspected | Problem:
+    try:
+        data = photo_bytes(root / file.path)
+        header = open_photo(data, file.path)
+        pixels = read_photo(data)
+    except PhotoError as error:
+        # The table stands beside the photos: paths in it start at their root, so that it is the same anywhere.
+        found = error.found.replace(f"{root}{os.sep}", "")
+        return Problem(file.path, file.label, "unreadable", found)
+    kind = header.format or "unknown"
+    if Path(file.path).suffix.lower() not in SUFFIXES.get(kind, ()):
+        return Problem(file.path, file.label, "wrong_name", f"its content is {kind}, its name says otherwise")
+    height, width = pixels.shape[:2]
+    photo = Photo(file.path, file.label, file.split, file.group, sha256_of(data), width, height)
+    return Inspected(photo, _phash(Image.fromarray(pixels)))
+
+
+def _phash(image: Image.Image) -> int:
+    """64-bit DCT hash (Zauner, 2010), as in the ImageHash library."""
+    bits = np.asarray(imagehash.phash(image).hash).ravel()
+    return int("".join("1" if bit else "0" for bit in bits), 2)
+
+
+def _without_duplicates(good: Sequence[Inspected]) -> tuple[list[Inspected], list[Problem]]:
+    """Keep the first of equal files; keep none where equal files carry different labels."""
+    by_content: dict[str, list[Inspected]] = defaultdict(list)
+    for item in sorted(good, key=lambda item: item.photo.path):
+        by_content[item.photo.sha256].append(item)
+    kept: list[Inspected] = []
+    problems: list[Problem] = []
+    for copies in by_content.values():
+        labels = {item.photo.label for item in copies}
+        if len(labels) > 1:
+            problems += _contradictions(copies)
+        else:
+            kept.append(copies[0])
+            first = copies[0].photo.path
+            problems += [
+                Problem(item.photo.path, item.photo.label, "duplicate", f"the same file as {first}")
+                for item in copies[1:]
+            ]
+    return sorted(kept, key=lambda item: item.photo.path), problems
+
+
+def _contradictions(copies: Sequence[Inspected]) -> Iterator[Problem]:
+    for item in copies:
+        others = [f"{other.photo.path} ({other.photo.label})" for other in copies if other is not item]
+        detail = f"the same file stands under another label: {', '.join(others)}"
+        yield Problem(item.photo.path, item.photo.label, "two_labels", detail)

@@ -1,0 +1,218 @@
+"""Raw photos to a prepared data set: fetch, verify, split, write the manifest.
+
+    python -m image_classification_trash.data.make_dataset sample
+    trash-classifier data trashnet
+    trash-classifier data mine --source ~/photos
+
+The result is `data/processed/NAME/`: the manifest, what was kept out (problems.csv), which photos are
+near-duplicates (near_duplicates.csv), and folders train/val/test of links for people to look at.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from image_classification_trash.config import DataSettings
+from image_classification_trash.data import splits
+from image_classification_trash.data.archive import unpack
+from image_classification_trash.data.audit import Audit, Inspected, Problem, audit_source, problems_csv
+from image_classification_trash.data.manifest import (
+    DATASET,
+    Manifest,
+    Photo,
+    read_manifest,
+    with_splits,
+    write_manifest,
+)
+from image_classification_trash.data.near_duplicates import Pair, find_pairs, group_names, overlap, pairs_csv
+from image_classification_trash.data.sources import Source, read_source
+from image_classification_trash.data.trashnet import LABELS, download_trashnet, official_split
+from image_classification_trash.errors import DatasetError
+from image_classification_trash.files import atomic_directory, sha256_of, sha256_of_file
+
+PROBLEMS, NEAR_DUPLICATES = "problems.csv", "near_duplicates.csv"
+SAMPLE = Path("data/sample")
+RECIPE_VERSION = 1
+"""Raised when the same settings and photos would give another manifest."""
+
+Embed = Callable[[Sequence[Photo], Path], npt.NDArray[np.float32]]
+"""Photos and their root to embeddings, float32 (N, D)."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set, where it is, and whether there was anything to do."""
+
+    manifest: Manifest
+    folder: Path
+    done_before: bool
+
+
+def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared:
+    """Prepare a data set, or find that it is already prepared from the same photos and settings.
+
+    Args:
+        settings: what to prepare and how.
+        embed: backbone embeddings for the near-duplicates; None compares perceptual hashes alone.
+
+    Raises:
+        DatasetError: the source is missing, empty, or not enough for a classifier.
+    """
+    folder = settings.processed_dir / settings.name
+    source = locate_source(settings)
+    key = _input_key(settings, source, embed is not None)
+    if not settings.force and _recorded_key(folder) == key:
+        return Prepared(read_manifest(folder), folder, done_before=True)
+    audit = audit_source(source)
+    if settings.name in ("trashnet", "sample"):
+        audit = _with_official_split(audit)
+    for problem in audit.problems:
+        logger.warning("left out %s: %s", problem.path, problem.detail)
+    photos = [item.photo for item in audit.good]
+    splits.check_classes(photos)
+    embeddings = embed(photos, source.root) if embed else None
+    pairs = find_pairs([item.phash for item in audit.good], embeddings)
+    photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, pairs), strict=True)]
+    method, photos = split_photos(settings, photos)
+    about = _about(settings, audit, photos, pairs, method, embeddings is not None) | {"key": key}
+    manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), about)
+    _write(folder, manifest, audit.problems, pairs)
+    return Prepared(read_manifest(folder), folder, done_before=False)
+
+
+def locate_source(settings: DataSettings) -> Source:
+    """Find the photos that the settings name, fetching or unpacking them where need be."""
+    path = settings.source
+    if path is None and settings.name == "sample":
+        path = SAMPLE
+        if not path.is_dir():
+            hint = "Run this in a clone of the repository, or give your own photos with --source."
+            raise DatasetError(f"The sample photos are not in {path.resolve()}.", hint)
+    elif path is None and settings.name == "trashnet":
+        path = download_trashnet()
+    elif path is None:
+        hint = f"Say where they are: trash-classifier data {settings.name} --source FOLDER"
+        raise DatasetError(f"{settings.name!r} is not a data set that can be fetched.", hint)
+    if path.suffix.lower() == ".zip" and path.is_file():
+        path = _unpacked(path, settings.raw_dir / settings.name)
+    return read_source(path)
+
+
+def split_photos(settings: DataSettings, photos: Sequence[Photo]) -> tuple[str, list[Photo]]:
+    """Part the photos as the settings say; returns the method's name and the photos."""
+    method = settings.split
+    if method == "auto":
+        method = "official" if all(photo.split for photo in photos) else "grouped"
+    fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
+    parted = with_splits(photos, getattr(splits, method)(photos, fractions, settings.seed))
+    for warning in splits.missing_classes(parted, _labels(parted)):
+        logger.warning("%s: %s", method, warning)
+    return method, parted
+
+
+def _unpacked(archive: Path, destination: Path) -> Path:
+    """Unpack beside a note of the archive's checksum; do nothing if that very archive is there already."""
+    digest = sha256_of_file(archive)
+    target = destination / digest[:16]
+    if not target.is_dir():
+        unpack(archive, target)
+    return target
+
+
+def _with_official_split(audit: Audit) -> Audit:
+    """Give each TrashNet photo its part from the authors' lists, by file name."""
+    part_of = official_split()
+    good: list[Inspected] = []
+    strangers: list[Problem] = []
+    for item in audit.good:
+        photo = item.photo
+        part = part_of.get(Path(photo.path).name)
+        if part is None:
+            detail = "its name is not in the authors' lists of TrashNet's photos"
+            strangers.append(Problem(photo.path, photo.label, "no_split", detail))
+        else:
+            good.append(replace(item, photo=replace(photo, split=part)))
+    return Audit(tuple(good), (*audit.problems, *strangers))
+
+
+def _labels(photos: Sequence[Photo]) -> tuple[str, ...]:
+    """Class names in the order of the model's outputs: alphabetical, which is TrashNet's own order too."""
+    labels = tuple(sorted({photo.label for photo in photos}))
+    return LABELS if set(labels) == set(LABELS) else labels
+
+
+def _about(
+    settings: DataSettings,
+    audit: Audit,
+    photos: Sequence[Photo],
+    pairs: Sequence[Pair],
+    method: str,
+    with_embeddings: bool,
+) -> dict[str, object]:
+    kinds = sorted({problem.kind for problem in audit.problems})
+    return {
+        "split": {"method": method, "seed": settings.seed, "val": settings.val_fraction, "test": settings.test_fraction},
+        "problems": {kind: sum(problem.kind == kind for problem in audit.problems) for kind in kinds},
+        "near_duplicates": {
+            "found_by": "perceptual hash and embeddings" if with_embeddings else "perceptual hash alone",
+            "pairs": len(pairs),
+            "groups": len({photo.group for photo in photos}),
+            "overlap": overlap(photos, pairs),
+        },
+    }
+
+
+def _write(folder: Path, manifest: Manifest, problems: Sequence[Problem], pairs: Sequence[Pair]) -> None:
+    with atomic_directory(folder) as temporary:
+        write_manifest(temporary, manifest, final=folder)
+        (temporary / PROBLEMS).write_text(problems_csv(problems), encoding="utf-8")
+        (temporary / NEAR_DUPLICATES).write_text(pairs_csv(manifest.photos, pairs), encoding="utf-8")
+        _write_view(temporary, manifest)
+
+
+def _write_view(folder: Path, manifest: Manifest) -> None:
+    """Folders train/val/test of links to the photos; of copies where the file system knows no links."""
+    for photo in manifest.photos:
+        source = manifest.path_of(photo).resolve()
+        link = folder / photo.split / photo.label / f"{photo.sha256[:8]}-{Path(photo.path).name}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            link.symlink_to(source)
+        except OSError:
+            shutil.copyfile(source, link)
+
+
+def _input_key(settings: DataSettings, source: Source, with_embeddings: bool) -> str:
+    """Changes when a photo is added, removed or touched, or when a setting that matters changes."""
+    stats = []
+    for file in source.files:
+        try:
+            stat = (source.root / file.path).stat()
+            stats.append((file.path, file.label, file.split, file.group, stat.st_size, stat.st_mtime_ns))
+        except OSError:
+            stats.append((file.path, file.label, file.split, file.group, -1, -1))
+    chosen = settings.model_dump(mode="json", include={"split", "seed", "val_fraction", "test_fraction"})
+    description = [RECIPE_VERSION, str(source.root.resolve()), with_embeddings, chosen, stats, source.others]
+    return sha256_of(json.dumps(description, sort_keys=True).encode())
+
+
+def _recorded_key(folder: Path) -> str | None:
+    try:
+        key: str | None = json.loads((folder / DATASET).read_text(encoding="utf-8")).get("key")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return key
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["data"])

@@ -1,0 +1,152 @@
+"""The data set is a table: `manifest.csv` and, beside it, `dataset.json` that says how it was made.
+
+    path,label,split,group,sha256,width,height
+    glass/glass1.jpg,glass,train,0007,9b1c...,512,384
+
+`path` is relative to `root` in dataset.json. Rows are sorted by path, so that the same photos give the same bytes.
+"""
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from image_classification_trash.errors import DatasetError
+from image_classification_trash.files import sha256_of
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+MANIFEST, DATASET = "manifest.csv", "dataset.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One row of the manifest.
+
+    Attributes:
+        path: relative to the data set's root, with forward slashes.
+        label: class name.
+        split: train, val or test; empty before the split is made.
+        group: photos of one object or one take share it; never split apart by `grouped`.
+        sha256: of the file's bytes.
+        width: of the photo as displayed, in pixels.
+        height: of the photo as displayed, in pixels.
+    """
+
+    path: str
+    label: str
+    split: str
+    group: str
+    sha256: str
+    width: int
+    height: int
+
+
+COLUMNS = [field.name for field in fields(Photo)]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A prepared data set.
+
+    Attributes:
+        name: of the data set.
+        root: the folder that the photos' paths start from.
+        photos: all rows, sorted by path.
+        labels: the classes, in the order of the model's outputs.
+        about: how it was made: split method, seed, counts, overlap, problems.
+    """
+
+    name: str
+    root: Path
+    photos: tuple[Photo, ...]
+    labels: tuple[str, ...]
+    about: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the table: the same photos, labels and split have the same fingerprint."""
+        return sha256_of(manifest_csv(self.photos).encode())
+
+    def part(self, split: Split) -> list[Photo]:
+        """The photos of one part."""
+        return [photo for photo in self.photos if photo.split == split]
+
+    def path_of(self, photo: Photo) -> Path:
+        """Where a photo's file is."""
+        return self.root / photo.path
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Photos per part and class."""
+        tally = Counter((photo.split, photo.label) for photo in self.photos)
+        return {split: {label: tally[split, label] for label in self.labels} for split in SPLITS}
+
+
+def manifest_csv(photos: Sequence[Photo]) -> str:
+    """The table as CSV text, rows sorted by path."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(astuple(photo) for photo in sorted(photos, key=lambda photo: photo.path))
+    return buffer.getvalue()
+
+
+def write_manifest(folder: Path, manifest: Manifest, final: Path) -> None:
+    """Write the table and its description into `folder`, which will stand at `final`."""
+    root = os.path.relpath(manifest.root.resolve(), final.resolve())
+    about = {
+        "name": manifest.name,
+        "root": Path(root).as_posix(),
+        "labels": list(manifest.labels),
+        "fingerprint": manifest.fingerprint,
+        "counts": manifest.counts(),
+        **manifest.about,
+    }
+    (folder / MANIFEST).write_text(manifest_csv(manifest.photos), encoding="utf-8", newline="")
+    (folder / DATASET).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a prepared data set.
+
+    Raises:
+        DatasetError: not prepared yet, or the table was edited or damaged.
+    """
+    if not (folder / MANIFEST).is_file() or not (folder / DATASET).is_file():
+        hint = f"Prepare it with: trash-classifier data {folder.name}"
+        raise DatasetError(f"There is no prepared data set in {folder}.", hint)
+    try:
+        about = json.loads((folder / DATASET).read_text(encoding="utf-8"))
+        photos = parse_manifest((folder / MANIFEST).read_text(encoding="utf-8"))
+        root = (folder / about["root"]).resolve()
+        manifest = Manifest(about["name"], root, tuple(photos), tuple(about["labels"]), about)
+    except (KeyError, TypeError, ValueError) as error:
+        hint = f"Prepare it again: trash-classifier data {folder.name} --force"
+        raise DatasetError(f"The data set in {folder} cannot be read: {error}.", hint) from error
+    if manifest.fingerprint != about["fingerprint"]:
+        hint = f"Undo the edit, or prepare it again: trash-classifier data {folder.name} --force"
+        raise DatasetError(f"{folder / MANIFEST} was changed since it was made.", hint)
+    return manifest
+
+
+def parse_manifest(text: str) -> list[Photo]:
+    """Parse CSV text; raises ValueError where it is not a manifest."""
+    rows = csv.DictReader(io.StringIO(text))
+    if rows.fieldnames != COLUMNS:
+        raise ValueError(f"columns {rows.fieldnames} instead of {COLUMNS}")
+    photos = []
+    for number, row in enumerate(rows, start=2):
+        if None in row.values() or None in row:
+            raise ValueError(f"line {number} has not {len(COLUMNS)} fields")
+        photos.append(Photo(**{**row, "width": int(row["width"]), "height": int(row["height"])}))  # type: ignore[arg-type]
+    return photos
+
+
+def with_splits(photos: Sequence[Photo], splits: Mapping[str, str]) -> list[Photo]:
+    """Photos with their parts set from a mapping of path to part."""
+    return [replace(photo, split=splits[photo.path]) for photo in photos]

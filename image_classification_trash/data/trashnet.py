@@ -1,0 +1,74 @@
+"""Where TrashNet comes from: sizes, checksums and the authors' own split.
+
+TrashNet (Gary Thung and Mindy Yang, 2016, MIT): 2,527 photos of six classes on white posterboard, 512 x 384.
+Only the zip is used. The hub's row view of the same data set lists every photo twice (originals and resized
+copies), so a random split of those rows puts nearly every test photo into training as well.
+"""
+
+import csv
+from importlib.resources import files
+from pathlib import Path
+
+from image_classification_trash.errors import ArchiveError, DownloadError, MissingExtraError
+from image_classification_trash.files import sha256_of_file
+
+LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+REPOSITORY, ARCHIVE = "garythung/trashnet", "dataset-resized.zip"
+HUB_BYTES = 42_834_870
+HUB_SHA256 = "c060e8abfe5d6de0578ca15be1ed8ad0794a865d333c3473d53d1d9ad6e38b8c"
+FOLDER = "dataset-resized"
+
+
+def download_trashnet() -> Path:
+    """Fetch the zip from the Hugging Face hub (resumed, cached) and check it.
+
+    Raises:
+        MissingExtraError: huggingface_hub is not installed.
+        DownloadError: no network, or the hub refused.
+        ArchiveError: what came is not the file that is known.
+    """
+    try:
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415  the network is optional
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    except ImportError as error:
+        hint = 'Install it with: pip install "image-classification-trash[train]", or use --source.'
+        raise MissingExtraError("Fetching TrashNet needs the library huggingface_hub.", hint) from error
+    try:
+        path = Path(hf_hub_download(REPOSITORY, ARCHIVE, repo_type="dataset"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise DownloadError(_offline_message(error), _OFFLINE_HINT) from error
+    check_trashnet_zip(path)
+    return path
+
+
+_OFFLINE_HINT = (
+    f"Get {ARCHIVE} on another machine and run: trash-classifier data trashnet --source {ARCHIVE}, "
+    "or begin with the 300 photos that come along: trash-classifier data sample"
+)
+
+
+def _offline_message(error: Exception) -> str:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"{ARCHIVE} could not be fetched from the Hugging Face data set {REPOSITORY}: {first}"
+
+
+def check_trashnet_zip(path: Path) -> None:
+    """Compare size and SHA-256 with the hub's file.
+
+    Raises:
+        ArchiveError: they differ; says in what.
+    """
+    hint = "Delete it from the hub's cache and fetch it again; give a file of your own with --source."
+    size = path.stat().st_size
+    if size != HUB_BYTES:
+        raise ArchiveError(f"{path} has {size} bytes; the known TrashNet zip has {HUB_BYTES}.", hint)
+    digest = sha256_of_file(path)
+    if digest != HUB_SHA256:
+        raise ArchiveError(f"{path} has SHA-256 {digest}; the known TrashNet zip has {HUB_SHA256}.", hint)
+
+
+def official_split() -> dict[str, str]:
+    """The authors' own split: file name (`glass1.jpg`) to train, val or test; 1,768 / 328 / 431 photos."""
+    table = files("image_classification_trash.data") / "trashnet_split.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        return {row["file"]: row["split"] for row in csv.DictReader(file)}

@@ -1,0 +1,75 @@
+"""Every error that a user can meet.
+
+::
+
+    TrashClassifierError
+    ├── SettingsError            a flag, an environment variable or a YAML file says something impossible
+    ├── MissingExtraError        a library is not installed; names the extra that brings it
+    ├── PhotoError               one photo cannot be used
+    │   └── PhotoTooLargeError   it would decode to more pixels than allowed
+    ├── DatasetError             a data set as a whole cannot be used
+    │   ├── ArchiveError         a zip file is damaged, foreign or hostile
+    │   └── DownloadError        the network or the hub did not give what was asked for
+    ├── CacheError               a file under data/interim is not what it says it is
+    ├── BundleError              a trained model on disk is incomplete, damaged or foreign
+    └── TrainingError            training cannot start or go on
+
+Each carries two sentences: what was found and where, and what to do next.
+"""
+
+
+class TrashClassifierError(Exception):
+    """Base of all errors that are the user's to mend.
+
+    Args:
+        found: what was found, and where; one sentence.
+        hint: what to do next; one sentence, may be empty.
+    """
+
+    def __init__(self, found: str, hint: str = "") -> None:
+        super().__init__(found, hint)
+        self.found = found
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.found} {self.hint}".strip()
+
+
+class SettingsError(TrashClassifierError):
+    """A flag, an environment variable or a YAML file says something impossible."""
+
+
+class MissingExtraError(TrashClassifierError):
+    """A library is not installed; the message names the extra that brings it."""
+
+
+class PhotoError(TrashClassifierError):
+    """One photo cannot be used: missing, empty, truncated, or not a picture at all."""
+
+
+class PhotoTooLargeError(PhotoError):
+    """A picture would decode to more pixels than allowed."""
+
+
+class DatasetError(TrashClassifierError):
+    """A data set as a whole cannot be used."""
+
+
+class ArchiveError(DatasetError):
+    """A zip file is damaged, foreign or hostile."""
+
+
+class DownloadError(DatasetError):
+    """The network or the hub did not give what was asked for."""
+
+
+class CacheError(TrashClassifierError):
+    """A cached file is not what its description says."""
+
+
+class BundleError(TrashClassifierError):
+    """A trained model on disk is incomplete, damaged or foreign."""
+
+
+class TrainingError(TrashClassifierError):
+    """Training cannot start or go on."""

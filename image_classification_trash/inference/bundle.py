@@ -1,0 +1,176 @@
+"""A trained model on disk: a directory that describes itself, checked whenever it is read.
+
+    models/quickstart/
+        config.json         architecture, labels, input size, fit, temperature, threshold, provenance
+        labels.txt          one label a line, in the order of the probabilities
+        model.safetensors   weights
+        metrics.json        what was measured, with its conditions
+        README.md           the model card
+        SHA256SUMS          checksums of all of the above (`sha256sum -c SHA256SUMS` works too)
+        export/             model.onnx, model.tflite, ... once exported
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from image_classification_trash.errors import BundleError
+from image_classification_trash.files import atomic_directory, sha256_of_file, write_text
+from image_classification_trash.inference.images import FITS, Fit, Size
+
+FORMAT_VERSION = 1
+CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
+    "config.json", "labels.txt", "model.safetensors", "metrics.json", "README.md", "SHA256SUMS",
+)  # fmt: skip
+_TRAIN_AGAIN = "Train it again with: trash-classifier train"
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What a program must know to use the model, and where the model comes from.
+
+    `temperature` divides the logits inside the model graph. `threshold` is the smallest top probability that is
+    answered; below it the decision is `unsure`.
+    """
+
+    name: str
+    architecture: str
+    labels: tuple[str, ...]
+    input_height: int
+    input_width: int
+    fit: Fit
+    temperature: float
+    threshold: float
+    data: dict[str, Any]
+    training: dict[str, Any]
+    git_commit: str
+    versions: dict[str, str]
+    created: str
+    license: str = "MIT"
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def input_size(self) -> Size:
+        """Height and width, in pixels, that the model takes."""
+        return self.input_height, self.input_width
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read and whose files match their checksums."""
+
+    path: Path
+    config: BundleConfig
+
+    @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return self.path / WEIGHTS
+
+    def metrics(self) -> dict[str, Any]:
+        """What was measured so far; empty before the first evaluation."""
+        file = self.path / METRICS
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def read_bundle(path: Path | str) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: not a bundle, a file is missing or was changed, or its parts contradict one another.
+    """
+    path = Path(path)
+    if not (path / CONFIG).is_file():
+        found = f"{path} is not a trained model: it has no {CONFIG}."
+        raise BundleError(found, f"Give the folder of a bundle, or make one. {_TRAIN_AGAIN}")
+    _check_sums(path)
+    config = _parse_config(path / CONFIG)
+    labels = (path / LABELS).read_text(encoding="utf-8").splitlines()
+    if tuple(labels) != config.labels:
+        raise BundleError(f"{path}: {LABELS} and {CONFIG} name different labels.", _TRAIN_AGAIN)
+    return Bundle(path, config)
+
+
+def write_bundle(path: Path, config: BundleConfig, files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle whole; a bundle that stood at `path` is replaced only once the new one is complete."""
+    with atomic_directory(path) as folder:
+        (folder / CONFIG).write_text(_to_json(asdict(config)), encoding="utf-8")
+        (folder / LABELS).write_text("".join(f"{label}\n" for label in config.labels), encoding="utf-8")
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        write_checksums(folder)
+    return read_bundle(path)
+
+
+def add_to_bundle(bundle: Bundle, texts: Mapping[str, str]) -> None:
+    """Add or replace small text files (metrics, model card) of a bundle, and its checksums."""
+    for name, text in texts.items():
+        write_text(bundle.path / name, text)
+    write_checksums(bundle.path)
+
+
+def write_checksums(folder: Path) -> None:
+    """Write SHA256SUMS over every other file below `folder`."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_bookkeeping(file))
+    lines = [f"{sha256_of_file(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    write_text(folder / CHECKSUMS, "".join(lines))
+
+
+def _is_bookkeeping(file: Path) -> bool:
+    return file.name == CHECKSUMS or file.name.startswith(".")
+
+
+def _check_sums(path: Path) -> None:
+    listing = path / CHECKSUMS
+    if not listing.is_file():
+        raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
+    listed = set()
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        expected, _, name = line.partition("  ")
+        file = path / name
+        if not file.is_file():
+            raise BundleError(f"{file} is missing from the bundle.", "Copy the whole folder again.")
+        if sha256_of_file(file) != expected:
+            hint = "Copy the whole folder again, or train again if it was edited."
+            raise BundleError(f"{file} does not match its checksum: it was changed or cut short.", hint)
+        listed.add(name)
+    for required in (CONFIG, LABELS, WEIGHTS):
+        if required not in listed:
+            raise BundleError(f"{path}: {required} is not in the bundle's {CHECKSUMS}.", _TRAIN_AGAIN)
+
+
+def _parse_config(file: Path) -> BundleConfig:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        version = values.get("format_version")
+        if version != FORMAT_VERSION:
+            found = f"{file} has bundle format {version}; this version of the program reads {FORMAT_VERSION}."
+            raise BundleError(found, "Use the version of the program that wrote it, or train again.")
+        known = {field.name for field in fields(BundleConfig)}
+        config = BundleConfig(**{**{k: values[k] for k in known}, "labels": tuple(values["labels"])})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{file} is not a bundle's description: {error!r}.", _TRAIN_AGAIN) from error
+    _check_values(file, config)
+    return config
+
+
+def _check_values(file: Path, config: BundleConfig) -> None:
+    sane = {
+        "labels": len(config.labels) >= 2 and len(set(config.labels)) == len(config.labels),
+        "input size": config.input_height > 0 and config.input_width > 0,
+        "fit": config.fit in FITS,
+        "temperature": config.temperature > 0,
+        "threshold": 0 <= config.threshold <= 1,
+    }
+    wrong = [name for name, good in sane.items() if not good]
+    if wrong:
+        raise BundleError(f"{file}: impossible {', '.join(wrong)}.", _TRAIN_AGAIN)
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+
+
