@@ -112,7 +112,8 @@ def split_photos(settings: DataSettings, photos: Sequence[Photo]) -> tuple[str, 
     if method == "auto":
         method = "official" if all(photo.split for photo in photos) else "grouped"
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
-    parted = with_splits(photos, getattr(splits, method)(photos, fractions, settings.seed))
+    part = {"official": splits.official, "stratified": splits.stratified, "grouped": splits.grouped}[method]
+    parted = with_splits(photos, part(photos, fractions, settings.seed))
     for warning in splits.missing_classes(parted, _labels(parted)):
         logger.warning("%s: %s", method, warning)
     return method, parted

@@ -1,0 +1,169 @@
+"""Processed photos to arrays on disk: a pixel cache per part, and backbone embeddings. Both keyed by content.
+
+    python -m image_classification_trash.features.build_features sample
+    trash-classifier features trashnet --input-height 256 --input-width 320
+
+A cache is used again only while photos, order and settings are the same; a damaged one is refused by name.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from image_classification_trash.data.manifest import Photo
+from image_classification_trash.errors import CacheError
+from image_classification_trash.files import atomic_path, sha256_of, write_text
+from image_classification_trash.inference.images import Fit, Pixels, Size, read_photo
+
+CACHE_VERSION = 1
+Embeddings = npt.NDArray[np.float32]
+
+
+class Backbone(Protocol):
+    """A network without its head."""
+
+    @property
+    def key(self) -> str:
+        """Changes with the architecture and with its weights."""
+        ...
+
+    def embed(self, photos: Pixels) -> Embeddings:
+        """uint8 (B, H, W, 3) to float32 (B, D)."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelSettings:
+    """What the pixels of a cache depend on, beside the photos."""
+
+    size: Size
+    fit: Fit
+
+    @property
+    def key(self) -> str:
+        """A short text for file names and descriptions."""
+        return f"v{CACHE_VERSION}-{self.size[0]}x{self.size[1]}-{self.fit}"
+
+
+def pixel_cache(photos: Sequence[Photo], root: Path, settings: PixelSettings, folder: Path, part: str) -> Pixels:
+    """Decoded photos, memory-mapped: uint8 (N, H, W, 3), in the order of `photos`; decoded once, then read.
+
+    Raises:
+        CacheError: the cache's bytes are not those that were written.
+    """
+    key = sha256_of(json.dumps([settings.key, [photo.sha256 for photo in photos]]).encode())[:16]
+    file = folder / "pixels" / f"{part}-{settings.key}-{key}.npy"
+    if not file.exists() or not _note(file).exists():
+        _write_pixels(file, photos, root, settings)
+    return _open_pixels(file, (len(photos), *settings.size, 3))
+
+
+def embeddings(
+    photos: Sequence[Photo], root: Path, backbone: Backbone, settings: PixelSettings, folder: Path
+) -> Embeddings:
+    """Embeddings of photos, float32 (N, D); only those not yet on disk are computed.
+
+    Decoding runs in threads, one batch ahead of the network.
+    """
+    file = folder / "embeddings" / f"{backbone.key}-{settings.key}.npz"
+    known = _read_embeddings(file)
+    missing = [photo for photo in photos if photo.sha256 not in known]
+    if missing:
+        for photo, vector in zip(missing, _embed(missing, root, backbone, settings), strict=True):
+            known[photo.sha256] = vector
+        _write_embeddings(file, known)
+    return np.stack([known[photo.sha256] for photo in photos])
+
+
+def _embed(photos: Sequence[Photo], root: Path, backbone: Backbone, settings: PixelSettings) -> list[Embeddings]:
+    vectors: list[Embeddings] = []
+    paths = [root / photo.path for photo in photos]
+    with tqdm(total=len(paths), desc="embed photos", unit="photo") as bar:
+        for batch in _batches(paths, settings):
+            vectors.extend(backbone.embed(batch))
+            bar.update(len(batch))
+    return vectors
+
+
+def _batches(paths: Sequence[Path], settings: PixelSettings, size: int = 32) -> Iterator[Pixels]:
+    """Decoded batches, uint8 (B, H, W, 3); the next one is decoded while the caller works on this one."""
+
+    def decode(path: Path) -> Pixels:
+        return read_photo(path, settings.size, settings.fit)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        starts = range(0, len(paths), size)
+        coming = [pool.submit(decode, path) for path in paths[:size]]
+        for start in starts:
+            ready, coming = coming, [pool.submit(decode, path) for path in paths[start + size : start + 2 * size]]
+            yield np.stack([future.result() for future in ready])
+
+
+def _write_pixels(file: Path, photos: Sequence[Photo], root: Path, settings: PixelSettings) -> None:
+    shape = (len(photos), *settings.size, 3)
+    paths = [root / photo.path for photo in photos]
+    checksum = done = 0
+    with atomic_path(file) as temporary, tqdm(total=len(paths), desc="decode photos", unit="photo") as bar:
+        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        for batch in _batches(paths, settings):
+            pixels[done : done + len(batch)] = batch
+            checksum = zlib.crc32(batch, checksum)
+            done += len(batch)
+            bar.update(len(batch))
+        pixels.flush()
+    write_text(_note(file), json.dumps({"shape": shape, "crc32": checksum}))
+
+
+def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
+    hint = "Delete it; it will be made again."
+    try:
+        note = json.loads(_note(file).read_text(encoding="utf-8"))
+        pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+        checksum = note["crc32"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheError(f"The pixel cache {file} cannot be read: {error}.", hint) from error
+    if pixels.dtype != np.uint8 or pixels.shape != shape or _crc32(pixels) != checksum:
+        raise CacheError(f"The pixel cache {file} was changed or cut short since it was written.", hint)
+    return pixels
+
+
+def _crc32(pixels: Pixels) -> int:
+    checksum = 0
+    for start in range(0, len(pixels), 256):
+        checksum = zlib.crc32(np.ascontiguousarray(pixels[start : start + 256]), checksum)
+    return checksum
+
+
+def _note(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _read_embeddings(file: Path) -> dict[str, Embeddings]:
+    if not file.exists():
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return dict(zip(stored["sha256"].tolist(), stored["vectors"], strict=True))
+    except Exception as error:  # a damaged zip makes numpy and zipfile raise almost anything
+        hint = "Delete it; it will be made again."
+        raise CacheError(f"The embeddings in {file} cannot be read: {error}.", hint) from error
+
+
+def _write_embeddings(file: Path, known: dict[str, Embeddings]) -> None:
+    with atomic_path(file) as temporary, temporary.open("wb") as sink:
+        np.savez(sink, sha256=np.array(list(known)), vectors=np.stack(list(known.values())))
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["features"])

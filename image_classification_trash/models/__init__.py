@@ -1,0 +1,1 @@
+"""Networks, training, evaluation and prediction. Everything here may import torch."""

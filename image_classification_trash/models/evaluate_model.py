@@ -1,0 +1,206 @@
+"""Measure a saved bundle on the test part of its data set, or on any labelled folder.
+
+    python -m image_classification_trash.models.evaluate_model models/sample
+    trash-classifier evaluate models/trashnet --data ~/photos-of-my-own
+
+Nothing is scored in memory: the bundle is loaded from disk and photos go through the same door as in prediction.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from image_classification_trash.config import EvaluateSettings
+from image_classification_trash.data.archive import unpack
+from image_classification_trash.data.manifest import read_manifest
+from image_classification_trash.data.sources import read_source
+from image_classification_trash.errors import DatasetError
+from image_classification_trash.files import sha256_of, sha256_of_file
+from image_classification_trash.inference.bundle import CARD, METRICS, Bundle, add_to_bundle, read_bundle
+from image_classification_trash.inference.classifier import Prediction, TrashClassifier
+from image_classification_trash.models.metrics import (
+    Floats,
+    Ints,
+    answered,
+    describe,
+    reliability,
+    risk_coverage,
+    uncalibrated,
+)
+from image_classification_trash.models.model_card import model_card
+from image_classification_trash.models.predict_model import newest_bundle
+from image_classification_trash.models.train_model import machine
+
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class LabelledPhotos:
+    """Photos to measure on: where, what they show, and what to call them."""
+
+    name: str
+    paths: tuple[Path, ...]
+    labels: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and what pictures of it need.
+
+    Attributes:
+        bundle: the bundle, its metrics and card on disk brought up to date.
+        photos: what it was measured on.
+        truth: class numbers (N,) of the photos that could be read.
+        probabilities: calibrated, (N, C).
+        paths: of the photos that could be read.
+        metrics: ready for JSON, conditions included.
+        unreadable: predictions of the photos that could not be read.
+    """
+
+    bundle: Bundle
+    photos: LabelledPhotos
+    truth: Ints
+    probabilities: Floats
+    paths: tuple[Path, ...]
+    metrics: dict[str, Any]
+    unreadable: tuple[Prediction, ...]
+
+
+def evaluate(settings: EvaluateSettings) -> Evaluation:
+    """Measure a bundle and write what was measured into it.
+
+    Raises:
+        BundleError: there is no model, or it is damaged.
+        DatasetError: nothing to measure on, a class the model does not know, or another data set than it learned.
+    """
+    bundle = read_bundle(settings.bundle or newest_bundle(settings.models_dir))
+    photos = labelled_folder(settings, bundle) if settings.data else own_test_part(settings, bundle)
+    predictions = _predict(bundle, photos, settings.batch_size)
+    good = [i for i, prediction in enumerate(predictions) if prediction.error is None]
+    if not good:
+        found = f"None of the {len(predictions)} photos of {photos.name} can be read: {predictions[0].error}"
+        raise DatasetError(found, "Look at the files.")
+    labels = bundle.config.labels
+    truth = np.array([labels.index(photos.labels[i]) for i in good], dtype=np.int64)
+    probabilities = np.array([[predictions[i].probabilities[label] for label in labels] for i in good])
+    unreadable = tuple(prediction for prediction in predictions if prediction.error is not None)
+    metrics = _measure(bundle, photos, truth, probabilities, settings) | {"unreadable": len(unreadable)}
+    measured = bundle.metrics() | {photos.name: metrics}
+    card = model_card(bundle.config, measured)
+    add_to_bundle(bundle, {METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n", CARD: card})
+    paths = tuple(photos.paths[i] for i in good)
+    return Evaluation(bundle, photos, truth, probabilities, paths, metrics, unreadable)
+
+
+def own_test_part(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
+    """The test part of the data set that the bundle learned from.
+
+    Raises:
+        DatasetError: it is not prepared here, or it was prepared differently.
+    """
+    data = bundle.config.data
+    manifest = read_manifest(settings.processed_dir / data["name"])
+    if manifest.fingerprint != data["fingerprint"]:
+        found = (
+            f"{settings.processed_dir / data['name']} is not what {bundle.path} learned from "
+            f"(fingerprint {manifest.fingerprint[:12]}, not {data['fingerprint'][:12]}): test photos may be training photos."
+        )
+        raise DatasetError(found, f"Train again: trash-classifier train {data['name']}")
+    photos = manifest.part("test")
+    if not photos:
+        raise DatasetError(f"{data['name']} has no test part.", "Give labelled photos with --data.")
+    paths = tuple(manifest.path_of(photo) for photo in photos)
+    return LabelledPhotos(TEST, paths, tuple(photo.label for photo in photos), manifest.fingerprint)
+
+
+def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
+    """Any labelled folder, zip or CSV.
+
+    Raises:
+        DatasetError: it holds a class that the model does not know, or its name is that of the test part.
+    """
+    assert settings.data is not None
+    path = settings.data
+    if path.suffix.lower() == ".zip" and path.is_file():
+        target = settings.interim_dir / "evaluate" / sha256_of_file(path)[:16]
+        if not target.is_dir():
+            unpack(path, target)
+        source, name = read_source(target), path.stem
+    else:
+        source, name = read_source(path), path.resolve().stem
+    unknown = sorted({file.label for file in source.files} - set(bundle.config.labels))
+    if unknown:
+        known = ", ".join(bundle.config.labels)
+        found = f"{path} holds classes that the model does not know: {', '.join(unknown)}."
+        raise DatasetError(found, f"It knows: {known}. Rename their folders, or begin their names with _.")
+    paths = tuple(source.root / file.path for file in source.files)
+    labels = tuple(file.label for file in source.files)
+    listing = json.dumps([(file.path, file.label) for file in source.files])
+    return LabelledPhotos(f"{name} (folder)" if name == TEST else name, paths, labels, sha256_of(listing.encode()))
+
+
+def _predict(bundle: Bundle, photos: LabelledPhotos, batch_size: int) -> list[Prediction]:
+    stream = TrashClassifier.load(bundle, runtime="torch").stream(photos.paths, batch_size)
+    return list(tqdm(stream, total=len(photos.paths), desc=f"evaluate on {photos.name}", unit="photo"))
+
+
+def _measure(
+    bundle: Bundle, photos: LabelledPhotos, truth: Ints, probabilities: Floats, settings: EvaluateSettings
+) -> dict[str, Any]:
+    config = bundle.config
+    before = uncalibrated(probabilities, config.temperature)
+    return {
+        "conditions": {
+            "data": config.data["name"] if photos.name == TEST else photos.name,
+            "part": photos.name,
+            "fingerprint": photos.fingerprint,
+            "split": config.data["split"] if photos.name == TEST else None,
+            "training_seed": config.training["settings"]["seed"],
+            "interval": f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}",
+            "machine": machine(),
+        },
+        **describe(truth, probabilities, config.labels, settings.resamples, settings.seed),
+        "reliability_before": reliability(truth, before),
+        "reliability": reliability(truth, probabilities),
+        "risk_coverage_area": risk_coverage(truth, probabilities)["area"],
+        "answered": answered(truth, probabilities, config.threshold),
+    }
+
+
+def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
+    """The figures that people ask for first, in words."""
+    m, config = evaluation.metrics, evaluation.bundle.config
+    done = m["answered"]
+    precision = "none" if done["precision"] is None else f"{done['precision']:.1%} of them right"
+    return [
+        ("photos", f"{m['n']} ({evaluation.photos.name}), {len(evaluation.unreadable)} unreadable"),
+        ("accuracy", with_interval(m["accuracy"])),
+        ("balanced accuracy", with_interval(m["balanced_accuracy"])),
+        ("macro F1", with_interval(m["macro_f1"])),
+        ("ROC AUC, one against the rest", with_interval(m["roc_auc"])),
+        ("log loss", with_interval(m["log_loss"], percent=False)),
+        ("Brier score", with_interval(m["brier"], percent=False)),
+        ("ECE", f"{m['reliability']['ece']:.3f} ({m['reliability_before']['ece']:.3f} before temperature scaling)"),
+        ("answered", f"{done['coverage']:.1%} at threshold {config.threshold:.2f}, {precision}"),
+    ]
+
+
+def with_interval(figure: dict[str, float] | None, percent: bool = True) -> str:
+    """`94.7% (92.3 to 96.7)`, or a dash where the figure has no meaning."""
+    if figure is None:
+        return "–"
+    if percent:
+        return f"{figure['value']:.1%} ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["evaluate"])

@@ -1,0 +1,322 @@
+"""The second stage of training: the whole network, with Lightning.
+
+An epoch is a function of the weights it starts from, the seed and its number: shuffling, augmentation and dropout are
+seeded anew at its start. So a run that was killed and resumed from its last checkpoint ends with the same weights.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from image_classification_trash.config import TrainSettings
+from image_classification_trash.errors import TrainingError
+from image_classification_trash.features.transforms import Augmentation, mixup
+from image_classification_trash.files import write_text
+from image_classification_trash.inference.images import Pixels
+from image_classification_trash.models.architectures import TrashNetwork, to_planes
+from image_classification_trash.models.linear_head import class_weights
+from image_classification_trash.models.metrics import Ints, macro_f1
+
+HISTORY = "history.csv"
+MONITOR = "val_macro_f1"
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Decoded photos, uint8 (N, H, W, 3), and their class numbers (N,)."""
+
+    pixels: Pixels
+    truth: Ints
+
+
+@dataclass(frozen=True)
+class ShuffledBatches:
+    """One epoch's batches of one process: uint8 photos (B, H, W, 3) and class numbers (B,)."""
+
+    part: Part
+    batch_size: int
+    seed: int
+    rank: int = 0
+    processes: int = 1
+
+    def __len__(self) -> int:
+        """Whole batches; an epoch smaller than a batch is one batch."""
+        return max(1, len(self.part.truth) // self.processes // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Photos are read in the order of the file, which a memory map likes."""
+        order = np.random.default_rng(self.seed).permutation(len(self.part.truth))[self.rank :: self.processes]
+        for step in range(len(self)):
+            chosen = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
+            yield torch.from_numpy(self.part.pixels[chosen]), torch.from_numpy(self.part.truth[chosen])
+
+
+@dataclass(frozen=True)
+class OrderedBatches:
+    """All photos once, in order."""
+
+    part: Part
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Number of batches, the last one perhaps short."""
+        return math.ceil(len(self.part.truth) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches as in `ShuffledBatches`."""
+        for start in range(0, len(self.part.truth), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield torch.from_numpy(np.array(self.part.pixels[rows])), torch.from_numpy(self.part.truth[rows])
+
+
+class FineTuning(pl.LightningModule):
+    """What happens in a step, after an epoch, and to the learning rate."""
+
+    def __init__(self, network: TrashNetwork, settings: TrainSettings, train: Part, val: Part) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.history: list[dict[str, float]] = []
+        self._train, self._val = train, val
+        classes = network.head[-1].out_features
+        weights = class_weights(train.truth, classes, settings.class_weighting)
+        self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        chosen = settings.model_dump(include=set(Augmentation.__dataclass_fields__))
+        self._augment = Augmentation(settings.input_height, settings.input_width, **chosen)
+        self._generator = torch.Generator()
+        self._train_losses: list[torch.Tensor] = []
+        self._val_outputs: list[Batch] = []
+        self._frozen = _freeze(network, settings.freeze_stages)
+
+    def train(self, mode: bool = True) -> "FineTuning":
+        """Frozen stages stay in evaluation mode, so that their batch statistics stay what they were."""
+        super().train(mode)
+        for stage in self._frozen:
+            stage.eval()
+        return self
+
+    def train_dataloader(self) -> ShuffledBatches:
+        """Made anew each epoch, so that its order depends on the seed and the epoch alone."""
+        rank, processes = self.trainer.global_rank, self.trainer.world_size
+        return ShuffledBatches(self._train, self.settings.batch_size, self._seed(0), rank, processes)
+
+    def val_dataloader(self) -> OrderedBatches:
+        """The whole validation part, in every process."""
+        return OrderedBatches(self._val, self.settings.batch_size)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed this epoch's augmentation and dropout."""
+        self._train_losses.clear()
+        self._generator.manual_seed(self._seed(1 + self.global_rank))
+        torch.manual_seed(self._seed(1001 + self.global_rank))
+
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+        """Augment, mix, and compare with smoothed, class-weighted targets."""
+        photos, truth = batch
+        x = self._augment(photos, self._generator)
+        targets = F.one_hot(truth, len(self.class_weights)).float()
+        targets = targets * (1 - self.settings.label_smoothing) + self.settings.label_smoothing / targets.shape[1]
+        x, targets = mixup(x, targets, self.settings.mixup, self._generator)
+        scores = self.network.logits(x)
+        weight = self.class_weights[truth]
+        loss = (F.cross_entropy(scores, targets, reduction="none") * weight).mean()
+        self._train_losses.append(loss.detach())
+        self.log("loss", loss, prog_bar=True, logger=False)
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Keep scores and truth until the epoch's end."""
+        photos, truth = batch
+        self._val_outputs.append((self.network.logits(to_planes(photos)).float().cpu(), truth.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation part."""
+        scores, truth = (torch.cat(column) for column in zip(*self._val_outputs, strict=True))
+        self._val_outputs.clear()
+        guess = scores.argmax(1)
+        measured = {
+            "val_loss": float(F.cross_entropy(scores, truth)),
+            "val_accuracy": float((guess == truth).float().mean()),
+            MONITOR: macro_f1(truth.numpy(), guess.numpy()),
+        }
+        self.log_dict(measured, prog_bar=True, sync_dist=True)
+        if not self.trainer.sanity_checking and self._train_losses:
+            rate = float(self.optimizers().param_groups[-1]["lr"])  # type: ignore[union-attr]
+            losses = {"train_loss": float(torch.stack(self._train_losses).mean()), "learning_rate": rate}
+            self.log_dict(losses, sync_dist=True)
+            self.history.append({"epoch": float(self.current_epoch), **losses, **measured})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The history goes along, and the name of the network, so that another one's checkpoint is refused."""
+        checkpoint["history"] = self.history
+        checkpoint["architecture"] = self.network.architecture
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the history up where it stopped."""
+        self.history = list(checkpoint["history"])
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a lower rate for the backbone; warm-up, then cosine, by step."""
+        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.settings.learning_rate)
+        per_epoch = len(ShuffledBatches(self._train, self.settings.batch_size, 0, 0, self.trainer.world_size))
+        warmup, total = self.settings.warmup_epochs * per_epoch, self.settings.epochs * per_epoch
+
+        def factor(step: int) -> float:
+            rise = min(1.0, (step + 1) / max(1.0, warmup))
+            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        groups = []
+        head_rate = self.settings.learning_rate
+        for part, rate in ((self.network.backbone, head_rate * self.settings.backbone_rate), (self.network.head, head_rate)):
+            trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+            for matrices, decay in ((True, self.settings.weight_decay), (False, 0.0)):
+                chosen = [parameter for parameter in trained if (parameter.ndim > 1) == matrices]
+                if chosen:
+                    groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+        return groups
+
+    def _seed(self, stream: int) -> int:
+        return int(np.random.SeedSequence([self.settings.seed, self.current_epoch, stream]).generate_state(1)[0])
+
+
+class HistoryFile(Callback):
+    """Writes the CSV of every epoch, whole each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / HISTORY
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write after each validation, in the first process alone."""
+        assert isinstance(pl_module, FineTuning)
+        if trainer.is_global_zero and pl_module.history:
+            write_text(self._file, history_csv(pl_module.history))
+
+
+def fine_tune(
+    network: TrashNetwork, settings: TrainSettings, train: Part, val: Part, folder: Path
+) -> list[dict[str, float]] | None:
+    """Fine-tune `network` in place; leaves it with the weights of the best epoch.
+
+    Returns:
+        The history, a row per epoch; None in all processes but the first.
+
+    Raises:
+        TrainingError: `resume` without a checkpoint, or with one of another network.
+    """
+    checkpoints = folder / "checkpoints"
+    last = _checkpoint_to_resume(checkpoints, settings) if settings.resume else None
+    best = ModelCheckpoint(
+        checkpoints, filename="best", monitor=MONITOR, mode="max", save_last=True, enable_version_counter=False
+    )
+    module = FineTuning(network, settings, train, val)
+    trainer = _trainer(settings, folder, [best, *_callbacks(settings, folder)])
+    trainer.fit(module, ckpt_path=last, weights_only=True)
+    if not trainer.is_global_zero:
+        return None
+    state = read_checkpoint(Path(best.best_model_path))["state_dict"]
+    prefix = "network."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    return module.history
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running code from it.
+
+    Raises:
+        TrainingError: missing or damaged.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(f"{path} cannot be read as a checkpoint: {first}", "Train without --resume.") from error
+    return content
+
+
+def history_csv(history: Sequence[Mapping[str, float]]) -> str:
+    """The history as CSV text."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
+    return buffer.getvalue()
+
+
+def warm_average(decay: float) -> Any:
+    """An averaging function for `WeightAveraging`: exponential, its memory growing with the first steps.
+
+    A plain average with a long memory would still be the starting point after a short training.
+    """
+
+    def average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        if not averaged.is_floating_point():
+            return current
+        keep = min(decay, (1 + float(count)) / (10 + float(count)))
+        return averaged * keep + current * (1 - keep)
+
+    return average
+
+
+def _callbacks(settings: TrainSettings, folder: Path) -> list[Callback]:
+    callbacks: list[Callback] = [
+        HistoryFile(folder),
+        EarlyStopping(MONITOR, mode="max", patience=settings.patience),
+        TQDMProgressBar(refresh_rate=1),
+    ]
+    if settings.ema_decay:
+        callbacks.append(WeightAveraging(avg_fn=warm_average(settings.ema_decay)))
+    return callbacks
+
+
+def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
+    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    return pl.Trainer(
+        accelerator=settings.accelerator if settings.accelerator != "auto" else ("gpu" if on_gpu else "cpu"),
+        devices=settings.devices,
+        strategy="ddp" if settings.devices > 1 else "auto",
+        precision="bf16-mixed" if on_gpu else "32-true",
+        max_epochs=settings.epochs,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        log_every_n_steps=1,
+        enable_model_summary=False,
+    )
+
+
+def _checkpoint_to_resume(folder: Path, settings: TrainSettings) -> Path:
+    last = folder / "last.ckpt"
+    if not last.exists():
+        raise TrainingError(f"There is nothing to resume: {last} does not exist.", "Train without --resume.")
+    found = read_checkpoint(last).get("architecture")
+    if found != settings.architecture:
+        hint = f"Give --architecture {found}, or train without --resume."
+        raise TrainingError(f"{last} is a checkpoint of {found}, not of {settings.architecture}.", hint)
+    return last
+
+
+def _freeze(network: TrashNetwork, count: int) -> list[nn.Module]:
+    """Stop the first stages from learning; returns them."""
+    frozen = network.stages()[:count]
+    for stage in frozen:
+        stage.requires_grad_(False)
+    return frozen

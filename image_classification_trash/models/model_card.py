@@ -1,0 +1,91 @@
+"""The model card: a bundle's README.md, made from its description and its metrics, never typed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from image_classification_trash.inference.bundle import BundleConfig
+
+_CARD = """# {name}
+
+{architecture} that tells {classes} classes of waste apart: {labels}.
+
+- Input: one photo, uint8 RGB, {height} x {width} pixels (`{fit}`); output: calibrated probabilities in the order of labels.txt.
+- Learned from {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
+- Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}.
+- Licence of the weights: {license}. Keep the notice of the data it learned from.
+
+## Measured
+
+{table}
+
+Intervals: 95%, bootstrap over photos. ECE: expected calibration error over 15 bins, after temperature scaling.
+
+## Per class, {part}
+
+{per_class}
+
+## Limits
+
+It knows only what it was shown: the photos' grounds, light and objects. TrashNet shows single objects on white
+posterboard; photos of litter where it lies, of several objects, or of no waste at all are outside of that, and the
+answers there are worth less than these figures say.
+"""
+
+
+def model_card(config: BundleConfig, measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown of the card.
+
+    Args:
+        config: the bundle's description.
+        measured: metrics by what they were measured on, as in metrics.json.
+    """
+    part, metrics = next(iter(measured.items()))
+    data = config.data
+    return _CARD.format(
+        name=config.name,
+        architecture=config.architecture,
+        classes=len(config.labels),
+        labels=", ".join(config.labels),
+        height=config.input_height,
+        width=config.input_width,
+        fit=config.fit,
+        data=data["name"],
+        split=data["split"]["method"],
+        photos=sum(sum(counts.values()) for counts in data["counts"].values()),
+        fingerprint=data["fingerprint"][:12],
+        commit=config.git_commit,
+        created=config.created,
+        temperature=config.temperature,
+        threshold=config.threshold,
+        license=config.license,
+        table=_overall(measured),
+        part=f"{part} (n = {metrics['n']})",
+        per_class=_per_class(metrics["per_class"]),
+    )
+
+
+def _overall(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    head = "| measured on | n | accuracy | balanced accuracy | macro F1 | ROC AUC | ECE | answered |\n|---|---|---|---|---|---|---|---|"
+    lines = [head]
+    for name, m in measured.items():
+        figures = [_cell(m[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")]
+        cells = [name, str(m["n"]), *figures, f"{m['reliability']['ece']:.3f}", f"{m['answered']['coverage']:.1%}"]
+        lines.append(_row(cells))
+    return "\n".join(lines)
+
+
+def _per_class(per_class: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = ["| class | n | precision | recall | F1 |\n|---|---|---|---|---|"]
+    for label, scores in per_class.items():
+        lines.append(_row([label, str(scores["n"]), *(_cell(scores[key]) for key in ("precision", "recall", "f1"))]))
+    return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _cell(figure: Mapping[str, float] | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

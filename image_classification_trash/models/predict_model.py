@@ -1,0 +1,165 @@
+"""Photos, folders, globs, URLs or a list on standard input, to a table.
+
+    python -m image_classification_trash.models.predict_model photo.jpg
+    trash-classifier predict ~/Pictures --csv predictions.csv
+"""
+
+import csv
+import glob
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from image_classification_trash.config import PredictSettings
+from image_classification_trash.errors import BundleError, PhotoError, SettingsError
+from image_classification_trash.files import atomic_path
+from image_classification_trash.inference.bundle import CONFIG, Bundle, read_bundle
+from image_classification_trash.inference.classifier import Prediction, TrashClassifier
+from image_classification_trash.inference.images import MAX_BYTES, PHOTO_SUFFIXES
+
+URL_TIMEOUT = 20
+_URL = ("http://", "https://")
+
+
+def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> tuple[Bundle, list[Prediction]]:
+    """Classify everything the settings name; a bad photo is a prediction with its error.
+
+    Raises:
+        SettingsError: nothing was named, or a folder or glob holds no photos.
+        BundleError: there is no model, or it is damaged.
+    """
+    bundle = read_bundle(settings.model or newest_bundle(settings.models_dir))
+    names = list(photo_names(settings.photos, stdin))
+    classifier = TrashClassifier.load(bundle, settings.runtime, settings.threads)
+    predictions = []
+    with tqdm(total=len(names), desc="classify", unit="photo", disable=len(names) < 2) as bar:
+        for prediction in _classify(classifier, names, settings.batch_size):
+            predictions.append(prediction)
+            bar.update()
+    if settings.csv is not None:
+        write_predictions(settings.csv, predictions, bundle.config.labels)
+    return bundle, predictions
+
+
+def newest_bundle(models_dir: Path) -> Path:
+    """The bundle trained last.
+
+    Raises:
+        BundleError: there is none.
+    """
+    configs = list(models_dir.glob(f"*/{CONFIG}"))
+    if not configs:
+        hint = "Train one: trash-classifier data sample, then trash-classifier train sample"
+        raise BundleError(f"There is no trained model in {models_dir}.", hint)
+    return max(configs, key=lambda path: path.stat().st_mtime).parent
+
+
+def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
+    """Paths and URLs that arguments stand for: `-` reads names from stdin, folders and globs are listed.
+
+    Raises:
+        SettingsError: a folder or glob without photos.
+    """
+    for argument in arguments:
+        if argument == "-":
+            yield from (line.strip() for line in stdin if line.strip())
+        elif argument.startswith(_URL) or Path(argument).is_file():
+            yield argument
+        elif Path(argument).is_dir():
+            yield from _listed(argument, Path(argument).rglob("*"))
+        elif glob.has_magic(argument):
+            yield from _listed(argument, map(Path, glob.glob(argument, recursive=True)))
+        else:
+            yield argument  # a missing file becomes a row with its error, like any bad photo
+
+
+def rows(predictions: Iterable[Prediction], labels: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Predictions as flat rows: path, label, probability, decision, error and one column a class."""
+    for prediction in predictions:
+        yield {
+            "path": prediction.path,
+            "label": prediction.label,
+            "probability": prediction.probability,
+            "decision": prediction.decision,
+            "error": prediction.error,
+            **{column_of(label): prediction.probabilities.get(label) for label in labels},
+        }
+
+
+def column_of(label: str) -> str:
+    """The column of a class; a class that is called like one of the other columns is told apart."""
+    return f"p({label})" if label in ("path", "label", "probability", "decision", "error") else label
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction], labels: Sequence[str]) -> None:
+    """Write the table as CSV, whole or not at all."""
+    header = ["path", "label", "probability", "decision", "error", *(column_of(label) for label in labels)]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, header, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_rounded(row) for row in rows(predictions, labels))
+
+
+def fetch_url(url: str) -> bytes:
+    """Bytes behind a URL that the user typed.
+
+    Raises:
+        PhotoError: it cannot be had, or it is longer than `MAX_BYTES`.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "trash-classifier"})  # noqa: S310  http(s) only, see _URL
+    try:
+        with urllib.request.urlopen(request, timeout=URL_TIMEOUT) as answer:  # noqa: S310
+            data: bytes = answer.read(MAX_BYTES + 1)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        hint = "Check the address and the network, or save the photo and give its path."
+        raise PhotoError(f"{url} could not be fetched: {error}.", hint) from error
+    if len(data) > MAX_BYTES:
+        raise PhotoError(f"{url} is longer than {MAX_BYTES // 2**20} MiB.", "Give a smaller photo.")
+    return data
+
+
+def _classify(classifier: TrashClassifier, names: Sequence[str], batch_size: int) -> Iterator[Prediction]:
+    """In order; URLs are fetched as they come, and one that cannot be is a row with its error."""
+    for is_url, group in _runs(names):
+        if not is_url:
+            yield from classifier.stream(group, batch_size)
+            continue
+        for url in group:
+            try:
+                answer = classifier.predict([fetch_url(url)])[0]
+                yield Prediction(**{**vars(answer), "path": url})
+            except PhotoError as error:
+                yield Prediction(url, error=str(error))
+
+
+def _runs(names: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
+    run: list[str] = []
+    for name in names:
+        if run and name.startswith(_URL) != run[0].startswith(_URL):
+            yield run[0].startswith(_URL), run
+            run = []
+        run.append(name)
+    if run:
+        yield run[0].startswith(_URL), run
+
+
+def _listed(argument: str, found: Iterable[Path]) -> list[str]:
+    photos = sorted(str(path) for path in found if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+    if not photos:
+        raise SettingsError(f"{argument} holds no photos.", f"Photos are named *{', *'.join(sorted(PHOTO_SUFFIXES))}.")
+    return photos
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["predict"])

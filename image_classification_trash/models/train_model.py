@@ -1,0 +1,251 @@
+"""Train a classifier and write its bundle: a head on cached embeddings, then the whole network.
+
+    python -m image_classification_trash.models.train_model sample --epochs 4
+    trash-classifier train trashnet --config configs/efficientnet_lite0.yaml
+
+Every choice (head strength, best epoch, temperature, threshold) is made on the validation part; the test part is not
+read here. Logs, the resolved settings and checkpoints go to `reports/training/NAME/`.
+"""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from image_classification_trash.config import TrainSettings
+from image_classification_trash.data.manifest import Manifest, Photo, Split, read_manifest
+from image_classification_trash.errors import TrainingError
+from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
+from image_classification_trash.files import write_text
+from image_classification_trash.inference.bundle import WEIGHTS, Bundle, BundleConfig, write_bundle
+from image_classification_trash.inference.images import Size
+from image_classification_trash.models.architectures import (
+    EmbeddingBackbone,
+    TrashNetwork,
+    build_network,
+    has_pretrained_weights,
+    network_bytes,
+    to_planes,
+)
+from image_classification_trash.models.fine_tuning import HISTORY, OrderedBatches, Part, fine_tune, history_csv
+from image_classification_trash.models.linear_head import LinearHead, fit_head
+from image_classification_trash.models.metrics import (
+    Floats,
+    Ints,
+    answered,
+    choose_threshold,
+    fit_temperature,
+    macro_f1,
+    softmax,
+)
+from image_classification_trash.models.torch_settings import keep_freed_memory
+
+CACHE_MARGIN = 1.2
+"""Training photos are cached this much larger than the input, so that crops need not be blown up."""
+LIBRARIES = ("image-classification-trash", "torch", "torchvision", "lightning", "timm", "scikit-learn", "numpy", "pillow")
+
+
+def train(settings: TrainSettings) -> Bundle | None:
+    """Train as the settings say and write the bundle.
+
+    Returns:
+        The bundle; None in all processes but the first of a training on several devices.
+
+    Raises:
+        DatasetError: the data set is not prepared.
+        TrainingError: unknown architecture, foreign weights, nothing to train, or nothing to resume.
+    """
+    keep_freed_memory()
+    started = time.perf_counter()
+    manifest = read_manifest(settings.processed_dir / settings.name)
+    folder = settings.reports_dir / "training" / settings.bundle_name
+    torch.manual_seed(settings.seed)
+    network = build_network(
+        settings.architecture, len(manifest.labels), settings.pretrained, settings.weights, settings.dropout
+    )
+    _check_plan(settings, manifest)
+    _write_conditions(folder, settings, manifest)
+    head = _fit_head(network, settings, manifest) if _wants_head(settings) else None
+    history: list[dict[str, float]] | None = []
+    if settings.epochs:
+        train_part = _part(manifest, "train", _cache_size(settings.input_size), settings)
+        val_part = _part(manifest, "val", settings.input_size, settings)
+        history = fine_tune(network, settings, train_part, val_part, folder)
+        if history is None:
+            return None
+    truth, scores = _validation_scores(network, settings, manifest)
+    config = _describe(settings, manifest, network, truth, scores)
+    config.training.update(_record(head, history, time.perf_counter() - started))
+    files = {WEIGHTS: network_bytes(network)}
+    if history:
+        files[HISTORY] = history_csv(history).encode()
+    return write_bundle(settings.models_dir / settings.bundle_name, config, files)
+
+
+def truth_of(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
+    """Class numbers (N,) of photos."""
+    number = {label: i for i, label in enumerate(labels)}
+    return np.array([number[photo.label] for photo in photos], dtype=np.int64)
+
+
+def _wants_head(settings: TrainSettings) -> bool:
+    begins_trained = settings.weights is not None or (
+        settings.pretrained and has_pretrained_weights(settings.architecture)
+    )
+    return settings.head and begins_trained and not settings.resume
+
+
+def _check_plan(settings: TrainSettings, manifest: Manifest) -> None:
+    for part in ("train", "val"):
+        missing = [label for label, count in manifest.counts()[part].items() if not count]
+        if part == "train" and missing:
+            found = f"No training photo of: {', '.join(missing)}."
+            raise TrainingError(found, "Prepare the data with another --split, or add photos.")
+        if part == "val" and len(missing) == len(manifest.labels):
+            raise TrainingError("The validation part is empty.", "Prepare the data with a larger --val-fraction.")
+    if not settings.epochs and not _wants_head(settings):
+        hint = "Give --epochs 1 or more, or begin from pretrained weights with a head."
+        raise TrainingError("There is nothing to train: no epochs, and no head on pretrained weights.", hint)
+
+
+def _fit_head(network: TrashNetwork, settings: TrainSettings, manifest: Manifest) -> LinearHead:
+    backbone = EmbeddingBackbone(network)
+    pixels = PixelSettings(settings.input_size, settings.fit)
+    parts = [manifest.part(split) for split in ("train", "val")]
+    vectors = [embeddings(part, manifest.root, backbone, pixels, settings.interim_dir) for part in parts]
+    truths = [truth_of(part, manifest.labels) for part in parts]
+    head = fit_head(vectors[0], truths[0], vectors[1], truths[1], len(manifest.labels), settings.class_weighting)
+    network.set_linear_head(head.weight, head.bias)
+    return head
+
+
+def _part(manifest: Manifest, split: Split, size: Size, settings: TrainSettings) -> Part:
+    photos = manifest.part(split)
+    pixels = pixel_cache(photos, manifest.root, PixelSettings(size, settings.fit), settings.interim_dir, split)
+    return Part(pixels, truth_of(photos, manifest.labels))
+
+
+def _cache_size(size: Size) -> Size:
+    height, width = (round(side * CACHE_MARGIN / 16) * 16 for side in size)
+    return height, width
+
+
+def _validation_scores(network: TrashNetwork, settings: TrainSettings, manifest: Manifest) -> tuple[Ints, Floats]:
+    """Scores of the validation part, (N, C), from pixels at the input size."""
+    part = _part(manifest, "val", settings.input_size, settings)
+    network = network.eval().cpu()
+    with torch.inference_mode():
+        scores = [network.logits(to_planes(photos)) for photos, _ in OrderedBatches(part, settings.batch_size)]
+    return part.truth, torch.cat(scores).numpy().astype(np.float64)
+
+
+def _describe(
+    settings: TrainSettings, manifest: Manifest, network: TrashNetwork, truth: Ints, scores: Floats
+) -> BundleConfig:
+    """Calibrate on validation and write down what the model is and where it comes from."""
+    temperature = fit_temperature(truth, scores)
+    network.temperature.fill_(temperature)
+    probabilities = softmax(scores / temperature)
+    threshold = choose_threshold(truth, probabilities, settings.target_precision)
+    validation = {
+        "n": len(truth),
+        "accuracy": float((scores.argmax(1) == truth).mean()),
+        "macro_f1": macro_f1(truth, scores.argmax(1)),
+        **answered(truth, probabilities, threshold),
+    }
+    return BundleConfig(
+        name=settings.bundle_name,
+        architecture=settings.architecture,
+        labels=manifest.labels,
+        input_height=settings.input_height,
+        input_width=settings.input_width,
+        fit=settings.fit,
+        temperature=temperature,
+        threshold=threshold,
+        data=_data_record(manifest),
+        training={"settings": resolved(settings), "validation": validation},
+        git_commit=git_commit(),
+        versions=library_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _data_record(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "name": manifest.name,
+        "fingerprint": manifest.fingerprint,
+        "split": manifest.about["split"],
+        "counts": manifest.counts(),
+        "overlap": manifest.about["near_duplicates"]["overlap"],
+    }
+
+
+def _record(head: LinearHead | None, history: list[dict[str, float]] | None, seconds: float) -> dict[str, Any]:
+    record: dict[str, Any] = {"seconds": round(seconds, 1), "machine": machine()}
+    if head is not None:
+        record["head"] = {"strength": head.strength, "val_accuracy": head.val_accuracy}
+    if history:
+        best = max(history, key=lambda row: row["val_macro_f1"])
+        record["epochs_run"], record["best_epoch"] = len(history), int(best["epoch"])
+    return record
+
+
+def _write_conditions(folder: Path, settings: TrainSettings, manifest: Manifest) -> None:
+    """The resolved settings and the conditions of the run, beside its logs."""
+    conditions = {
+        "data_fingerprint": manifest.fingerprint,
+        "git_commit": git_commit(),
+        "machine": machine(),
+        "versions": library_versions(),
+    }
+    write_text(folder / "config.yaml", yaml.safe_dump({"train": resolved(settings)}, sort_keys=False))
+    write_text(folder / "conditions.json", json.dumps(conditions, indent=2) + "\n")
+
+
+def resolved(settings: TrainSettings) -> dict[str, Any]:
+    """All settings of a training as they were used, without its folders."""
+    hidden = {"config", "resume", *(name for name in type(settings).model_fields if name.endswith("_dir"))}
+    return settings.model_dump(mode="json", exclude=hidden)
+
+
+def git_commit() -> str:
+    """The commit of the checkout the program runs from, `-dirty` behind it where files differ; else `unknown`."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries a training depends on."""
+    versions = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def machine() -> str:
+    """The machine in a few words."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
+    return f"{sys.platform} {platform.machine()}, {torch.get_num_threads()} threads, {device}"
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["train"])
