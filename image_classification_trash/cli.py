@@ -105,7 +105,12 @@ def run_predict(settings: PredictSettings) -> int:
         _print_table(
             ["photo", "decision", "probability", "label"],
             [
-                [p.path, p.decision or "error", f"{p.probability:.1%}" if p.probability else "", p.label or p.error or ""]
+                [
+                    p.path,
+                    p.decision or "error",
+                    f"{p.probability:.1%}" if p.probability else "",
+                    p.label or p.error or "",
+                ]
                 for p in predictions
             ],
         )
@@ -150,7 +155,10 @@ def run(arguments: Sequence[str]) -> int:
         return FAILED
     except OSError as error:
         print(f"error: {error}.", file=sys.stderr)
-        print("  Nothing half-written is left behind; mend the cause and run the command again.", file=sys.stderr)
+        print(
+            "  Nothing half-written is left behind; mend the cause and run the command again.",
+            file=sys.stderr,
+        )
         return FAILED
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -163,7 +171,9 @@ def main(prefix: Sequence[str] = ()) -> None:
 
 
 def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    verbs = "\n".join(f"  {name:<10} {(c.settings.__doc__ or '').splitlines()[0]}" for name, c in COMMANDS.items())
+    verbs = "\n".join(
+        f"  {name:<10} {(c.settings.__doc__ or '').splitlines()[0]}" for name, c in COMMANDS.items()
+    )
     parser = argparse.ArgumentParser(
         prog="trash-classifier",
         usage="trash-classifier COMMAND [--help] ...",

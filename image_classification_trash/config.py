@@ -37,7 +37,11 @@ class StageSettings(BaseSettings):
 
     stage: ClassVar[str]
     model_config = SettingsConfigDict(
-        extra="forbid", cli_kebab_case=True, cli_implicit_flags=True, cli_hide_none_type=True, cli_avoid_json=True
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
     )
 
     config: Path | None = Field(None, description="YAML recipe; its section named after the command is read")
@@ -64,7 +68,8 @@ class DataSettings(StageSettings):
 
     name: CliPositionalArg[DataName] = "sample"
     source: Path | None = Field(
-        None, description="zip, folder of class folders, or CSV filepath,label[,split,group]; default: by name"
+        None,
+        description="zip, folder of class folders, or CSV filepath,label[,split,group]; default: by name",
     )
     split: Literal["auto", "official", "stratified", "grouped"] = Field(
         "auto", description="how to part the photos; auto: the split that comes with them, else grouped"
@@ -99,7 +104,9 @@ class FeatureSettings(InputSettings):
 
     name: CliPositionalArg[DataName] = "sample"
     architecture: str = Field("efficientnet_lite0", description="whose embeddings; any timm name works")
-    weights: Path | None = Field(None, description="local weights file of the backbone (.safetensors or .pth)")
+    weights: Path | None = Field(
+        None, description="local weights file of the backbone (.safetensors or .pth)"
+    )
     pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
     interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
     processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
@@ -118,7 +125,9 @@ class TrainSettings(InputSettings):
     architecture: str = Field(
         "efficientnet_lite0", description="resnet18, efficientnet_lite0, sequential_cnn or any timm name"
     )
-    weights: Path | None = Field(None, description="local weights file of the backbone (.safetensors or .pth)")
+    weights: Path | None = Field(
+        None, description="local weights file of the backbone (.safetensors or .pth)"
+    )
     pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
     seed: int = Field(0, ge=0, description="of shuffling, augmentation and dropout")
 
@@ -126,7 +135,9 @@ class TrainSettings(InputSettings):
     epochs: int = Field(20, ge=0, description="passes of fine-tuning; 0: the head alone")
     batch_size: int = Field(32, ge=1, description="photos a step, on each device")
     learning_rate: float = Field(1e-3, gt=0, description="of the head at its height")
-    backbone_rate: float = Field(1.0, gt=0, description="learning rate of the backbone, as a share of the head's")
+    backbone_rate: float = Field(
+        1.0, gt=0, description="learning rate of the backbone, as a share of the head's"
+    )
     weight_decay: float = Field(0.05, ge=0, description="of AdamW, on matrices and filters only")
     warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up before the cosine")
     freeze_stages: int = Field(5, ge=0, description="first stages of the backbone that keep their weights")
@@ -143,7 +154,9 @@ class TrainSettings(InputSettings):
     brightness: float = Field(0.25, ge=0, lt=1, description="largest relative change")
     contrast: float = Field(0.25, ge=0, lt=1, description="largest relative change")
     saturation: float = Field(0.3, ge=0, lt=1, description="largest relative change")
-    hue: float = Field(0.02, ge=0, le=0.5, description="largest turn of the colour circle; mild, as colour tells material")
+    hue: float = Field(
+        0.02, ge=0, le=0.5, description="largest turn of the colour circle; mild, as colour tells material"
+    )
     erasing: float = Field(0.25, ge=0, le=1, description="share of photos with a rectangle blotted out")
     mixup: float = Field(0.2, ge=0, description="alpha of the mixing of photo pairs; 0: none")
 
@@ -170,8 +183,12 @@ class EvaluateSettings(StageSettings):
     stage: ClassVar[str] = "evaluate"
     model_config = SettingsConfigDict(env_prefix="TRASH_EVALUATE_")
 
-    bundle: CliPositionalArg[Path | None] = Field(None, description="folder of a bundle; default: the newest in models/")
-    data: Path | None = Field(None, description="labelled folder, zip or CSV to evaluate on instead of the test part")
+    bundle: CliPositionalArg[Path | None] = Field(
+        None, description="folder of a bundle; default: the newest in models/"
+    )
+    data: Path | None = Field(
+        None, description="labelled folder, zip or CSV to evaluate on instead of the test part"
+    )
     resamples: int = Field(2000, ge=100, description="bootstrap resamples for the intervals")
     seed: int = Field(0, ge=0, description="of the bootstrap")
     batch_size: int = Field(32, ge=1, description="photos run at once")
@@ -190,7 +207,9 @@ class PredictSettings(StageSettings):
     stage: ClassVar[str] = "predict"
     model_config = SettingsConfigDict(env_prefix="TRASH_PREDICT_")
 
-    photos: CliPositionalArg[list[str]] = Field(description="files, folders, globs, URLs, or - for a list on stdin")
+    photos: CliPositionalArg[list[str]] = Field(
+        description="files, folders, globs, URLs, or - for a list on stdin"
+    )
     model: Path | None = Field(None, description="folder of a bundle; default: the newest in models/")
     json_output: bool = Field(
         False, validation_alias=AliasChoices("json", "json_output"), description="print one JSON document"
@@ -217,7 +236,10 @@ def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
     _check_environment(cls)
     try:
         flags = CliSettingsSource[Any](
-            cls, cli_parse_args=list(arguments), cli_exit_on_error=False, cli_prog_name=f"trash-classifier {cls.stage}"
+            cls,
+            cli_parse_args=list(arguments),
+            cli_exit_on_error=False,
+            cli_prog_name=f"trash-classifier {cls.stage}",
         )()
         environment = EnvSettingsSource(cls)()
         file = flags.get("config") or environment.get("config")
@@ -238,7 +260,9 @@ def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.", "Give --config a YAML file.") from error
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror}.", "Give --config a YAML file."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not YAML: {error}.", "Mend the line it names.") from error
     if not isinstance(recipe, dict):
@@ -246,7 +270,9 @@ def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
     _check_names(f"{path}: section", recipe, [stage.stage for stage in STAGES])
     section = recipe.get(cls.stage) or {}
     if not isinstance(section, dict):
-        raise SettingsError(f"{path}: {cls.stage} holds no settings.", "Write them below it, as `name: value`.")
+        raise SettingsError(
+            f"{path}: {cls.stage} holds no settings.", "Write them below it, as `name: value`."
+        )
     _check_names(f"{path}: {cls.stage}:", section, cls.model_fields)
     return section
 

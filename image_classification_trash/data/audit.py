@@ -64,7 +64,9 @@ def audit_source(source: Source) -> Audit:
         found = list(tqdm(outcomes, total=len(source.files), desc="check photos", unit="photo"))
     good = [outcome for outcome in found if isinstance(outcome, Inspected)]
     problems = [outcome for outcome in found if isinstance(outcome, Problem)]
-    problems += [Problem(name, "", "not_a_photo", "its name is not that of a photo") for name in source.others]
+    problems += [
+        Problem(name, "", "not_a_photo", "its name is not that of a photo") for name in source.others
+    ]
     kept, duplicates = _without_duplicates(good)
     rows = sorted([*problems, *duplicates], key=astuple)
     return Audit(tuple(kept), tuple(rows))

@@ -160,7 +160,12 @@ def _about(
 ) -> dict[str, object]:
     kinds = sorted({problem.kind for problem in audit.problems})
     return {
-        "split": {"method": method, "seed": settings.seed, "val": settings.val_fraction, "test": settings.test_fraction},
+        "split": {
+            "method": method,
+            "seed": settings.seed,
+            "val": settings.val_fraction,
+            "test": settings.test_fraction,
+        },
         "problems": {kind: sum(problem.kind == kind for problem in audit.problems) for kind in kinds},
         "near_duplicates": {
             "found_by": "perceptual hash and embeddings" if with_embeddings else "perceptual hash alone",

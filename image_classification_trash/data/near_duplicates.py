@@ -109,5 +109,3 @@ def _unit(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _links_of_given_groups(photos: Sequence[Photo]) -> list[tuple[int, int]]:
     first: dict[str, int] = {}
     return [(first.setdefault(p.group, i), i) for i, p in enumerate(photos) if p.group]
-
-

@@ -57,7 +57,9 @@ def read_source(path: Path) -> Source:
         source = read_csv(path)
     else:
         what = "is neither a folder nor a .zip or .csv file" if path.exists() else "does not exist"
-        raise DatasetError(f"{path} {what}.", "Give --source a folder of class folders, a zip of one, or a CSV.")
+        raise DatasetError(
+            f"{path} {what}.", "Give --source a folder of class folders, a zip of one, or a CSV."
+        )
     if not source.files:
         found = f"No photos were found in {path}: no folder in it holds files named {_suffix_list()}."
         raise DatasetError(found, "Put each class's photos in a folder named after the class.")

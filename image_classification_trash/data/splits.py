@@ -36,7 +36,9 @@ def check_classes(photos: Sequence[Photo]) -> None:
     """
     counts = Counter(photo.label for photo in photos)
     if not counts:
-        raise DatasetError("No usable photo is left.", "Look at problems.csv, which says what is wrong with each.")
+        raise DatasetError(
+            "No usable photo is left.", "Look at problems.csv, which says what is wrong with each."
+        )
     if len(counts) < 2:
         found = f"All {len(photos)} usable photos are of one class, {next(iter(counts))!r}."
         raise DatasetError(found, "A classifier needs at least two classes, each in a folder of its own.")
@@ -60,7 +62,9 @@ def official(photos: Sequence[Photo], fractions: Fractions, seed: int) -> dict[s
     given = {photo.path: photo.split for photo in photos}
     present = set(given.values())
     if "train" not in present:
-        raise DatasetError("The split that comes with the photos has no train part.", "Choose --split grouped.")
+        raise DatasetError(
+            "The split that comes with the photos has no train part.", "Choose --split grouped."
+        )
     missing = [split for split in ("val", "test") if split not in present]
     if missing:
         shares = Fractions(*(fractions.of(split) if split in missing else 0.0 for split in ("val", "test")))
@@ -126,5 +130,8 @@ def missing_classes(photos: Iterable[Photo], labels: Iterable[str]) -> list[str]
     """Warnings for parts that lack a class, in words."""
     seen = {(photo.split, photo.label) for photo in photos}
     return [
-        f"no photo of {label!r} is in {split}" for split in SPLITS for label in labels if (split, label) not in seen
+        f"no photo of {label!r} is in {split}"
+        for split in SPLITS
+        for label in labels
+        if (split, label) not in seen
     ]

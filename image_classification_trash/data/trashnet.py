@@ -70,5 +70,5 @@ def check_trashnet_zip(path: Path) -> None:
 def official_split() -> dict[str, str]:
     """The authors' own split: file name (`glass1.jpg`) to train, val or test; 1,768 / 328 / 431 photos."""
     table = files("image_classification_trash.data") / "trashnet_split.csv"
-    with table.open(encoding="utf-8", newline="") as file:
-        return {row["file"]: row["split"] for row in csv.DictReader(file)}
+    rows = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    return {row["file"]: row["split"] for row in rows}

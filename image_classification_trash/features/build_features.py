@@ -54,7 +54,9 @@ class PixelSettings:
         return f"v{CACHE_VERSION}-{self.size[0]}x{self.size[1]}-{self.fit}"
 
 
-def pixel_cache(photos: Sequence[Photo], root: Path, settings: PixelSettings, folder: Path, part: str) -> Pixels:
+def pixel_cache(
+    photos: Sequence[Photo], root: Path, settings: PixelSettings, folder: Path, part: str
+) -> Pixels:
     """Decoded photos, memory-mapped: uint8 (N, H, W, 3), in the order of `photos`; decoded once, then read.
 
     Raises:
@@ -84,7 +86,9 @@ def embeddings(
     return np.stack([known[photo.sha256] for photo in photos])
 
 
-def _embed(photos: Sequence[Photo], root: Path, backbone: Backbone, settings: PixelSettings) -> list[Embeddings]:
+def _embed(
+    photos: Sequence[Photo], root: Path, backbone: Backbone, settings: PixelSettings
+) -> list[Embeddings]:
     vectors: list[Embeddings] = []
     paths = [root / photo.path for photo in photos]
     with tqdm(total=len(paths), desc="embed photos", unit="photo") as bar:
@@ -104,7 +108,10 @@ def _batches(paths: Sequence[Path], settings: PixelSettings, size: int = 32) -> 
         starts = range(0, len(paths), size)
         coming = [pool.submit(decode, path) for path in paths[:size]]
         for start in starts:
-            ready, coming = coming, [pool.submit(decode, path) for path in paths[start + size : start + 2 * size]]
+            ready, coming = (
+                coming,
+                [pool.submit(decode, path) for path in paths[start + size : start + 2 * size]],
+            )
             yield np.stack([future.result() for future in ready])
 
 
@@ -116,7 +123,7 @@ def _write_pixels(file: Path, photos: Sequence[Photo], root: Path, settings: Pix
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         for batch in _batches(paths, settings):
             pixels[done : done + len(batch)] = batch
-            checksum = zlib.crc32(batch, checksum)
+            checksum = zlib.crc32(batch.data, checksum)
             done += len(batch)
             bar.update(len(batch))
         pixels.flush()
@@ -139,7 +146,7 @@ def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
 def _crc32(pixels: Pixels) -> int:
     checksum = 0
     for start in range(0, len(pixels), 256):
-        checksum = zlib.crc32(np.ascontiguousarray(pixels[start : start + 256]), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(pixels[start : start + 256]).data, checksum)
     return checksum
 
 

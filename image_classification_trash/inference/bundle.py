@@ -1,13 +1,13 @@
 """A trained model on disk: a directory that describes itself, checked whenever it is read.
 
-    models/quickstart/
-        config.json         architecture, labels, input size, fit, temperature, threshold, provenance
-        labels.txt          one label a line, in the order of the probabilities
-        model.safetensors   weights
-        metrics.json        what was measured, with its conditions
-        README.md           the model card
-        SHA256SUMS          checksums of all of the above (`sha256sum -c SHA256SUMS` works too)
-        export/             model.onnx, model.tflite, ... once exported
+models/quickstart/
+    config.json         architecture, labels, input size, fit, temperature, threshold, provenance
+    labels.txt          one label a line, in the order of the probabilities
+    model.safetensors   weights
+    metrics.json        what was measured, with its conditions
+    README.md           the model card
+    SHA256SUMS          checksums of all of the above (`sha256sum -c SHA256SUMS` works too)
+    export/             model.onnx, model.tflite, ... once exported
 """
 
 import json
@@ -172,5 +172,3 @@ def _check_values(file: Path, config: BundleConfig) -> None:
 
 def _to_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
-
-

@@ -1,8 +1,8 @@
 """Photos in, predictions out.
 
-    classifier = TrashClassifier.load("models/quickstart")
-    for prediction in classifier.stream(["a.jpg", "b.heic"]):
-        print(prediction.path, prediction.decision, prediction.probability)
+classifier = TrashClassifier.load("models/quickstart")
+for prediction in classifier.stream(["a.jpg", "b.heic"]):
+    print(prediction.path, prediction.decision, prediction.probability)
 """
 
 import os
@@ -105,7 +105,9 @@ class TrashClassifier:
         expected = (*self.config.input_size, 3)
         if photos.dtype != np.uint8 or photos.ndim != 4 or photos.shape[1:] != expected:
             found = f"The model takes uint8 photos (B, {expected[0]}, {expected[1]}, 3), not {photos.dtype} {photos.shape}."
-            raise BundleError(found, "Decode photos with inference.images.read_photo at the bundle's input size.")
+            raise BundleError(
+                found, "Decode photos with inference.images.read_photo at the bundle's input size."
+            )
         return self._runtime(photos)
 
     def _decode(self, photo: PhotoSource) -> Pixels | str:

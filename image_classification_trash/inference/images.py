@@ -80,10 +80,7 @@ def photo_bytes(source: bytes | str | Path) -> bytes:
         PhotoError: the file is missing, unreadable, empty or above `MAX_BYTES`.
     """
     name = _name_of(source)
-    if isinstance(source, bytes):
-        data = source
-    else:
-        data = _read_file(Path(source))
+    data = source if isinstance(source, bytes) else _read_file(Path(source))
     if not data:
         raise PhotoError(f"{name} is empty (0 bytes).", "Copy the photo again, or leave it out.")
     return data
@@ -109,7 +106,9 @@ def open_photo(data: bytes, name: str = "photo") -> Image.Image:
         found = f"{name} would decode to {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million."
         raise PhotoTooLargeError(found, _shrink_hint())
     if min(width, height) < MIN_SIDE:
-        found = f"{name} has {width} x {height} pixels; at least {MIN_SIDE} a side are needed to show anything."
+        found = (
+            f"{name} has {width} x {height} pixels; at least {MIN_SIDE} a side are needed to show anything."
+        )
         raise PhotoError(found, "Use the photo's full-size original.")
     return image
 
@@ -186,7 +185,9 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         reason = error.strerror or _first_line(error)
-        raise PhotoError(f"{path} cannot be read: {reason}.", "Check the path and its permissions.") from error
+        raise PhotoError(
+            f"{path} cannot be read: {reason}.", "Check the path and its permissions."
+        ) from error
 
 
 def _name_of(source: PhotoSource) -> str:

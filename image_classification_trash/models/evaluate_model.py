@@ -142,7 +142,9 @@ def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhoto
     paths = tuple(source.root / file.path for file in source.files)
     labels = tuple(file.label for file in source.files)
     listing = json.dumps([(file.path, file.label) for file in source.files])
-    return LabelledPhotos(f"{name} (folder)" if name == TEST else name, paths, labels, sha256_of(listing.encode()))
+    return LabelledPhotos(
+        f"{name} (folder)" if name == TEST else name, paths, labels, sha256_of(listing.encode())
+    )
 
 
 def _predict(bundle: Bundle, photos: LabelledPhotos, batch_size: int) -> list[Prediction]:
@@ -186,7 +188,10 @@ def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
         ("ROC AUC, one against the rest", with_interval(m["roc_auc"])),
         ("log loss", with_interval(m["log_loss"], percent=False)),
         ("Brier score", with_interval(m["brier"], percent=False)),
-        ("ECE", f"{m['reliability']['ece']:.3f} ({m['reliability_before']['ece']:.3f} before temperature scaling)"),
+        (
+            "ECE",
+            f"{m['reliability']['ece']:.3f} ({m['reliability_before']['ece']:.3f} before temperature scaling)",
+        ),
         ("answered", f"{done['coverage']:.1%} at threshold {config.threshold:.2f}, {precision}"),
     ]
 

@@ -6,7 +6,12 @@ from pathlib import Path
 from image_classification_trash.config import FeatureSettings
 from image_classification_trash.data.make_dataset import Embed
 from image_classification_trash.data.manifest import SPLITS, Photo, read_manifest
-from image_classification_trash.features.build_features import Embeddings, PixelSettings, embeddings, pixel_cache
+from image_classification_trash.features.build_features import (
+    Embeddings,
+    PixelSettings,
+    embeddings,
+    pixel_cache,
+)
 from image_classification_trash.models.architectures import EmbeddingBackbone, build_network
 
 NEAR_DUPLICATE_PIXELS = PixelSettings((224, 288), "stretch")
@@ -26,7 +31,9 @@ def build_features(settings: FeatureSettings) -> Iterator[str]:
     """Fill the pixel caches and the embeddings of a data set; yields a line about each."""
     manifest = read_manifest(settings.processed_dir / settings.name)
     pixels = PixelSettings(settings.input_size, settings.fit)
-    network = build_network(settings.architecture, len(manifest.labels), settings.pretrained, settings.weights)
+    network = build_network(
+        settings.architecture, len(manifest.labels), settings.pretrained, settings.weights
+    )
     backbone = EmbeddingBackbone(network)
     for split in SPLITS:
         photos = manifest.part(split)

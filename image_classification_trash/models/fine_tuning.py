@@ -16,7 +16,13 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    TQDMProgressBar,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -58,7 +64,9 @@ class ShuffledBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Photos are read in the order of the file, which a memory map likes."""
-        order = np.random.default_rng(self.seed).permutation(len(self.part.truth))[self.rank :: self.processes]
+        order = np.random.default_rng(self.seed).permutation(len(self.part.truth))[
+            self.rank :: self.processes
+        ]
         for step in range(len(self)):
             chosen = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
             yield torch.from_numpy(self.part.pixels[chosen]), torch.from_numpy(self.part.truth[chosen])
@@ -85,13 +93,16 @@ class OrderedBatches:
 class FineTuning(pl.LightningModule):
     """What happens in a step, after an epoch, and to the learning rate."""
 
-    def __init__(self, network: TrashNetwork, settings: TrainSettings, train: Part, val: Part) -> None:
+    class_weights: torch.Tensor
+
+    def __init__(
+        self, network: TrashNetwork, settings: TrainSettings, train: Part, val: Part, classes: int
+    ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.history: list[dict[str, float]] = []
         self._train, self._val = train, val
-        classes = network.head[-1].out_features
         weights = class_weights(train.truth, classes, settings.class_weighting)
         self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
         chosen = settings.model_dump(include=set(Augmentation.__dataclass_fields__))
@@ -128,7 +139,9 @@ class FineTuning(pl.LightningModule):
         photos, truth = batch
         x = self._augment(photos, self._generator)
         targets = F.one_hot(truth, len(self.class_weights)).float()
-        targets = targets * (1 - self.settings.label_smoothing) + self.settings.label_smoothing / targets.shape[1]
+        targets = (
+            targets * (1 - self.settings.label_smoothing) + self.settings.label_smoothing / targets.shape[1]
+        )
         x, targets = mixup(x, targets, self.settings.mixup, self._generator)
         scores = self.network.logits(x)
         weight = self.class_weights[truth]
@@ -168,7 +181,7 @@ class FineTuning(pl.LightningModule):
         """Take the history up where it stopped."""
         self.history = list(checkpoint["history"])
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW with a lower rate for the backbone; warm-up, then cosine, by step."""
         optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.settings.learning_rate)
         per_epoch = len(ShuffledBatches(self._train, self.settings.batch_size, 0, 0, self.trainer.world_size))
@@ -184,7 +197,10 @@ class FineTuning(pl.LightningModule):
     def _parameter_groups(self) -> list[dict[str, Any]]:
         groups = []
         head_rate = self.settings.learning_rate
-        for part, rate in ((self.network.backbone, head_rate * self.settings.backbone_rate), (self.network.head, head_rate)):
+        for part, rate in (
+            (self.network.backbone, head_rate * self.settings.backbone_rate),
+            (self.network.head, head_rate),
+        ):
             trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
             for matrices, decay in ((True, self.settings.weight_decay), (False, 0.0)):
                 chosen = [parameter for parameter in trained if (parameter.ndim > 1) == matrices]
@@ -193,7 +209,9 @@ class FineTuning(pl.LightningModule):
         return groups
 
     def _seed(self, stream: int) -> int:
-        return int(np.random.SeedSequence([self.settings.seed, self.current_epoch, stream]).generate_state(1)[0])
+        return int(
+            np.random.SeedSequence([self.settings.seed, self.current_epoch, stream]).generate_state(1)[0]
+        )
 
 
 class HistoryFile(Callback):
@@ -210,7 +228,7 @@ class HistoryFile(Callback):
 
 
 def fine_tune(
-    network: TrashNetwork, settings: TrainSettings, train: Part, val: Part, folder: Path
+    network: TrashNetwork, settings: TrainSettings, train: Part, val: Part, classes: int, folder: Path
 ) -> list[dict[str, float]] | None:
     """Fine-tune `network` in place; leaves it with the weights of the best epoch.
 
@@ -223,9 +241,14 @@ def fine_tune(
     checkpoints = folder / "checkpoints"
     last = _checkpoint_to_resume(checkpoints, settings) if settings.resume else None
     best = ModelCheckpoint(
-        checkpoints, filename="best", monitor=MONITOR, mode="max", save_last=True, enable_version_counter=False
+        checkpoints,
+        filename="best",
+        monitor=MONITOR,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
     )
-    module = FineTuning(network, settings, train, val)
+    module = FineTuning(network, settings, train, val, classes)
     trainer = _trainer(settings, folder, [best, *_callbacks(settings, folder)])
     trainer.fit(module, ckpt_path=last, weights_only=True)
     if not trainer.is_global_zero:
@@ -246,7 +269,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrainingError(f"{path} cannot be read as a checkpoint: {first}", "Train without --resume.") from error
+        raise TrainingError(
+            f"{path} cannot be read as a checkpoint: {first}", "Train without --resume."
+        ) from error
     return content
 
 

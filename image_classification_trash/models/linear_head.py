@@ -78,7 +78,10 @@ def _fit(
         missing = sorted(set(range(classes)) - set(fitted.classes_.tolist()))
         raise ValueError(f"classes {missing} have no photo in train")
     if classes == 2:  # scikit-learn keeps one row for two classes; its halves make two
-        weight, bias = np.vstack([-fitted.coef_, fitted.coef_]) / 2, np.append(-fitted.intercept_, fitted.intercept_) / 2
+        weight, bias = (
+            np.vstack([-fitted.coef_, fitted.coef_]) / 2,
+            np.append(-fitted.intercept_, fitted.intercept_) / 2,
+        )
     else:
         weight, bias = fitted.coef_, fitted.intercept_
     return weight.astype(np.float32), bias.astype(np.float32)

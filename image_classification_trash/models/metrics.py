@@ -187,7 +187,9 @@ def _ratio(weights: Floats, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.b
 
 def _f1(weights: Floats, is_class: npt.NDArray[np.bool_], guessed: npt.NDArray[np.bool_]) -> Floats:
     below = weights @ is_class + weights @ guessed
-    return np.asarray(np.where(below > 0, 2 * (weights @ (is_class & guessed)) / np.maximum(below, _TINY), np.nan))
+    return np.asarray(
+        np.where(below > 0, 2 * (weights @ (is_class & guessed)) / np.maximum(below, _TINY), np.nan)
+    )
 
 
 def _auc(score: Floats, is_class: npt.NDArray[np.bool_], weights: Floats) -> Floats:

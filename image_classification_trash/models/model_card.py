@@ -69,7 +69,13 @@ def _overall(measured: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [head]
     for name, m in measured.items():
         figures = [_cell(m[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")]
-        cells = [name, str(m["n"]), *figures, f"{m['reliability']['ece']:.3f}", f"{m['answered']['coverage']:.1%}"]
+        cells = [
+            name,
+            str(m["n"]),
+            *figures,
+            f"{m['reliability']['ece']:.3f}",
+            f"{m['answered']['coverage']:.1%}",
+        ]
         lines.append(_row(cells))
     return "\n".join(lines)
 
@@ -77,7 +83,9 @@ def _overall(measured: Mapping[str, Mapping[str, Any]]) -> str:
 def _per_class(per_class: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["| class | n | precision | recall | F1 |\n|---|---|---|---|---|"]
     for label, scores in per_class.items():
-        lines.append(_row([label, str(scores["n"]), *(_cell(scores[key]) for key in ("precision", "recall", "f1"))]))
+        lines.append(
+            _row([label, str(scores["n"]), *(_cell(scores[key]) for key in ("precision", "recall", "f1"))])
+        )
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Photos, folders, globs, URLs or a list on standard input, to a table.
 
-    python -m image_classification_trash.models.predict_model photo.jpg
-    trash-classifier predict ~/Pictures --csv predictions.csv
+python -m image_classification_trash.models.predict_model photo.jpg
+trash-classifier predict ~/Pictures --csv predictions.csv
 """
 
 import csv
@@ -73,7 +73,8 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
         elif Path(argument).is_dir():
             yield from _listed(argument, Path(argument).rglob("*"))
         elif glob.has_magic(argument):
-            yield from _listed(argument, map(Path, glob.glob(argument, recursive=True)))
+            matches = glob.glob(argument, recursive=True)  # noqa: PTH207  a pattern may be absolute
+            yield from _listed(argument, map(Path, matches))
         else:
             yield argument  # a missing file becomes a row with its error, like any bad photo
 
@@ -151,7 +152,9 @@ def _runs(names: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
 def _listed(argument: str, found: Iterable[Path]) -> list[str]:
     photos = sorted(str(path) for path in found if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
     if not photos:
-        raise SettingsError(f"{argument} holds no photos.", f"Photos are named *{', *'.join(sorted(PHOTO_SUFFIXES))}.")
+        raise SettingsError(
+            f"{argument} holds no photos.", f"Photos are named *{', *'.join(sorted(PHOTO_SUFFIXES))}."
+        )
     return photos
 
 

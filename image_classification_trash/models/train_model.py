@@ -37,7 +37,13 @@ from image_classification_trash.models.architectures import (
     network_bytes,
     to_planes,
 )
-from image_classification_trash.models.fine_tuning import HISTORY, OrderedBatches, Part, fine_tune, history_csv
+from image_classification_trash.models.fine_tuning import (
+    HISTORY,
+    OrderedBatches,
+    Part,
+    fine_tune,
+    history_csv,
+)
 from image_classification_trash.models.linear_head import LinearHead, fit_head
 from image_classification_trash.models.metrics import (
     Floats,
@@ -52,7 +58,16 @@ from image_classification_trash.models.torch_settings import keep_freed_memory
 
 CACHE_MARGIN = 1.2
 """Training photos are cached this much larger than the input, so that crops need not be blown up."""
-LIBRARIES = ("image-classification-trash", "torch", "torchvision", "lightning", "timm", "scikit-learn", "numpy", "pillow")
+LIBRARIES = (
+    "image-classification-trash",
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "scikit-learn",
+    "numpy",
+    "pillow",
+)
 
 
 def train(settings: TrainSettings) -> Bundle | None:
@@ -80,7 +95,7 @@ def train(settings: TrainSettings) -> Bundle | None:
     if settings.epochs:
         train_part = _part(manifest, "train", _cache_size(settings.input_size), settings)
         val_part = _part(manifest, "val", settings.input_size, settings)
-        history = fine_tune(network, settings, train_part, val_part, folder)
+        history = fine_tune(network, settings, train_part, val_part, len(manifest.labels), folder)
         if history is None:
             return None
     truth, scores = _validation_scores(network, settings, manifest)
@@ -112,7 +127,9 @@ def _check_plan(settings: TrainSettings, manifest: Manifest) -> None:
             found = f"No training photo of: {', '.join(missing)}."
             raise TrainingError(found, "Prepare the data with another --split, or add photos.")
         if part == "val" and len(missing) == len(manifest.labels):
-            raise TrainingError("The validation part is empty.", "Prepare the data with a larger --val-fraction.")
+            raise TrainingError(
+                "The validation part is empty.", "Prepare the data with a larger --val-fraction."
+            )
     if not settings.epochs and not _wants_head(settings):
         hint = "Give --epochs 1 or more, or begin from pretrained weights with a head."
         raise TrainingError("There is nothing to train: no epochs, and no head on pretrained weights.", hint)
@@ -124,14 +141,18 @@ def _fit_head(network: TrashNetwork, settings: TrainSettings, manifest: Manifest
     parts = [manifest.part(split) for split in ("train", "val")]
     vectors = [embeddings(part, manifest.root, backbone, pixels, settings.interim_dir) for part in parts]
     truths = [truth_of(part, manifest.labels) for part in parts]
-    head = fit_head(vectors[0], truths[0], vectors[1], truths[1], len(manifest.labels), settings.class_weighting)
+    head = fit_head(
+        vectors[0], truths[0], vectors[1], truths[1], len(manifest.labels), settings.class_weighting
+    )
     network.set_linear_head(head.weight, head.bias)
     return head
 
 
 def _part(manifest: Manifest, split: Split, size: Size, settings: TrainSettings) -> Part:
     photos = manifest.part(split)
-    pixels = pixel_cache(photos, manifest.root, PixelSettings(size, settings.fit), settings.interim_dir, split)
+    pixels = pixel_cache(
+        photos, manifest.root, PixelSettings(size, settings.fit), settings.interim_dir, split
+    )
     return Part(pixels, truth_of(photos, manifest.labels))
 
 
@@ -140,12 +161,16 @@ def _cache_size(size: Size) -> Size:
     return height, width
 
 
-def _validation_scores(network: TrashNetwork, settings: TrainSettings, manifest: Manifest) -> tuple[Ints, Floats]:
+def _validation_scores(
+    network: TrashNetwork, settings: TrainSettings, manifest: Manifest
+) -> tuple[Ints, Floats]:
     """Scores of the validation part, (N, C), from pixels at the input size."""
     part = _part(manifest, "val", settings.input_size, settings)
     network = network.eval().cpu()
     with torch.inference_mode():
-        scores = [network.logits(to_planes(photos)) for photos, _ in OrderedBatches(part, settings.batch_size)]
+        scores = [
+            network.logits(to_planes(photos)) for photos, _ in OrderedBatches(part, settings.batch_size)
+        ]
     return part.truth, torch.cat(scores).numpy().astype(np.float64)
 
 
@@ -190,7 +215,9 @@ def _data_record(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _record(head: LinearHead | None, history: list[dict[str, float]] | None, seconds: float) -> dict[str, Any]:
+def _record(
+    head: LinearHead | None, history: list[dict[str, float]] | None, seconds: float
+) -> dict[str, Any]:
     record: dict[str, Any] = {"seconds": round(seconds, 1), "machine": machine()}
     if head is not None:
         record["head"] = {"strength": head.strength, "val_accuracy": head.val_accuracy}

@@ -1,0 +1,226 @@
+"""Plots, each a function from plain values to a matplotlib figure. Nothing here touches global state or a display."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from image_classification_trash.inference.images import Pixels
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
+_ACCENT, _SOFT, _GREY = "#0072B2", "#56B4E9", "#888888"
+
+
+def to_png(figure: Figure, dpi: int = 110) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def class_colours(labels: Sequence[str]) -> dict[str, Any]:
+    """One colour per class, the same in every plot."""
+    if len(labels) <= len(_COLOURS):
+        return dict(zip(labels, _COLOURS, strict=False))
+    shades = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, len(labels)))
+    return dict(zip(labels, shades, strict=True))
+
+
+def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Photos per class in each part, from part -> class -> number."""
+    labels = list(next(iter(counts.values())))
+    figure = _figure(8, 0.55 * len(labels) + 1.2)
+    axes = figure.subplots()
+    left = np.zeros(len(labels))
+    for colour, (part, by_class) in zip((_ACCENT, "#E69F00", "#009E73"), counts.items(), strict=False):
+        values = np.array([by_class[label] for label in labels])
+        bars = axes.barh(labels, values, left=left, color=colour, label=f"{part} ({values.sum()})")
+        axes.bar_label(
+            bars, labels=[str(v) if v else "" for v in values], label_type="center", color="white", fontsize=9
+        )
+        left += values
+    axes.invert_yaxis()
+    axes.set_title(f"Photos per class (n = {int(left.sum())})", loc="left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False)
+    return _plain(figure)
+
+
+def contact_sheet(photos: Sequence[Pixels], captions: Sequence[str], title: str, columns: int = 8) -> Figure:
+    """Photos in rows, each with its caption."""
+    rows = math.ceil(len(photos) / columns)
+    figure = _figure(1.6 * columns, 1.45 * rows + 0.5)
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, photo, caption in zip(grid.flat, photos, captions, strict=False):
+        axes.imshow(photo)
+        axes.set_title(caption, fontsize=7, pad=2)
+    return figure
+
+
+def embedding_map(points: npt.NDArray[np.floating[Any]], labels: Sequence[str]) -> Figure:
+    """Photos as points (N, 2), coloured by class."""
+    figure = _figure(7.5, 6)
+    axes = figure.subplots()
+    names = sorted(set(labels))
+    of = np.array(labels)
+    for name, colour in class_colours(names).items():
+        mine = points[of == name]
+        axes.scatter(
+            mine[:, 0], mine[:, 1], s=9, color=colour, alpha=0.75, label=f"{name} ({len(mine)})", linewidths=0
+        )
+    axes.set_title(f"Embeddings, t-SNE (n = {len(labels)})", loc="left")
+    axes.set(xticks=[], yticks=[])
+    axes.legend(frameon=False, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _plain(figure)
+
+
+def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Losses and validation scores, an epoch a point; the best epoch is marked."""
+    epochs = [row["epoch"] for row in history]
+    best = max(history, key=lambda row: row["val_macro_f1"])
+    figure = _figure(10, 3.8)
+    losses, scores = figure.subplots(1, 2)
+    for axes, keys in ((losses, ("train_loss", "val_loss")), (scores, ("val_accuracy", "val_macro_f1"))):
+        for key, colour in zip(keys, (_ACCENT, "#E69F00"), strict=True):
+            axes.plot(
+                epochs, [row.get(key, math.nan) for row in history], marker="o", ms=3, color=colour, label=key
+            )
+        axes.axvline(best["epoch"], color=_GREY, ls=":", label=f"best epoch ({int(best['epoch'])})")
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(frameon=False)
+    losses.set_title("Loss (in training with augmentation and smoothed targets)", loc="left", fontsize=10)
+    scores.set_title("Validation", loc="left", fontsize=10)
+    return _plain(figure)
+
+
+def confusion_matrix(matrix: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    """Counts, and shares of each true class (rows)."""
+    side = max(4.2, 0.62 * len(labels) + 1.6)
+    figure = _figure(2 * side, side)
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    for axes, values, name in zip(
+        figure.subplots(1, 2), (matrix, shares), ("photos", "% of the true class"), strict=True
+    ):
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+        for (row, column), value in np.ndenumerate(values):
+            colour = "white" if shares[row, column] > 55 else "black"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
+        axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.set_title(f"Confusion, {name} (n = {matrix.sum()})", loc="left", fontsize=10)
+    return figure
+
+
+def reliability_diagram(before: Mapping[str, Any], after: Mapping[str, Any]) -> Figure:
+    """Accuracy against confidence, before and after temperature scaling; how many photos each bin holds below."""
+    figure = _figure(10, 4.8)
+    grid = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1))
+    for column, name, bins in ((0, "before", before), (1, "after", after)):
+        top, bottom = grid[0, column], grid[1, column]
+        width = 1 / len(bins["count"])
+        centres = (np.arange(len(bins["count"])) + 0.5) * width
+        filled = [i for i, count in enumerate(bins["count"]) if count]
+        top.plot([0, 1], [0, 1], color=_GREY, ls="--", lw=1)
+        top.bar(
+            centres[filled],
+            [bins["accuracy"][i] for i in filled],
+            width * 0.92,
+            color=_SOFT,
+            label="accuracy",
+        )
+        points = ([bins["confidence"][i] for i in filled], [bins["accuracy"][i] for i in filled])
+        top.plot(*points, "o", ms=4, color="#D55E00", label="mean confidence of the bin")
+        top.set_title(
+            f"Reliability {name} temperature scaling: ECE {bins['ece']:.3f}", loc="left", fontsize=10
+        )
+        top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+        bottom.bar(centres, bins["count"], width * 0.92, color=_GREY)
+        bottom.set(xlabel="top probability", ylabel="photos")
+    grid[0, 0].legend(frameon=False, loc="upper left")
+    return _plain(figure)
+
+
+def risk_coverage(
+    coverage: Sequence[float], risk: Sequence[float], chosen: tuple[float, float] | None
+) -> Figure:
+    """Error among answered photos against the share answered; the chosen operating point is marked."""
+    figure = _figure(6.4, 4)
+    axes = figure.subplots()
+    axes.plot(coverage, risk, color=_ACCENT)
+    if chosen is not None:
+        axes.plot(*chosen, "o", color="#D55E00")
+        where = (min(chosen[0], 0.62), chosen[1] + 0.15 * max(*risk, 0.02))
+        axes.annotate(
+            f"threshold: {chosen[0]:.0%} answered, {chosen[1]:.1%} wrong", chosen, where, fontsize=9
+        )
+    axes.set(xlabel="share of photos answered, surest first", ylabel="error among them", xlim=(0, 1.01))
+    axes.set_ylim(0, max(*risk, 0.02) * 1.3)
+    axes.set_title(f"Risk and coverage (n = {len(risk)})", loc="left")
+    return _plain(figure)
+
+
+def per_class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Precision, recall and F1 of each class with 95% intervals."""
+    labels = list(per_class)
+    figure = _figure(10, 0.45 * len(labels) + 1.4)
+    for axes, key in zip(figure.subplots(1, 3, sharey=True), ("precision", "recall", "f1"), strict=True):
+        for row, label in enumerate(labels):
+            figures = per_class[label][key]
+            if figures is not None:
+                axes.plot(
+                    [figures["low"], figures["high"]], [row, row], color=_SOFT, lw=3, solid_capstyle="round"
+                )
+                axes.plot(figures["value"], row, "o", color=_ACCENT)
+        axes.set_yticks(range(len(labels)), [f"{label} ({per_class[label]['n']})" for label in labels])
+        axes.set(xlim=(0, 1.02), ylim=(len(labels) - 0.5, -0.5), title=key)
+        axes.grid(axis="x", alpha=0.3)
+    return _plain(figure)
+
+
+def image_rows(
+    rows: Sequence[Sequence[Pixels]], captions: Sequence[str], title: str, columns: int = 4
+) -> Figure:
+    """Rows of pictures that belong together, `columns` pictures wide, each row's caption above its first picture."""
+    figure = _figure(2.3 * columns, 1.95 * len(rows) + 0.5)
+    figure.suptitle(title, x=0.01, ha="left")
+    for line, pictures, caption in zip(
+        figure.subplots(len(rows), columns, squeeze=False), rows, captions, strict=True
+    ):
+        for axes in line:
+            axes.axis("off")
+        for axes, picture in zip(line, pictures, strict=False):
+            axes.imshow(picture)
+        line[0].set_title(caption, fontsize=8, loc="left", pad=3)
+    return figure
+
+
+def overlay(photo: Pixels, heat: npt.NDArray[np.floating[Any]]) -> Pixels:
+    """A photo (H, W, 3) under a heat map (H, W), 0 to 1."""
+    colours = mpl.colormaps["inferno"](heat)[..., :3] * 255
+    return np.asarray(photo * 0.5 + colours * 0.5, dtype=np.uint8)
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _plain(figure: Figure) -> Figure:
+    for axes in figure.axes:
+        _hide_spines(axes)
+    return figure
+
+
+def _hide_spines(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,242 @@
+"""Pictures and reports: `explore` looks at a data set, `report_evaluation` at what a bundle got right and wrong.
+
+python -m image_classification_trash.visualization.visualize sample
+trash-classifier explore trashnet
+"""
+
+import csv
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+from image_classification_trash.config import EvaluateSettings, ExploreSettings, TrainSettings
+from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS
+from image_classification_trash.data.manifest import Manifest, read_manifest
+from image_classification_trash.errors import MissingExtraError, TrainingError
+from image_classification_trash.features.transforms import Augmentation
+from image_classification_trash.files import write_bytes
+from image_classification_trash.inference.images import read_photo
+from image_classification_trash.models.architectures import load_network
+from image_classification_trash.models.evaluate_model import Evaluation, summary, with_interval
+from image_classification_trash.models.features_of_data import near_duplicate_embedder
+from image_classification_trash.models.fine_tuning import HISTORY
+from image_classification_trash.models.metrics import risk_coverage
+from image_classification_trash.visualization import plots
+from image_classification_trash.visualization.gradcam import grad_cam
+from image_classification_trash.visualization.report import Picture, Section, write_report
+
+THUMBNAIL = (96, 128)
+PER_CLASS, PAIRS, PREVIEWS, WORST = 16, 8, 4, 8
+
+
+def explore(settings: ExploreSettings) -> Path:
+    """Draw a prepared data set; returns the report's path."""
+    manifest = read_manifest(settings.processed_dir / settings.name)
+    folder = settings.processed_dir / settings.name
+    figures: dict[str, tuple[Figure, str]] = {
+        "class_balance": (plots.class_balance(manifest.counts()), "Photos per class and part."),
+        "near_duplicates": (_pairs(manifest, folder), "Near-duplicates; a pair across train and test leaks."),
+        "augmentation": (_augmentation(manifest), "Training photos, and what augmentation makes of them."),
+    }
+    points = _embedding_points(manifest, settings)
+    if points is not None:
+        drawn = plots.embedding_map(points, [photo.label for photo in manifest.photos])
+        figures["embedding_map"] = (drawn, "Photos that look alike to the pretrained network lie together.")
+    for label in manifest.labels:
+        figures[f"contact_sheet_{label}"] = (_contact_sheet(manifest, label), f"Some photos of {label}.")
+    pictures = _save(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
+    problems = list(csv.reader((folder / PROBLEMS).read_text(encoding="utf-8").splitlines()))
+    sections = [
+        Section("Balance and overlap", pictures=pictures[:2]),
+        Section(
+            "Left out", f"{len(problems) - 1} files were left out.", problems if len(problems) > 1 else ()
+        ),
+        Section("Augmentation and embeddings", pictures=pictures[2 : -len(manifest.labels)]),
+        Section("Photos", pictures=pictures[-len(manifest.labels) :]),
+    ]
+    path = settings.reports_dir / f"explore-{settings.name}.html"
+    write_report(path, f"Data set {manifest.name}", _data_summary(manifest), sections)
+    return path
+
+
+def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Path:
+    """Draw what was measured; returns the report's path."""
+    config, metrics = evaluation.bundle.config, evaluation.metrics
+    name = config.name if evaluation.photos.name == "test" else f"{config.name}-{evaluation.photos.name}"
+    figures = {
+        "confusion_matrix": (
+            plots.confusion_matrix(np.array(metrics["confusion"]), config.labels),
+            "Where answers go: rows are true classes.",
+        ),
+        "per_class": (plots.per_class_scores(metrics["per_class"]), "Per class, with 95% intervals."),
+        "reliability": (
+            plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"]),
+            "Whether a probability of 0.8 is right eight times in ten.",
+        ),
+        "risk_coverage": (_risk_coverage(evaluation), "What is gained by not answering when unsure."),
+    }
+    history = evaluation.bundle.path / HISTORY
+    if history.exists():
+        rows = [
+            {k: float(v) for k, v in row.items()} for row in csv.DictReader(history.open(encoding="utf-8"))
+        ]
+        figures["training_curves"] = (plots.training_curves(rows), "Training, epoch by epoch.")
+    worst = _worst_errors(evaluation)
+    if worst is not None:
+        figures["worst_errors"] = (
+            worst,
+            "Surest wrong answers; beside each, where the network looked (Grad-CAM).",
+        )
+    pictures = _save(figures, settings.reports_dir / "figures" / name)
+    sections = [
+        Section("Right and wrong", table=_per_class_table(metrics), pictures=pictures[:2]),
+        Section("Trust", "Calibration and abstention.", pictures=pictures[2:4]),
+        Section("Training and errors", pictures=pictures[4:]),
+        Section(
+            "Left out", table=[("photo", "why"), *((p.path, p.error or "") for p in evaluation.unreadable)]
+        ),
+        Section(
+            "Conditions", table=[("condition", "value"), *((k, str(v)) for k, v in _conditions(evaluation))]
+        ),
+    ]
+    path = settings.reports_dir / f"{name}.html"
+    sections = [section for section in sections if section.title != "Left out" or evaluation.unreadable]
+    write_report(path, f"{config.name} on {evaluation.photos.name}", summary(evaluation), sections)
+    return path
+
+
+def _save(figures: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Picture]:
+    pictures = []
+    for name, (figure, caption) in figures.items():
+        png = plots.to_png(figure)
+        write_bytes(folder / f"{name.replace('/', '_')}.png", png)
+        pictures.append(Picture(png, caption))
+    return pictures
+
+
+def _data_summary(manifest: Manifest) -> list[tuple[str, str]]:
+    overlap = manifest.about["near_duplicates"]["overlap"]["test"]
+    return [
+        ("photos", str(len(manifest.photos))),
+        ("classes", ", ".join(manifest.labels)),
+        ("split", f"{manifest.about['split']['method']}, seed {manifest.about['split']['seed']}"),
+        ("fingerprint", manifest.fingerprint),
+        (
+            "test photos with a near-duplicate in train",
+            f"{overlap['with_near_duplicate_in_train']} of {overlap['photos']} ({overlap['share']:.1%})",
+        ),
+    ]
+
+
+def _contact_sheet(manifest: Manifest, label: str) -> Figure:
+    photos = _some([photo for photo in manifest.photos if photo.label == label], PER_CLASS)
+    thumbnails = [read_photo(manifest.path_of(photo), THUMBNAIL, "pad") for photo in photos]
+    captions = [f"{Path(photo.path).stem} · {photo.split}" for photo in photos]
+    total = sum(photo.label == label for photo in manifest.photos)
+    return plots.contact_sheet(thumbnails, captions, f"{label} ({len(photos)} of {total})")
+
+
+def _pairs(manifest: Manifest, folder: Path) -> Figure:
+    rows = list(csv.DictReader((folder / NEAR_DUPLICATES).read_text(encoding="utf-8").splitlines()))
+    leaking = [row for row in rows if {row["split_1"], row["split_2"]} == {"train", "test"}]
+    shown = _some(leaking or rows, PAIRS)
+    pictures, captions = [], []
+    for row in shown:
+        pictures.append([read_photo(manifest.root / row[f"path_{n}"], THUMBNAIL, "pad") for n in (1, 2)])
+        captions.append(
+            f"{Path(row['path_1']).stem} ({row['split_1']}), {Path(row['path_2']).stem} ({row['split_2']})"
+        )
+    if not shown:
+        return plots.contact_sheet([], [], "No near-duplicates were found", columns=1)
+    doubled = [
+        left + right
+        for left, right in zip(pictures[::2], [*pictures[1::2], []][: len(pictures[::2])], strict=True)
+    ]
+    texts = ["   |   ".join(captions[i : i + 2]) for i in range(0, len(captions), 2)]
+    return plots.image_rows(doubled, texts, f"Near-duplicates ({len(leaking)} pairs across train and test)")
+
+
+def _augmentation(manifest: Manifest) -> Figure:
+    defaults = TrainSettings()
+    chosen = defaults.model_dump(include=set(Augmentation.__dataclass_fields__))
+    augment = Augmentation(168, 216, **chosen)
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for photo in _some(manifest.part("train"), PREVIEWS):
+        original = read_photo(manifest.path_of(photo), (208, 256))
+        copies = augment(torch.from_numpy(np.stack([original] * 5)), generator)
+        rows.append([original, *copies.permute(0, 2, 3, 1).byte().numpy()])
+    return plots.image_rows(rows, ["original, then augmented"] * len(rows), "Augmentation", columns=6)
+
+
+def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> Any:
+    try:
+        vectors = near_duplicate_embedder(settings.interim_dir)(manifest.photos, manifest.root)
+    except (MissingExtraError, TrainingError):
+        return None
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    neighbours = min(30.0, (len(unit) - 1) / 3)
+    return TSNE(perplexity=neighbours, init="pca", random_state=0).fit_transform(unit)
+
+
+def _risk_coverage(evaluation: Evaluation) -> Figure:
+    curve = risk_coverage(evaluation.truth, evaluation.probabilities)
+    done = evaluation.metrics["answered"]
+    chosen = None if done["precision"] is None else (done["coverage"], 1 - done["precision"])
+    return plots.risk_coverage(curve["coverage"], curve["risk"], chosen)
+
+
+def _worst_errors(evaluation: Evaluation) -> Figure | None:
+    guess = evaluation.probabilities.argmax(1)
+    confidence = evaluation.probabilities.max(1)
+    wrong = np.nonzero(guess != evaluation.truth)[0]
+    if not len(wrong):
+        return None
+    config, network = evaluation.bundle.config, load_network(evaluation.bundle)
+    cells, captions = [], []
+    for i in wrong[np.argsort(-confidence[wrong])][:WORST]:
+        photo = read_photo(evaluation.paths[i], config.input_size, config.fit)
+        heat = grad_cam(network, photo)
+        cells.append([photo] if heat is None else [photo, plots.overlay(photo, heat)])
+        truth, answer = config.labels[evaluation.truth[i]], config.labels[guess[i]]
+        captions.append(f"{evaluation.paths[i].stem}: {answer} ({confidence[i]:.0%}), is {truth}")
+    rows = [cells[i] + (cells[i + 1] if i + 1 < len(cells) else []) for i in range(0, len(cells), 2)]
+    texts = ["   |   ".join(captions[i : i + 2]) for i in range(0, len(captions), 2)]
+    return plots.image_rows(rows, texts, f"Surest errors ({len(wrong)} in all)")
+
+
+def _per_class_table(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    keys = ("precision", "recall", "f1", "roc_auc")
+    body = [
+        (label, str(scores["n"]), *(with_interval(scores[key]) for key in keys))
+        for label, scores in metrics["per_class"].items()
+    ]
+    return [("class", "n", "precision", "recall", "F1", "ROC AUC"), *body]
+
+
+def _conditions(evaluation: Evaluation) -> list[tuple[str, Any]]:
+    config = evaluation.bundle.config
+    made = [
+        ("architecture", config.architecture),
+        ("git commit", config.git_commit),
+        ("created", config.created),
+    ]
+    return [*evaluation.metrics["conditions"].items(), *made, *config.versions.items()]
+
+
+def _some(items: list[Any], count: int) -> list[Any]:
+    """A few items, evenly drawn with a fixed seed, in their order."""
+    chosen = sorted(random.Random(0).sample(range(len(items)), min(count, len(items))))
+    return [items[i] for i in chosen]
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["explore"])
