@@ -8,12 +8,12 @@ A recipe has one section per stage (`data:`, `train:`, ...), each with the names
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
@@ -29,6 +29,7 @@ SettingsT = TypeVar("SettingsT", bound="StageSettings")
 DataName = Annotated[
     str, Field(pattern=r"^[\w][\w .-]*$", description="data set: sample, trashnet, or a name of your own")
 ]
+_JSON = {"json-output": "json"}
 FitName = Literal["stretch", "crop", "pad"]
 
 
@@ -161,7 +162,7 @@ class TrainSettings(InputSettings):
     mixup: float = Field(0.2, ge=0, description="alpha of the mixing of photo pairs; 0: none")
 
     target_precision: float = Field(
-        0.95, gt=0, lt=1, description="precision that answered photos reach on validation; sets the threshold"
+        0.98, gt=0, lt=1, description="precision that answered photos reach on validation; sets the threshold"
     )
     devices: int = Field(1, ge=1, description="processes or accelerators to train on together (DDP)")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="what to train on")
@@ -181,7 +182,7 @@ class EvaluateSettings(StageSettings):
     """Evaluate a bundle on the test part of its data set, or on any labelled folder; writes figures and a report."""
 
     stage: ClassVar[str] = "evaluate"
-    model_config = SettingsConfigDict(env_prefix="TRASH_EVALUATE_")
+    model_config = SettingsConfigDict(env_prefix="TRASH_EVALUATE_", cli_shortcuts=_JSON)
 
     bundle: CliPositionalArg[Path | None] = Field(
         None, description="folder of a bundle; default: the newest in models/"
@@ -192,9 +193,7 @@ class EvaluateSettings(StageSettings):
     resamples: int = Field(2000, ge=100, description="bootstrap resamples for the intervals")
     seed: int = Field(0, ge=0, description="of the bootstrap")
     batch_size: int = Field(32, ge=1, description="photos run at once")
-    json_output: bool = Field(
-        False, validation_alias=AliasChoices("json", "json_output"), description="print the metrics as JSON"
-    )
+    json_output: bool = Field(False, description="print the metrics as JSON")
     interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
     processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
     models_dir: Path = Field(Path("models"), description="where bundles are looked for")
@@ -205,15 +204,13 @@ class PredictSettings(StageSettings):
     """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
 
     stage: ClassVar[str] = "predict"
-    model_config = SettingsConfigDict(env_prefix="TRASH_PREDICT_")
+    model_config = SettingsConfigDict(env_prefix="TRASH_PREDICT_", cli_shortcuts=_JSON)
 
     photos: CliPositionalArg[list[str]] = Field(
         description="files, folders, globs, URLs, or - for a list on stdin"
     )
     model: Path | None = Field(None, description="folder of a bundle; default: the newest in models/")
-    json_output: bool = Field(
-        False, validation_alias=AliasChoices("json", "json_output"), description="print one JSON document"
-    )
+    json_output: bool = Field(False, description="print one JSON document")
     csv: Path | None = Field(None, description="write the table to this CSV file")
     batch_size: int = Field(32, ge=1, description="photos run at once")
     runtime: str = Field("auto", description="engine that runs the model")
@@ -234,6 +231,7 @@ def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
         SystemExit: after `--help`.
     """
     _check_environment(cls)
+    origins: dict[str, Mapping[str, Any]] = {}
     try:
         flags = CliSettingsSource[Any](
             cls,
@@ -244,11 +242,12 @@ def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
         environment = EnvSettingsSource(cls)()
         file = flags.get("config") or environment.get("config")
         recipe = read_recipe(Path(file), cls) if file else {}
+        origins = {"command line": flags, "environment": environment, str(file): recipe}
         return cls(**{**recipe, **environment, **flags})
     except PydanticSettingsError as error:
         raise _unknown_flag(cls, str(error)) from error
     except ValidationError as error:
-        raise _impossible_value(cls, error) from error
+        raise _impossible_value(cls, error, origins) from error
 
 
 def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
@@ -298,12 +297,19 @@ def _unknown_flag(cls: type[StageSettings], message: str) -> SettingsError:
     return SettingsError(f"{found}.", hint or f"See: trash-classifier {cls.stage} --help")
 
 
-def _impossible_value(cls: type[StageSettings], error: ValidationError) -> SettingsError:
+def _impossible_value(
+    cls: type[StageSettings], error: ValidationError, origins: Mapping[str, Mapping[str, Any]]
+) -> SettingsError:
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
+    # The strongest origin comes first, and its value is the one that was checked.
+    origin = next(
+        (where for where, values in origins.items() if first["loc"][:1] and first["loc"][0] in values), ""
+    )
     if first["type"] == "missing":
         return SettingsError(f"{name} is missing.", f"See: trash-classifier {cls.stage} --help")
-    found = f"{cls.stage}: {name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    where = f"{origin}: {cls.stage}" if origin else cls.stage
+    found = f"{where}: {name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
     return SettingsError(found, f"See: trash-classifier {cls.stage} --help")
 
 

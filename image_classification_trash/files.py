@@ -73,7 +73,11 @@ def _swap(new: Path, path: Path) -> None:
         return
     retired = new.with_suffix(".old")
     path.replace(retired)
-    new.replace(path)
+    try:
+        new.replace(path)
+    except BaseException:
+        retired.replace(path)
+        raise
     shutil.rmtree(retired, ignore_errors=True)
 
 

@@ -1,8 +1,10 @@
 """Zip files from elsewhere: unpacked without path tricks and without bombs."""
 
+import lzma
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -13,6 +15,9 @@ from image_classification_trash.files import atomic_directory
 MAX_UNPACKED_BYTES = 32 * 2**30
 MAX_FILES = 1_000_000
 MAX_RATIO = 200  # photos hardly compress; a file that grows more than this is a bomb
+_DAMAGED = (
+    zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 _LEFTOVERS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
@@ -28,7 +33,7 @@ def unpack(archive: Path, destination: Path) -> None:
             with atomic_directory(destination) as folder:
                 for member in tqdm(members, desc="unpack", unit="file", leave=False):
                     _extract(opened, member, folder)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGED as error:
         hint = "Fetch it again; the download may have been cut short."
         raise ArchiveError(f"{archive} is not a zip file that can be read: {error}.", hint) from error
 
@@ -51,7 +56,7 @@ def _leads_out(member: zipfile.ZipInfo) -> bool:
     name = member.filename.replace("\\", "/")
     path = PurePosixPath(name)
     is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-    return path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link
+    return not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link
 
 
 def _is_leftover(name: str) -> bool:
@@ -62,8 +67,12 @@ def _is_leftover(name: str) -> bool:
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
     """Write one member; the size in its header is a claim, so the bytes themselves are counted."""
     target = folder / member.filename.replace("\\", os.sep)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with opened.open(member) as source, target.open("wb") as sink:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sink = target.open("wb")
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise zipfile.BadZipFile(f"{member.filename} is both a file and a folder") from error
+    with opened.open(member) as source, sink:
         shutil.copyfileobj(source, sink, 2**20)
     if target.stat().st_size != member.file_size:
         raise zipfile.BadZipFile(f"{member.filename} is not as long as its header says")

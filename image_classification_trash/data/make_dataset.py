@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from image_classification_trash.data.archive import unpack
 from image_classification_trash.data.audit import Audit, Inspected, Problem, audit_source, problems_csv
 from image_classification_trash.data.manifest import (
     DATASET,
+    MANIFEST,
     Manifest,
     Photo,
     read_manifest,
@@ -101,6 +102,7 @@ def locate_source(settings: DataSettings) -> Source:
     elif path is None:
         hint = f"Say where they are: trash-classifier data {settings.name} --source FOLDER"
         raise DatasetError(f"{settings.name!r} is not a data set that can be fetched.", hint)
+    path = path.expanduser()  # for --source=~/photos and recipes, which no shell expands
     if path.suffix.lower() == ".zip" and path.is_file():
         path = _unpacked(path, settings.raw_dir / settings.name)
     return read_source(path)
@@ -141,7 +143,7 @@ def _with_official_split(audit: Audit) -> Audit:
             strangers.append(Problem(photo.path, photo.label, "no_split", detail))
         else:
             good.append(replace(item, photo=replace(photo, split=part)))
-    return Audit(tuple(good), (*audit.problems, *strangers))
+    return Audit(tuple(good), tuple(sorted([*audit.problems, *strangers], key=astuple)))
 
 
 def _labels(photos: Sequence[Photo]) -> tuple[str, ...]:
@@ -188,12 +190,20 @@ def _write_view(folder: Path, manifest: Manifest) -> None:
     """Folders train/val/test of links to the photos; of copies where the file system knows no links."""
     for photo in manifest.photos:
         source = manifest.path_of(photo).resolve()
-        link = folder / photo.split / photo.label / f"{photo.sha256[:8]}-{Path(photo.path).name}"
+        link = (
+            folder / photo.split / _folder_name(photo.label) / f"{photo.sha256[:8]}-{Path(photo.path).name}"
+        )
         link.parent.mkdir(parents=True, exist_ok=True)
         try:
             link.symlink_to(source)
         except OSError:
             shutil.copyfile(source, link)
+
+
+def _folder_name(label: str) -> str:
+    """A label from a CSV may hold slashes or dots that would lead out of the data set's folder."""
+    name = label.replace("/", "_").replace("\\", "_")
+    return "_" if name in (".", "..") else name
 
 
 def _input_key(settings: DataSettings, source: Source, with_embeddings: bool) -> str:
@@ -211,6 +221,8 @@ def _input_key(settings: DataSettings, source: Source, with_embeddings: bool) ->
 
 
 def _recorded_key(folder: Path) -> str | None:
+    if not (folder / MANIFEST).is_file():
+        return None
     try:
         key: str | None = json.loads((folder / DATASET).read_text(encoding="utf-8")).get("key")
     except (OSError, ValueError, AttributeError):

@@ -99,14 +99,14 @@ def manifest_csv(photos: Sequence[Photo]) -> str:
 def write_manifest(folder: Path, manifest: Manifest, final: Path) -> None:
     """Write the table and its description into `folder`, which will stand at `final`."""
     root = os.path.relpath(manifest.root.resolve(), final.resolve())
-    about = {
+    about: dict[str, Any] = {
         "name": manifest.name,
         "root": Path(root).as_posix(),
         "labels": list(manifest.labels),
         "fingerprint": manifest.fingerprint,
         "counts": manifest.counts(),
-        **manifest.about,
     }
+    about |= {name: value for name, value in manifest.about.items() if name not in about}
     (folder / MANIFEST).write_text(manifest_csv(manifest.photos), encoding="utf-8", newline="")
     (folder / DATASET).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -122,13 +122,14 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(f"There is no prepared data set in {folder}.", hint)
     try:
         about = json.loads((folder / DATASET).read_text(encoding="utf-8"))
-        photos = parse_manifest((folder / MANIFEST).read_text(encoding="utf-8"))
+        photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # line ends as they are
         root = (folder / about["root"]).resolve()
         manifest = Manifest(about["name"], root, tuple(photos), tuple(about["labels"]), about)
-    except (KeyError, TypeError, ValueError) as error:
+        unchanged = manifest.fingerprint == about["fingerprint"]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         hint = f"Prepare it again: trash-classifier data {folder.name} --force"
-        raise DatasetError(f"The data set in {folder} cannot be read: {error}.", hint) from error
-    if manifest.fingerprint != about["fingerprint"]:
+        raise DatasetError(f"The data set in {folder} cannot be read: {error!r}.", hint) from error
+    if not unchanged:
         hint = f"Undo the edit, or prepare it again: trash-classifier data {folder.name} --force"
         raise DatasetError(f"{folder / MANIFEST} was changed since it was made.", hint)
     return manifest

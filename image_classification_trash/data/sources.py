@@ -76,13 +76,13 @@ def read_tree(path: Path) -> Source:
     for folder in top:
         split = _SPLIT_NAMES[folder.name.lower()] if with_splits else ""
         for class_folder in _folders(folder) if with_splits else [folder]:
-            label = unicodedata.normalize("NFC", class_folder.name)
+            label = _checked_label(str(path), unicodedata.normalize("NFC", class_folder.name))
             for file in _files_below(class_folder):
                 name = file.relative_to(root).as_posix()
-                if file.suffix.lower() in PHOTO_SUFFIXES:
+                if file.suffix.lower() in PHOTO_SUFFIXES and _is_writable(name):
                     files.append(SourceFile(name, label, split))
                 else:
-                    others.append(name)
+                    others.append(name if _is_writable(name) else ascii(name))
     return Source(root, tuple(files), tuple(others))
 
 
@@ -108,10 +108,21 @@ def _csv_row(path: Path, number: int, row: dict[str, str]) -> SourceFile:
         raise DatasetError(f"{path}, line {number}: filepath or label is empty.", "Fill in both.")
     if split and split not in _SPLIT_NAMES:
         raise DatasetError(f"{path}, line {number}: split {split!r}.", f"Use one of: {', '.join(SPLITS)}.")
-    if any(ord(character) < 32 for character in label):
-        raise DatasetError(f"{path}, line {number}: label {label!r} has a control character.", "Remove it.")
+    label = _checked_label(f"{path}, line {number}", unicodedata.normalize("NFC", label))
     group = (row.get("group") or "").strip()
-    return SourceFile(filepath, unicodedata.normalize("NFC", label), _SPLIT_NAMES.get(split, ""), group)
+    return SourceFile(filepath, label, _SPLIT_NAMES.get(split, ""), group)
+
+
+def _is_writable(name: str) -> bool:
+    """Whether tables and labels.txt can hold a name: no line ends or control characters, encodable as UTF-8."""
+    return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in name)
+
+
+def _checked_label(where: str, label: str) -> str:
+    if not _is_writable(label):
+        found = f"{where}: label {label!r} has a control character or is not in UTF-8."
+        raise DatasetError(found, "Give the class another name.")
+    return label
 
 
 def _unwrap(path: Path) -> Path:
@@ -130,7 +141,13 @@ def _photos_in(path: Path) -> list[Path]:
 
 
 def _files_below(path: Path) -> Iterable[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    """Files and broken links, so that the audit can report these, outside of folders that are left out."""
+    found = (file for file in path.rglob("*") if file.is_file() or (file.is_symlink() and not file.exists()))
+    return sorted(file for file in found if not _is_left_out(file.relative_to(path)))
+
+
+def _is_left_out(file: Path) -> bool:
+    return file.name.startswith(".") or any(folder[0] in "._" for folder in file.parts[:-1])
 
 
 def _suffix_list() -> str:

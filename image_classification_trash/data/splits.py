@@ -36,9 +36,7 @@ def check_classes(photos: Sequence[Photo]) -> None:
     """
     counts = Counter(photo.label for photo in photos)
     if not counts:
-        raise DatasetError(
-            "No usable photo is left.", "Look at problems.csv, which says what is wrong with each."
-        )
+        raise DatasetError("No usable photo is left.", "The warnings above say what is wrong with each.")
     if len(counts) < 2:
         found = f"All {len(photos)} usable photos are of one class, {next(iter(counts))!r}."
         raise DatasetError(found, "A classifier needs at least two classes, each in a folder of its own.")
@@ -121,7 +119,8 @@ def _need(
     wanted: dict[tuple[str, str], float], part: str, labels: Counter[str], share: float
 ) -> tuple[bool, float]:
     """How much a part still lacks of these classes, relative to its share; one with room for all comes first."""
-    lacking = sum(wanted[part, label] * count for label, count in labels.items())
+    # Sorted, as sums of floats depend on their order and the order of the photos must not matter.
+    lacking = sum(wanted[part, label] * count for label, count in sorted(labels.items()))
     has_none = any(wanted[part, label] > 0 for label in labels)
     return has_none, lacking / share
 

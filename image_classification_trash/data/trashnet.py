@@ -49,7 +49,7 @@ _OFFLINE_HINT = (
 
 def _offline_message(error: Exception) -> str:
     first = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"{ARCHIVE} could not be fetched from the Hugging Face data set {REPOSITORY}: {first}"
+    return f"{ARCHIVE} could not be fetched from the Hugging Face data set {REPOSITORY}: {first.rstrip('.')}."
 
 
 def check_trashnet_zip(path: Path) -> None:

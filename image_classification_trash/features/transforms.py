@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 # Rows: R, G, B to luma and two colour-difference axes (YIQ), in which a turn of hue is a rotation.
-_RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
+_RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,7 @@ def read_bundle(path: Path | str) -> Bundle:
         raise BundleError(found, f"Give the folder of a bundle, or make one. {_TRAIN_AGAIN}")
     _check_sums(path)
     config = _parse_config(path / CONFIG)
-    labels = (path / LABELS).read_text(encoding="utf-8").splitlines()
-    if tuple(labels) != config.labels:
+    if (path / LABELS).read_bytes() != _labels_text(config.labels).encode():
         raise BundleError(f"{path}: {LABELS} and {CONFIG} name different labels.", _TRAIN_AGAIN)
     return Bundle(path, config)
 
@@ -97,7 +96,7 @@ def write_bundle(path: Path, config: BundleConfig, files: Mapping[str, bytes]) -
     """Write a bundle whole; a bundle that stood at `path` is replaced only once the new one is complete."""
     with atomic_directory(path) as folder:
         (folder / CONFIG).write_text(_to_json(asdict(config)), encoding="utf-8")
-        (folder / LABELS).write_text("".join(f"{label}\n" for label in config.labels), encoding="utf-8")
+        (folder / LABELS).write_bytes(_labels_text(config.labels).encode())
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
@@ -128,9 +127,11 @@ def _check_sums(path: Path) -> None:
     if not listing.is_file():
         raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
     listed = set()
-    for line in listing.read_text(encoding="utf-8").splitlines():
+    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
         expected, _, name = line.partition("  ")
         file = path / name
+        if not name:
+            raise BundleError(f"{listing} is not a list of checksums.", "Copy the whole folder again.")
         if not file.is_file():
             raise BundleError(f"{file} is missing from the bundle.", "Copy the whole folder again.")
         if sha256_of_file(file) != expected:
@@ -151,9 +152,9 @@ def _parse_config(file: Path) -> BundleConfig:
             raise BundleError(found, "Use the version of the program that wrote it, or train again.")
         known = {field.name for field in fields(BundleConfig)}
         config = BundleConfig(**{**{k: values[k] for k in known}, "labels": tuple(values["labels"])})
+        _check_values(file, config)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{file} is not a bundle's description: {error!r}.", _TRAIN_AGAIN) from error
-    _check_values(file, config)
     return config
 
 
@@ -168,6 +169,10 @@ def _check_values(file: Path, config: BundleConfig) -> None:
     wrong = [name for name, good in sane.items() if not good]
     if wrong:
         raise BundleError(f"{file}: impossible {', '.join(wrong)}.", _TRAIN_AGAIN)
+
+
+def _labels_text(labels: tuple[str, ...]) -> str:
+    return "".join(f"{label}\n" for label in labels)
 
 
 def _to_json(value: Any) -> str:

@@ -25,7 +25,7 @@ Fit = Literal["stretch", "crop", "pad"]
 PhotoSource = bytes | str | Path | Image.Image
 
 FITS: tuple[Fit, ...] = get_args(Fit)
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
 HEIF_FORMATS = ("HEIF",)
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -43,6 +43,7 @@ MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 80_000_000  # above today's 50-megapixel phones, below Pillow's own alarm
 MIN_SIDE = 8
 RESIZE_FILTER = Image.Resampling.BILINEAR
+DRAFT_MARGIN = 2  # JPEGs are decoded to no less than this many times the size wanted, then resized
 
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _USE_ANOTHER = "Save it again as JPEG, PNG or WebP, or leave it out."
@@ -97,7 +98,8 @@ def open_photo(data: bytes, name: str = "photo") -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
-        raise PhotoTooLargeError(f"{name}: {error}", _shrink_hint()) from error
+        found = f"{name} would decode to far more than {MAX_PIXELS // 10**6} million pixels."
+        raise PhotoTooLargeError(found, _shrink_hint()) from error
     except Exception as error:  # hostile headers make decoders raise almost anything
         known = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP"
         raise PhotoError(f"{name} is not a picture that can be read ({known}).", _USE_ANOTHER) from error
@@ -140,7 +142,7 @@ def _centre_box(image: Image.Image, size: Size) -> tuple[float, float, float, fl
 def _to_rgb(image: Image.Image, size: Size | None) -> Image.Image:
     if size is not None and image.format in ("JPEG", "MPO"):
         # The JPEG library halves while decoding: far cheaper for phone photos, never below the size wanted.
-        side = max(size)
+        side = DRAFT_MARGIN * max(size)
         image.draft(None, (side, side))
     image.load()
     image = ImageOps.exif_transpose(image)

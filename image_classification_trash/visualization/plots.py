@@ -160,10 +160,8 @@ def risk_coverage(
     axes.plot(coverage, risk, color=_ACCENT)
     if chosen is not None:
         axes.plot(*chosen, "o", color="#D55E00")
-        where = (min(chosen[0], 0.62), chosen[1] + 0.15 * max(*risk, 0.02))
-        axes.annotate(
-            f"threshold: {chosen[0]:.0%} answered, {chosen[1]:.1%} wrong", chosen, where, fontsize=9
-        )
+        text = f"threshold: {chosen[0]:.0%} answered, {chosen[1]:.1%} wrong  "
+        axes.annotate(text, chosen, ha="right", va="bottom", fontsize=9)
     axes.set(xlabel="share of photos answered, surest first", ylabel="error among them", xlim=(0, 1.01))
     axes.set_ylim(0, max(*risk, 0.02) * 1.3)
     axes.set_title(f"Risk and coverage (n = {len(risk)})", loc="left")
@@ -189,9 +187,9 @@ def per_class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def image_rows(
-    rows: Sequence[Sequence[Pixels]], captions: Sequence[str], title: str, columns: int = 4
+    rows: Sequence[Sequence[Pixels]], captions: Sequence[Sequence[str]], title: str, columns: int = 4
 ) -> Figure:
-    """Rows of pictures that belong together, `columns` pictures wide, each row's caption above its first picture."""
+    """Rows of pictures, `columns` wide; a row's captions stand above pictures at equal distances in it."""
     figure = _figure(2.3 * columns, 1.95 * len(rows) + 0.5)
     figure.suptitle(title, x=0.01, ha="left")
     for line, pictures, caption in zip(
@@ -201,7 +199,8 @@ def image_rows(
             axes.axis("off")
         for axes, picture in zip(line, pictures, strict=False):
             axes.imshow(picture)
-        line[0].set_title(caption, fontsize=8, loc="left", pad=3)
+        for axes, text in zip(line[:: columns // len(caption)], caption, strict=False):
+            axes.set_title(text, fontsize=8, loc="left", pad=3)
     return figure
 
 

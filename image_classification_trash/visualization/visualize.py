@@ -158,7 +158,7 @@ def _pairs(manifest: Manifest, folder: Path) -> Figure:
         left + right
         for left, right in zip(pictures[::2], [*pictures[1::2], []][: len(pictures[::2])], strict=True)
     ]
-    texts = ["   |   ".join(captions[i : i + 2]) for i in range(0, len(captions), 2)]
+    texts = [[*captions[i : i + 2], ""][:2] for i in range(0, len(captions), 2)]
     return plots.image_rows(doubled, texts, f"Near-duplicates ({len(leaking)} pairs across train and test)")
 
 
@@ -172,7 +172,7 @@ def _augmentation(manifest: Manifest) -> Figure:
         original = read_photo(manifest.path_of(photo), (208, 256))
         copies = augment(torch.from_numpy(np.stack([original] * 5)), generator)
         rows.append([original, *copies.permute(0, 2, 3, 1).byte().numpy()])
-    return plots.image_rows(rows, ["original, then augmented"] * len(rows), "Augmentation", columns=6)
+    return plots.image_rows(rows, [["original, then augmented"]] * len(rows), "Augmentation", columns=6)
 
 
 def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> Any:
@@ -207,7 +207,7 @@ def _worst_errors(evaluation: Evaluation) -> Figure | None:
         truth, answer = config.labels[evaluation.truth[i]], config.labels[guess[i]]
         captions.append(f"{evaluation.paths[i].stem}: {answer} ({confidence[i]:.0%}), is {truth}")
     rows = [cells[i] + (cells[i + 1] if i + 1 < len(cells) else []) for i in range(0, len(cells), 2)]
-    texts = ["   |   ".join(captions[i : i + 2]) for i in range(0, len(captions), 2)]
+    texts = [[*captions[i : i + 2], ""][:2] for i in range(0, len(captions), 2)]
     return plots.image_rows(rows, texts, f"Surest errors ({len(wrong)} in all)")
 
 

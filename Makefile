@@ -1,0 +1,87 @@
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+TORCH_INDEX ?=
+DATA ?= sample
+MODEL ?= models/$(DATA)
+CONFIG ?= configs/quickstart.yaml
+PHOTO ?= $(firstword $(sort $(wildcard data/sample/test/glass/*.jpg)))
+ARCHIVE ?= dataset-resized.zip
+RUN = $(VENV)/bin/trash-classifier
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart install data explore features train evaluate predict test test-slow lint types format docs sample lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+quickstart: install ## install, prepare the sample photos, train, evaluate, classify a photo
+	$(RUN) data sample
+	$(RUN) train sample --config configs/quickstart.yaml
+	$(RUN) evaluate models/sample
+	$(RUN) predict $(PHOTO) --model models/sample
+	@printf '\nMade:\n'
+	@printf '  %-32s %s\n' data/processed/sample/ 'the prepared data set: manifest.csv, problems.csv' \
+		models/sample/ 'the trained model, its card is README.md' \
+		reports/sample.html 'the report: open it in a browser'
+	@printf '\nTry next:\n'
+	@printf '  %s\n' '$(RUN) predict your-photo.jpg' '$(RUN) explore sample' \
+		'$(RUN) data trashnet' '$(RUN) train trashnet --config configs/efficientnet_lite0.yaml' \
+		'$(RUN) data mine --source FOLDER-OF-CLASS-FOLDERS'
+
+install: $(VENV)/.installed ## make the virtual environment and install the tested versions
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(VENV)/bin/pip install $(PIP_FLAGS) --index-url $(TORCH_INDEX) $(shell grep -E '^torch(vision)?==' requirements.txt))
+	$(VENV)/bin/pip install $(PIP_FLAGS) -r requirements.txt
+	$(VENV)/bin/pip install $(PIP_FLAGS) --no-deps -e .
+	@touch $@
+
+data: install ## prepare a data set: make data DATA=trashnet
+	$(RUN) data $(DATA)
+
+explore: install ## draw a prepared data set
+	$(RUN) explore $(DATA)
+
+features: install ## fill the pixel caches and embeddings
+	$(RUN) features $(DATA)
+
+train: install ## train a model: make train DATA=trashnet CONFIG=configs/efficientnet_lite0.yaml
+	$(RUN) train $(DATA) --config $(CONFIG)
+
+evaluate: install ## measure a model and write its report
+	$(RUN) evaluate $(MODEL)
+
+predict: install ## classify a photo: make predict PHOTO=photo.jpg
+	$(RUN) predict $(PHOTO) --model $(MODEL)
+
+test: install ## run the tests, all but the slow ones
+	$(VENV)/bin/pytest -m "not slow"
+
+test-slow: install ## run the slow tests
+	$(VENV)/bin/pytest -m slow
+
+lint: install ## check style, format and the direction of imports
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+
+types: install ## check types
+	$(VENV)/bin/mypy
+
+format: install ## bring the code into format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+docs: install ## check that what README.md and docs/ tell people to type exists
+	$(VENV)/bin/pytest -q tests/test_docs.py
+
+sample: install ## make the sample photos anew: make sample ARCHIVE=dataset-resized.zip
+	$(VENV)/bin/python scripts/make_sample.py $(ARCHIVE)
+
+lock: ## renew requirements.txt from the ranges in pyproject.toml (needs uv)
+	PATH="$(abspath $(VENV))/bin:$$PATH" scripts/lock.sh
+
+clean: ## remove caches, not data and models
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

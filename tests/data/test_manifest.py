@@ -1,0 +1,118 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_classification_trash.data.manifest import (
+    Manifest,
+    Photo,
+    manifest_csv,
+    parse_manifest,
+    read_manifest,
+    write_manifest,
+)
+from image_classification_trash.errors import DatasetError
+
+# What a source can bring: no control characters, line separators or lone surrogates (sources.py refuses these).
+TEXT = st.text(st.characters(exclude_categories=("Cc", "Zl", "Zp", "Cs")), min_size=1) | st.sampled_from(
+    ['a, "b"', "''", "'\"", "紙 箱", "=1+1", " x ", ",", '"']
+)
+PHOTOS = st.lists(
+    st.builds(
+        Photo,
+        TEXT,
+        TEXT,
+        st.sampled_from(("train", "val", "test")),
+        TEXT,
+        TEXT,
+        st.integers(8),
+        st.integers(8),
+    ),
+    unique_by=lambda photo: photo.path,
+)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """A data set of three photos below tmp_path/raw."""
+    folder = tmp_path / "processed" / "mine"
+    folder.mkdir(parents=True)
+    photos = tuple(
+        Photo(f"ä, {n}.jpg", label, split, "0", "f" * 64, 9, 8)
+        for n, (label, split) in enumerate([("é", "train"), ("b", "val"), ("b", "test")])
+    )
+    write_manifest(folder, Manifest("mine", tmp_path / "raw", photos, ("b", "é"), {"key": "k"}), final=folder)
+    return folder
+
+
+@given(PHOTOS)
+def test_the_table_survives_a_round_trip(photos: list[Photo]) -> None:
+    text = manifest_csv(photos)
+    assert parse_manifest(text) == sorted(photos, key=lambda photo: photo.path)
+    assert manifest_csv(photos[::-1]) == text
+
+
+def test_a_data_set_is_read_as_it_was_written(prepared: Path) -> None:
+    manifest = read_manifest(prepared)
+    assert (manifest.name, manifest.labels, manifest.about["key"]) == ("mine", ("b", "é"), "k")
+    assert manifest.path_of(manifest.photos[0]) == prepared.parents[1].resolve() / "raw" / "ä, 0.jpg"
+    assert [photo.label for photo in manifest.part("val")] == ["b"]
+    assert manifest.counts()["train"] == {"b": 0, "é": 1}
+
+
+def test_a_data_set_can_move_together_with_its_photos(prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("raw", "processed"):
+        (tmp_path / name).rename(moved / name)
+    assert read_manifest(moved / "processed" / "mine").root == (moved / "raw").resolve()
+
+
+def test_a_manifest_that_was_read_is_written_with_its_own_fingerprint(prepared: Path) -> None:
+    manifest = read_manifest(prepared)
+    changed = replace(manifest, photos=tuple(replace(photo, split="train") for photo in manifest.photos))
+    write_manifest(prepared, changed, final=prepared)
+    assert read_manifest(prepared).fingerprint == changed.fingerprint
+
+
+def test_an_edited_table_is_refused(prepared: Path) -> None:
+    file = prepared / "manifest.csv"
+    file.write_text(file.read_text(encoding="utf-8").replace(",val,", ",train,"), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"manifest\.csv was changed since it was made") as caught:
+        read_manifest(prepared)
+    assert "trash-classifier data mine --force" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.csv", b"path,label\n"),
+        ("manifest.csv", b"path,label,split,group,sha256,width,height\na,b,train,0,f\n"),
+        ("manifest.csv", b"path,label,split,group,sha256,width,height\na,b,train,0,f,wide,1\n"),
+        ("manifest.csv", b"\xff\xfe"),
+        (
+            "manifest.csv",
+            b"path,label,split,group,sha256,width,height\n" + b"a" * 200_000 + b",b,train,0,f,1,1\n",
+        ),
+        ("dataset.json", b"{"),
+        ("dataset.json", b"[]"),
+        ("dataset.json", b"{}"),
+        ("dataset.json", json.dumps({"name": "x", "root": ".", "labels": ["a"]}).encode()),
+    ],
+)
+def test_damaged_files_are_refused(prepared: Path, name: str, content: bytes) -> None:
+    (prepared / name).write_bytes(content)
+    with pytest.raises(DatasetError, match="cannot be read") as caught:
+        read_manifest(prepared)
+    assert str(prepared) in caught.value.found
+    assert "--force" in caught.value.hint
+
+
+def test_a_data_set_that_was_never_prepared_says_how(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="There is no prepared data set in") as caught:
+        read_manifest(tmp_path / "mine")
+    assert caught.value.hint == "Prepare it with: trash-classifier data mine"

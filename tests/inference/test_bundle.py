@@ -1,0 +1,156 @@
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from image_classification_trash.errors import BundleError
+from image_classification_trash.inference.bundle import (
+    Bundle,
+    BundleConfig,
+    add_to_bundle,
+    read_bundle,
+    write_bundle,
+    write_checksums,
+)
+
+CONFIG = BundleConfig(
+    name="tiny",
+    architecture="sequential_cnn",
+    labels=("glass", "métal, fin", "紙 箱"),
+    input_height=64,
+    input_width=80,
+    fit="stretch",
+    temperature=1.5,
+    threshold=0.6,
+    data={"fingerprint": "abc"},
+    training={"epochs": 1},
+    git_commit="0" * 40,
+    versions={"torch": "2.7"},
+    created="2025-01-01T00:00:00Z",
+)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return write_bundle(
+        tmp_path / "tiny", CONFIG, {"model.safetensors": b"weights", "export/model.onnx": b"o"}
+    )
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    """Change config.json as its author would: checksums are made anew."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    write_checksums(folder)
+
+
+def test_a_bundle_is_read_as_it_was_written(bundle: Bundle) -> None:
+    again = read_bundle(str(bundle.path))
+    assert again.config == CONFIG
+    assert again.config.input_size == (64, 80)
+    assert again.weights.read_bytes() == b"weights"
+    assert again.metrics() == {}
+    assert (bundle.path / "labels.txt").read_text(encoding="utf-8").splitlines() == list(CONFIG.labels)
+
+
+def test_metrics_are_added_and_covered_by_the_checksums(bundle: Bundle) -> None:
+    add_to_bundle(bundle, {"metrics.json": '{"accuracy": 0.5}', "README.md": "# tiny\n"})
+    assert read_bundle(bundle.path).metrics() == {"accuracy": 0.5}
+    (bundle.path / "README.md").write_text("# better\n")
+    with pytest.raises(BundleError, match=r"README\.md does not match its checksum"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "labels.txt", "model.safetensors", "export/model.onnx"])
+def test_a_missing_or_changed_file_is_named(bundle: Bundle, name: str) -> None:
+    file = bundle.path / name
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(BundleError, match=f"{name} does not match its checksum") as caught:
+        read_bundle(bundle.path)
+    assert "Copy the whole folder again" in caught.value.hint
+    file.unlink()
+    with pytest.raises(BundleError, match=f"{name}|no {name}") as caught:
+        read_bundle(bundle.path)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "file"])
+def test_what_is_no_bundle_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "empty":
+        path.mkdir()
+    elif kind == "file":
+        path.touch()
+    with pytest.raises(BundleError, match="is not a trained model") as caught:
+        read_bundle(path)
+    assert "trash-classifier train" in caught.value.hint
+
+
+def test_a_bundle_without_checksums_is_refused(bundle: Bundle) -> None:
+    (bundle.path / "SHA256SUMS").unlink()
+    with pytest.raises(BundleError, match="has no SHA256SUMS"):
+        read_bundle(bundle.path)
+
+
+def test_checksums_must_cover_the_weights(bundle: Bundle) -> None:
+    sums = bundle.path / "SHA256SUMS"
+    kept = [line for line in sums.read_text().splitlines() if "safetensors" not in line]
+    sums.write_text("\n".join(kept) + "\n")
+    with pytest.raises(BundleError, match=r"model\.safetensors is not in the bundle's SHA256SUMS"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"format_version": 99}, "bundle format 99; this version of the program reads 1"),
+        ({"temperature": 0}, "impossible temperature"),
+        ({"threshold": 1.5}, "impossible threshold"),
+        ({"fit": "squeeze"}, "impossible fit"),
+        ({"input_height": 0}, "impossible input size"),
+        ({"labels": ["glass"]}, "impossible labels"),
+        ({"labels": ["glass", "glass", "glass"]}, "impossible labels"),
+        ({"labels": ["glass", "紙 箱", "métal, fin"]}, "name different labels"),
+        ({"labels": 5}, "is not a bundle's description"),
+        ({"temperature": "warm"}, "is not a bundle's description"),
+    ],
+)
+def test_contradictions_are_refused(bundle: Bundle, changes: dict[str, Any], found: str) -> None:
+    edit_config(bundle.path, **changes)
+    with pytest.raises(BundleError, match=found) as caught:
+        read_bundle(bundle.path)
+    assert str(bundle.path) in caught.value.found
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\udcff"])
+def test_a_config_that_is_no_description_is_refused(bundle: Bundle, text: str) -> None:
+    (bundle.path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
+    write_checksums(bundle.path)
+    with pytest.raises(BundleError, match="is not a bundle's description"):
+        read_bundle(bundle.path)
+
+
+def test_binary_checksums_and_labels_are_refused(bundle: Bundle) -> None:
+    (bundle.path / "labels.txt").write_bytes(b"\xff\xfe")
+    write_checksums(bundle.path)
+    with pytest.raises(BundleError, match=r"labels\.txt"):
+        read_bundle(bundle.path)
+    (bundle.path / "SHA256SUMS").write_bytes(b"\xff\xfe")
+    with pytest.raises(BundleError, match="SHA256SUMS"):
+        read_bundle(bundle.path)
+
+
+def test_a_full_disk_leaves_the_old_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_bundle(bundle.path, replace(CONFIG, name="new"), {"model.safetensors": b"new"})
+    assert read_bundle(bundle.path).config.name == "tiny"
+    assert [entry.name for entry in bundle.path.parent.iterdir()] == ["tiny"]

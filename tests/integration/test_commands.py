@@ -1,0 +1,236 @@
+"""The real commands, as processes, on the sample photos that ship with the repository."""
+
+import csv
+import functools
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIELDWASTE = ROOT.parent / "shared" / "fieldwaste"
+SMALL = ["--input-height", "64", "--input-width", "96"]
+PLAIN = ["--architecture", "sequential_cnn", "--no-head", "--freeze-stages", "0", *SMALL]
+PHOTO = "data/sample/test/glass"
+
+
+def command(
+    folder: Path, *arguments: str, stdin: str = "", status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run `trash-classifier ARGUMENTS` in `folder` and check its exit status."""
+    line = [sys.executable, "-m", "image_classification_trash.cli", *arguments]
+    done = subprocess.run(
+        line, cwd=folder, input=stdin, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == status, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sample prepared and a quickly trained bundle."""
+    folder = tmp_path_factory.mktemp("workspace")
+    (folder / "data").mkdir()
+    (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
+    command(folder, "data", "sample")
+    command(folder, "train", "sample", "--epochs", "1", *SMALL)
+    return folder
+
+
+def test_data_is_prepared_once_and_the_same_again(workspace: Path) -> None:
+    manifest = workspace / "data/processed/sample/manifest.csv"
+    before = manifest.read_bytes()
+    assert "already prepared" in command(workspace, "data", "sample").stdout
+    command(workspace, "data", "sample", "--force")
+    assert manifest.read_bytes() == before
+    assert len(before.splitlines()) == 301
+
+
+def test_explore_writes_a_report(workspace: Path) -> None:
+    report = Path(command(workspace, "explore", "sample").stdout.strip())
+    page = (workspace / report).read_text(encoding="utf-8")
+    assert page.count("data:image/png") >= 9 and "http://" not in page
+    assert (workspace / "reports/figures/explore-sample/class_balance.png").stat().st_size > 1000
+
+
+def test_features_are_cached(workspace: Path) -> None:
+    first = command(workspace, "features", "sample", *SMALL)
+    again = command(workspace, "features", "sample", *SMALL)
+    assert "(210, 64, 96, 3)" in first.stdout and first.stdout == again.stdout
+    assert "embed photos" not in again.stderr and "decode photos" not in again.stderr
+
+
+def test_a_corrupt_cache_is_named(workspace: Path) -> None:
+    command(workspace, "features", "sample", "--input-height", "32", "--input-width", "32")
+    cache = next((workspace / "data/interim/pixels").glob("test-v1-32x32-*.npy"))
+    cache.write_bytes(cache.read_bytes()[:-1] + b"?")
+    done = command(workspace, "features", "sample", "--input-height", "32", "--input-width", "32", status=1)
+    assert cache.name in done.stderr and "Delete it" in done.stderr
+
+
+def test_training_writes_a_whole_bundle_and_its_logs(workspace: Path) -> None:
+    bundle = workspace / "models/sample"
+    names = {path.name for path in bundle.iterdir()}
+    assert {"config.json", "labels.txt", "model.safetensors", "history.csv", "SHA256SUMS"} <= names
+    config = json.loads((bundle / "config.json").read_text())
+    assert config["labels"] == ["cardboard", "glass", "metal", "paper", "plastic", "trash"]
+    logs = workspace / "reports/training/sample"
+    assert (logs / "config.yaml").exists() and (logs / "conditions.json").exists()
+    assert list((logs / "tensorboard").glob("events*"))
+
+
+def test_evaluation_fills_metrics_card_and_report(workspace: Path) -> None:
+    done = command(workspace, "evaluate", "models/sample", "--resamples", "200", "--json")
+    metrics = json.loads(done.stdout)
+    assert metrics["n"] == 48 and metrics["accuracy"]["low"] <= metrics["accuracy"]["value"]
+    assert "Measured" in (workspace / "models/sample/README.md").read_text()
+    names = {path.stem for path in (workspace / "reports/figures/sample").glob("*.png")}
+    assert {"confusion_matrix", "reliability", "risk_coverage", "training_curves", "per_class"} <= names
+    command(workspace, "evaluate", "models/sample", "--resamples", "200")  # the bundle is still whole
+
+
+def test_evaluation_on_another_folder(workspace: Path, tmp_path: Path) -> None:
+    folder = FIELDWASTE if FIELDWASTE.is_dir() else ROOT / "data/sample/val"
+    done = command(workspace, "evaluate", "models/sample", "--data", str(folder), "--resamples", "200")
+    assert "balanced accuracy" in done.stdout
+    (tmp_path / "banana").mkdir()
+    shutil.copy(next((ROOT / PHOTO).iterdir()), tmp_path / "banana")
+    done = command(workspace, "evaluate", "models/sample", "--data", str(tmp_path), status=1)
+    assert "banana" in done.stderr and "It knows" in done.stderr
+
+
+def test_predict_table_json_csv_and_stdin(workspace: Path, tmp_path: Path) -> None:
+    photos = sorted(str(path) for path in (ROOT / PHOTO).iterdir())[:3]
+    table = command(workspace, "predict", *photos).stdout
+    assert all(photo in table for photo in photos)
+    document = json.loads(command(workspace, "predict", *photos, "--json").stdout)
+    assert [row["path"] for row in document["predictions"]] == photos
+    row = document["predictions"][0]
+    assert sum(
+        row[label] for label in ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+    ) == pytest.approx(1)
+    target = tmp_path / "out.csv"
+    command(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
+    rows = list(csv.DictReader(target.open()))
+    assert list(rows[0])[:5] == ["path", "label", "probability", "decision", "error"]
+    assert [r["label"] for r in rows] == [r["label"] for r in document["predictions"]]
+
+
+def test_predict_says_which_photos_are_bad_and_goes_on(workspace: Path, tmp_path: Path) -> None:
+    shutil.copy(next((ROOT / PHOTO).iterdir()), tmp_path / "good.jpg")
+    (tmp_path / "bad.jpg").write_text("no picture")
+    done = command(workspace, "predict", str(tmp_path), str(tmp_path / "none.jpg"), "--json", status=3)
+    rows = {Path(row["path"]).name: row for row in json.loads(done.stdout)["predictions"]}
+    assert rows["good.jpg"]["label"] and rows["good.jpg"]["error"] is None
+    assert "not a picture" in rows["bad.jpg"]["error"] and "No such file" in rows["none.jpg"]["error"]
+
+
+def test_predict_a_glob_and_an_empty_folder(workspace: Path, tmp_path: Path) -> None:
+    done = command(workspace, "predict", f"{ROOT / PHOTO}/*.jpg", "--json")
+    assert len(json.loads(done.stdout)["predictions"]) == 8
+    assert "holds no photos" in command(workspace, "predict", str(tmp_path), status=2).stderr
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """A web server with the sample photos, on a port the system gives."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(ROOT / PHOTO))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_predict_a_url(workspace: Path, site: str) -> None:
+    name = next((ROOT / PHOTO).iterdir()).name
+    done = command(workspace, "predict", f"{site}/{name}", f"{site}/none.jpg", "--json", status=3)
+    good, bad = json.loads(done.stdout)["predictions"]
+    assert good["path"] == f"{site}/{name}" and good["label"] and "404" in bad["error"]
+
+
+def test_errors_say_what_next(tmp_path: Path) -> None:
+    assert "trash-classifier train sample" in command(tmp_path, "predict", "a.jpg", status=1).stderr
+    assert "trash-classifier data mine" in command(tmp_path, "train", "mine", status=1).stderr
+    assert "--source" in command(tmp_path, "data", "mine", status=1).stderr
+    assert "'--epochs'" in command(tmp_path, "train", "--epoch", "1", status=2).stderr
+    assert "COMMAND" in command(tmp_path, "dance", status=2).stderr
+
+
+def test_scripts_of_the_layout_are_the_commands(workspace: Path) -> None:
+    for module, verb in (
+        ("data.make_dataset", "data"),
+        ("features.build_features", "features"),
+        ("models.train_model", "train"),
+        ("models.evaluate_model", "evaluate"),
+        ("models.predict_model", "predict"),
+        ("visualization.visualize", "explore"),
+    ):
+        line = [sys.executable, "-m", f"image_classification_trash.{module}", "--help"]
+        done = subprocess.run(line, cwd=workspace, capture_output=True, text=True, check=True)
+        assert f"trash-classifier {verb}" in done.stdout
+
+
+def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
+    plan = ["train", "sample", *PLAIN, "--epochs", "4", "--patience", "9", "--batch-size", "8"]
+    command(workspace, *plan, "--output", "whole")
+    line = [sys.executable, "-m", "image_classification_trash.cli", *plan, "--output", "killed"]
+    logs = workspace / "reports/training/killed"
+    running = subprocess.Popen(line, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (logs / "checkpoints/last.ckpt").exists() and running.poll() is None:
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (workspace / "models/killed").exists(), "the training ended before it could be killed"
+    command(workspace, *plan, "--output", "killed", "--resume")
+    for name in ("model.safetensors", "history.csv"):
+        whole, resumed = (workspace / "models" / run / name for run in ("whole", "killed"))
+        assert whole.read_bytes() == resumed.read_bytes(), name
+
+
+def test_a_checkpoint_of_another_network_is_refused(workspace: Path) -> None:
+    command(workspace, "train", "sample", *PLAIN, "--epochs", "1", "--output", "other")
+    resume = ["train", "sample", *SMALL, "--epochs", "2", "--output", "other", "--resume"]
+    done = command(workspace, *resume, status=1)
+    assert "sequential_cnn" in done.stderr and "--architecture" in done.stderr
+    done = command(workspace, "train", "sample", *PLAIN, "--output", "fresh", "--resume", status=1)
+    assert "nothing to resume" in done.stderr
+
+
+def test_two_processes_train_together(workspace: Path) -> None:
+    plan = [
+        "train",
+        "sample",
+        *PLAIN,
+        "--epochs",
+        "2",
+        "--devices",
+        "2",
+        "--accelerator",
+        "cpu",
+        "--output",
+        "ddp",
+    ]
+    command(workspace, *plan)
+    config = json.loads((workspace / "models/ddp/config.json").read_text())
+    assert config["training"]["epochs_run"] == 2
+
+
+def test_photos_and_classes_of_ones_own(workspace: Path, tmp_path: Path) -> None:
+    for label, source in (("Büchse & Dose", "metal"), ("old paper", "paper")):
+        shutil.copytree(ROOT / "data/sample/train" / source, tmp_path / label)
+    done = command(workspace, "data", "mine", "--source", str(tmp_path))
+    assert "split grouped" in done.stdout
+    command(workspace, "train", "mine", "--epochs", "0", *SMALL)
+    done = command(workspace, "evaluate", "models/mine", "--resamples", "200")
+    assert "accuracy" in done.stdout
+    labels = (workspace / "models/mine/labels.txt").read_text(encoding="utf-8").splitlines()
+    assert labels == ["Büchse & Dose", "old paper"]

@@ -1,0 +1,137 @@
+"""Settings: precedence, and typing errors answered with the nearest name."""
+
+from pathlib import Path
+
+import pytest
+
+from image_classification_trash.config import (
+    STAGES,
+    DataSettings,
+    EvaluateSettings,
+    PredictSettings,
+    StageSettings,
+    TrainSettings,
+    load_settings,
+    read_recipe,
+)
+from image_classification_trash.errors import SettingsError
+
+
+def test_defaults_recipe_environment_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("train:\n  epochs: 5\n  dropout: 0.5\n  seed: 3\n")
+    monkeypatch.setenv("TRASH_TRAIN_DROPOUT", "0.4")
+    monkeypatch.setenv("TRASH_TRAIN_SEED", "4")
+    settings = load_settings(TrainSettings, ["mine", "--config", str(recipe), "--seed", "7"])
+    assert (settings.name, settings.epochs, settings.dropout, settings.seed) == ("mine", 5, 0.4, 7)
+    assert settings.batch_size == TrainSettings().batch_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--epchs", "3"], "--epochs"),
+        (["--epochs", "many"], "epochs"),
+        (["--epochs", "-1"], "greater"),
+        (["--fit", "squeeze"], "stretch"),
+        (["../../etc"], "name"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_wrong_flags_say_what_and_suggest(arguments: list[str], text: str) -> None:
+    with pytest.raises(SettingsError, match=text):
+        load_settings(TrainSettings, arguments)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text"),
+    [
+        ("trian: {}", "'train'"),
+        ("train:\n  epoch: 3", "'epochs'"),
+        ("train: 3", "holds no settings"),
+        ("- 1", "no sections"),
+        ("train: [", "not YAML"),
+        ("train:\n  epochs: lots", "epochs"),
+    ],
+)
+def test_wrong_recipes_say_what_and_suggest(recipe: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(recipe)
+    with pytest.raises(SettingsError, match=text):
+        load_settings(TrainSettings, ["--config", str(path)])
+
+
+def test_a_typing_error_in_the_environment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRASH_DATA_SEDE", "1")
+    with pytest.raises(SettingsError, match="'seed'"):
+        load_settings(DataSettings, [])
+
+
+def test_predict_takes_many_photos_and_json() -> None:
+    settings = load_settings(PredictSettings, ["a.jpg", "b.jpg", "--json"])
+    assert settings.photos == ["a.jpg", "b.jpg"] and settings.json_output
+    with pytest.raises(SettingsError, match=r"(?i)photos"):
+        load_settings(PredictSettings, [])
+
+
+def test_the_environment_can_name_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("train: {epochs: 3}\n")
+    monkeypatch.setenv("TRASH_TRAIN_CONFIG", str(recipe))
+    assert load_settings(TrainSettings, []).epochs == 3
+
+
+def test_no_other_programs_variable_sets_json_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JSON", "true")
+    assert load_settings(EvaluateSettings, []).json_output is False
+    monkeypatch.setenv("TRASH_EVALUATE_JSON_OUTPUT", "true")
+    assert load_settings(EvaluateSettings, []).json_output is True
+    assert load_settings(EvaluateSettings, ["--no-json"]).json_output is False
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_setting_explains_itself(stage: type[StageSettings]) -> None:
+    assert not [
+        name for name, field in stage.model_fields.items() if name != "name" and not field.description
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "hint"),
+    [
+        ("dat: {seed: 1}", "section 'dat' is not known", "Did you mean 'data'?"),
+        ("data: {sede: 1}", "data: 'sede' is not known", "Did you mean 'seed'?"),
+        ("data: {xyzzy: 1}", "data: 'xyzzy' is not known", "Known: config, name, source"),
+        ("data: {seed: [", "is not YAML", "Mend the line it names"),
+        ("data: {seed: many}", "data: seed = 'many': input should be a valid integer", "data --help"),
+        ("data: {val_fraction: 0.9}", "data: val_fraction = 0.9: input should be less than 0.5", "--help"),
+    ],
+)
+def test_a_wrong_recipe_is_named_with_its_place_and_a_way_out(
+    tmp_path: Path, text: str, found: str, hint: str
+) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(DataSettings, ["--config", str(file)])
+    assert str(file) in caught.value.found and found in caught.value.found
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00data"])
+def test_a_missing_or_binary_recipe_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "recipe.yaml"
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"recipe\.yaml (cannot be read|is not YAML)") as caught:
+        read_recipe(file, DataSettings)
+    assert caught.value.hint
+
+
+def test_an_impossible_value_is_traced_to_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="command line: data: seed = 'many'") as caught:
+        load_settings(DataSettings, ["--seed", "many"])
+    assert "trash-classifier data --help" in caught.value.hint
+    monkeypatch.setenv("TRASH_DATA_SEED", "-1")
+    with pytest.raises(SettingsError, match="environment: data: seed = '-1'"):
+        load_settings(DataSettings, [])

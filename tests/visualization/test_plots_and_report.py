@@ -1,0 +1,81 @@
+"""Plots show what they are given, and the report is one safe file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from image_classification_trash.models import metrics
+from image_classification_trash.visualization import plots
+from image_classification_trash.visualization.report import Picture, Section, write_report
+
+MANY = [f"class número {i} 日本" for i in range(12)]
+PHOTO = np.zeros((24, 32, 3), np.uint8)
+
+
+def texts(figure: Figure) -> str:
+    return " ".join(
+        text.get_text() for axes in figure.axes for text in [*axes.texts, axes.title, *axes.get_yticklabels()]
+    )
+
+
+def test_confusion_matrix_shows_counts_and_shares() -> None:
+    figure = plots.confusion_matrix(np.array([[3, 1], [0, 4]]), ["a", "b"])
+    assert [t.get_text() for t in figure.axes[0].texts] == ["3", "1", "0", "4"]
+    assert [t.get_text() for t in figure.axes[1].texts] == ["75", "25", "0", "100"]
+
+
+def test_class_balance_counts_every_part() -> None:
+    figure = plots.class_balance(
+        {"train": {"a": 5, "b": 7}, "val": {"a": 0, "b": 1}, "test": {"a": 2, "b": 2}}
+    )
+    assert (
+        len(figure.axes[0].patches) == 6
+        and figure.axes[0].get_title(loc="left") == "Photos per class (n = 17)"
+    )
+
+
+def test_training_curves_mark_the_best_epoch() -> None:
+    rows = [
+        {"epoch": e, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": f}
+        for e, f in enumerate((0.1, 0.9, 0.5))
+    ]
+    legend = plots.training_curves(rows).axes[0].get_legend()
+    assert legend is not None and any("(1)" in text.get_text() for text in legend.get_texts())
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_many_classes_with_long_names_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 12, 200)
+    probabilities = metrics.softmax(rng.normal(size=(200, 12)))
+    found = metrics.describe(truth, probabilities, MANY, resamples=100)
+    for figure in (
+        plots.confusion_matrix(np.array(found["confusion"]), MANY),
+        plots.per_class_scores(found["per_class"]),
+        plots.embedding_map(rng.normal(size=(200, 2)), [MANY[i] for i in truth]),
+        plots.reliability_diagram(
+            metrics.reliability(truth, probabilities), metrics.reliability(truth, probabilities)
+        ),
+        plots.risk_coverage(
+            **{k: metrics.risk_coverage(truth, probabilities)[k] for k in ("coverage", "risk")},
+            chosen=(0.5, 0.5),
+        ),
+    ):
+        assert plots.to_png(figure, dpi=40).startswith(b"\x89PNG")
+
+
+def test_single_photos_are_drawn() -> None:
+    assert plots.to_png(plots.contact_sheet([PHOTO], ["one"], "title"), dpi=40)
+    assert plots.to_png(plots.image_rows([[PHOTO, PHOTO]], [["a", ""]], "title"), dpi=40)
+    assert plots.overlay(PHOTO, np.ones((24, 32))).max() > 100
+
+
+def test_the_report_escapes_what_comes_from_outside_and_needs_nothing(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    sections = [Section(hostile, hostile, [("h",), (hostile,)], [Picture(b"\x89PNG", hostile)])]
+    write_report(tmp_path / "r.html", hostile, [(hostile, hostile)], sections)
+    page = (tmp_path / "r.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "data:image/png;base64," in page and "http" not in page
