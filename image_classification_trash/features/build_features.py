@@ -136,7 +136,7 @@ def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
         note = json.loads(_note(file).read_text(encoding="utf-8"))
         pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
         checksum = note["crc32"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise CacheError(f"The pixel cache {file} cannot be read: {error}.", hint) from error
     if pixels.dtype != np.uint8 or pixels.shape != shape or _crc32(pixels) != checksum:
         raise CacheError(f"The pixel cache {file} was changed or cut short since it was written.", hint)

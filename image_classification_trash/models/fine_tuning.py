@@ -6,7 +6,9 @@ seeded anew at its start. So a run that was killed and resumed from its last che
 
 import csv
 import io
+import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,6 +251,7 @@ def fine_tune(
         enable_version_counter=False,
     )
     module = FineTuning(network, settings, train, val, classes)
+    _quieten()
     trainer = _trainer(settings, folder, [best, *_callbacks(settings, folder)])
     trainer.fit(module, ckpt_path=last, weights_only=True)
     if not trainer.is_global_zero:
@@ -297,6 +300,17 @@ def warm_average(decay: float) -> Any:
         return averaged * keep + current * (1 - keep)
 
     return average
+
+
+def _quieten() -> None:
+    """Leave out Lightning's notices about what is meant to be so: its tips, frozen stages, loaders of our own."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for notice in (
+        ".*in eval mode at the start of training.*",
+        ".*does not have many workers.*",
+        ".*treespec.*",
+    ):
+        warnings.filterwarnings("ignore", notice)
 
 
 def _callbacks(settings: TrainSettings, folder: Path) -> list[Callback]:

@@ -1,0 +1,77 @@
+"""Caches are filled once, keyed by content, and refused when damaged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import encoded, picture
+
+from image_classification_trash.data.manifest import Photo
+from image_classification_trash.errors import CacheError
+from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
+from image_classification_trash.files import sha256_of
+from image_classification_trash.inference.images import Pixels, read_photo
+
+SETTINGS = PixelSettings((24, 32), "stretch")
+
+
+class CountingBackbone:
+    """Embeds a photo as its mean colour, and counts the photos it was shown."""
+
+    key = "counting"
+    seen = 0
+
+    def embed(self, photos: Pixels) -> np.ndarray:
+        self.seen += len(photos)
+        return photos.mean((1, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Photo]:
+    made = []
+    for number in range(40):
+        data = encoded(picture(number), "PNG")
+        (tmp_path / f"{number}.png").write_bytes(data)
+        made.append(Photo(f"{number}.png", "a", "train", "", sha256_of(data), 64, 48))
+    return made
+
+
+def test_pixels_are_those_of_the_contract(photos: list[Photo], tmp_path: Path) -> None:
+    pixels = pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
+    assert pixels.shape == (40, 24, 32, 3) and isinstance(pixels, np.memmap)
+    assert (pixels[7] == read_photo(tmp_path / "7.png", (24, 32))).all()
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    assert (pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train") == pixels).all()
+
+
+def test_other_settings_or_photos_make_another_cache(photos: list[Photo], tmp_path: Path) -> None:
+    for settings in (SETTINGS, PixelSettings((24, 32), "crop"), PixelSettings((32, 32), "stretch")):
+        pixel_cache(photos, tmp_path, settings, tmp_path / "cache", "train")
+    pixel_cache(photos[::-1], tmp_path, SETTINGS, tmp_path / "cache", "train")
+    assert len(list((tmp_path / "cache/pixels").glob("*.npy"))) == 4
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-10], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
+def test_damaged_pixels_are_refused(photos: list[Photo], tmp_path: Path, damage) -> None:
+    pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
+    file = next((tmp_path / "cache/pixels").glob("*.npy"))
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(CacheError) as caught:
+        pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
+    assert file.name in caught.value.found and "Delete" in caught.value.hint
+
+
+def test_only_new_photos_are_embedded(photos: list[Photo], tmp_path: Path) -> None:
+    backbone = CountingBackbone()
+    first = embeddings(photos[:30], tmp_path, backbone, SETTINGS, tmp_path / "cache")
+    again = embeddings(photos, tmp_path, backbone, SETTINGS, tmp_path / "cache")
+    assert backbone.seen == 40 and (again[:30] == first).all() and again.shape == (40, 3)
+
+
+def test_damaged_embeddings_are_refused(photos: list[Photo], tmp_path: Path) -> None:
+    embeddings(photos, tmp_path, CountingBackbone(), SETTINGS, tmp_path / "cache")
+    file = next((tmp_path / "cache/embeddings").glob("*.npz"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(CacheError, match=file.name):
+        embeddings(photos, tmp_path, CountingBackbone(), SETTINGS, tmp_path / "cache")
