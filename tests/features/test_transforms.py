@@ -2,7 +2,7 @@
 
 import torch
 
-from image_classification_trash.features.transforms import Augmentation, mixup
+from image_classification_trash.features.transforms import Augmentation, _affine_grid, mixup
 
 STRONG = Augmentation(48, 64, 0.5, 30, 0.3, 0.3, 0.3, 0.05, 1.0)
 NONE = Augmentation(48, 64, 1.0, 0, 0, 0, 0, 0, 0)
@@ -55,3 +55,9 @@ def test_mixup_keeps_targets_summing_to_one() -> None:
     assert all(torch.allclose(mixed.sum(1), torch.ones(8)) for mixed in results)
     assert any(not torch.equal(mixed, targets) for mixed in results)
     assert all((mixed.diagonal() >= 0.5).all() for mixed in results)
+
+
+def test_sampling_points_are_those_of_torch() -> None:
+    matrix = torch.rand(4, 2, 3, generator=seeded())
+    expected = torch.nn.functional.affine_grid(matrix, [4, 3, 12, 20], align_corners=False)
+    assert torch.allclose(_affine_grid(matrix, (12, 20)), expected, atol=1e-6)
