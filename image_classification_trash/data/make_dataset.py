@@ -73,7 +73,7 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, done_before=True)
     audit = audit_source(source)
-    if settings.name in ("trashnet", "sample"):
+    if settings.name in ("trashnet", "sample") and settings.split in ("auto", "official"):
         audit = _with_official_split(audit)
     for problem in audit.problems:
         logger.warning("left out %s: %s", problem.path, problem.detail)
@@ -112,7 +112,10 @@ def split_photos(settings: DataSettings, photos: Sequence[Photo]) -> tuple[str, 
     """Part the photos as the settings say; returns the method's name and the photos."""
     method = settings.split
     if method == "auto":
-        method = "official" if all(photo.split for photo in photos) else "grouped"
+        without = sum(not photo.split for photo in photos)
+        method = "grouped" if without else "official"
+        if 0 < without < len(photos):
+            logger.warning("%d of %d photos name no split, so all are split anew", without, len(photos))
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
     part = {"official": splits.official, "stratified": splits.stratified, "grouped": splits.grouped}[method]
     parted = with_splits(photos, part(photos, fractions, settings.seed))

@@ -6,6 +6,7 @@ trash-classifier predict ~/Pictures --csv predictions.csv
 
 import csv
 import glob
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -65,7 +66,7 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
     Raises:
         SettingsError: a folder or glob without photos.
     """
-    for argument in arguments:
+    for argument in map(os.path.expanduser, arguments):
         if argument == "-":
             yield from (line.strip() for line in stdin if line.strip())
         elif argument.startswith(_URL) or Path(argument).is_file():

@@ -104,6 +104,24 @@ def test_the_method_is_recorded(make_tree: MakeTree, settings: Settings, split: 
     assert all(count for part in prepared.manifest.counts().values() for count in part.values())
 
 
+def test_a_partial_split_is_not_taken_in_silence(
+    make_tree: MakeTree, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_tree({"a": 6, "b": 6})
+    lines = [f"{label}/{n}.jpg,{label},{'train' if n < 3 else ''}" for label in "ab" for n in range(6)]
+    (root / "list.csv").write_text("\n".join(["filepath,label,split", *lines]))
+    prepared = make_dataset(settings(root / "list.csv"))
+    assert prepared.manifest.about["split"]["method"] == "grouped"
+    assert "6 of 12 photos name no split" in caplog.text
+
+
+def test_the_authors_lists_bind_only_their_own_split(make_tree: MakeTree, settings: Settings) -> None:
+    root = make_tree({"glass": 6, "paper": 6})
+    assert len(make_dataset(settings(root, "trashnet", split="grouped")).manifest.photos) == 12
+    with pytest.raises(DatasetError, match="No usable photo"):
+        make_dataset(settings(root, "trashnet", split="official"))
+
+
 def test_near_duplicates_by_embeddings_stay_together(make_tree: MakeTree, settings: Settings) -> None:
     def embed(photos: Sequence[Photo], root: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
         vectors = np.eye(len(photos), dtype=np.float32)
