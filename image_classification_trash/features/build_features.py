@@ -121,6 +121,7 @@ def _write_pixels(file: Path, photos: Sequence[Photo], root: Path, settings: Pix
     checksum = done = 0
     with atomic_path(file) as temporary, tqdm(total=len(paths), desc="decode photos", unit="photo") as bar:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(temporary)
         for batch in _batches(paths, settings):
             pixels[done : done + len(batch)] = batch
             checksum = zlib.crc32(batch.data, checksum)
@@ -128,6 +129,13 @@ def _write_pixels(file: Path, photos: Sequence[Photo], root: Path, settings: Pix
             bar.update(len(batch))
         pixels.flush()
     write_text(_note(file), json.dumps({"shape": shape, "crc32": checksum}))
+
+
+def _reserve(file: Path) -> None:
+    """Have the disk set the space aside: writing through a memory map to a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:

@@ -1,5 +1,7 @@
 """Caches are filled once, keyed by content, and refused when damaged."""
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,26 @@ def test_other_settings_or_photos_make_another_cache(photos: list[Photo], tmp_pa
         pixel_cache(photos, tmp_path, settings, tmp_path / "cache", "train")
     pixel_cache(photos[::-1], tmp_path, SETTINGS, tmp_path / "cache", "train")
     assert len(list((tmp_path / "cache/pixels").glob("*.npy"))) == 4
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("a file system can be mounted by root alone")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_behind(
+    photos: list[Photo], tmp_path: Path, small_disk: Path
+) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        pixel_cache(photos, tmp_path, PixelSettings((224, 288), "stretch"), small_disk, "train")
+    assert [path for path in small_disk.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-10], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])

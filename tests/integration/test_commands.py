@@ -55,6 +55,20 @@ def test_data_is_prepared_once_and_the_same_again(workspace: Path) -> None:
     assert len(before.splitlines()) == 301
 
 
+def test_a_full_disk_is_said_and_leaves_nothing_behind(workspace: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root alone")
+    try:
+        done = command(workspace, "data", "sample", "--processed-dir", str(disk), status=1)
+        assert "No space left" in done.stderr and "Nothing half-written" in done.stderr
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 def test_explore_writes_a_report(workspace: Path) -> None:
     report = Path(command(workspace, "explore", "sample").stdout.strip())
     page = (workspace / report).read_text(encoding="utf-8")
