@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
 ROOT = Path(__file__).parents[2]
 FIELDWASTE = ROOT.parent / "shared" / "fieldwaste"
@@ -217,6 +219,17 @@ def test_a_checkpoint_of_another_network_is_refused(workspace: Path) -> None:
     assert "sequential_cnn" in done.stderr and "--architecture" in done.stderr
     done = command(workspace, "train", "sample", *PLAIN, "--output", "fresh", "--resume", status=1)
     assert "nothing to resume" in done.stderr
+
+
+def test_resnet18_from_a_local_weights_file(workspace: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), weights)
+    plan = ["train", "sample", "--architecture", "resnet18", "--input-height", "64", "--input-width", "64"]
+    command(workspace, *plan, "--weights", str(weights), "--epochs", "1", "--output", "resnet")
+    config = json.loads((workspace / "models/resnet/config.json").read_text())
+    assert config["architecture"] == "resnet18" and "head" in config["training"]
+    done = command(workspace, "train", "sample", *SMALL, "--weights", str(weights), status=1)
+    assert "does not fit efficientnet_lite0" in done.stderr
 
 
 def test_two_processes_train_together(workspace: Path) -> None:
