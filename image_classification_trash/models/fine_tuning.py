@@ -251,6 +251,7 @@ def fine_tune(
         enable_version_counter=False,
     )
     module = FineTuning(network, settings, train, val, classes)
+    module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
     _quieten()
     trainer = _trainer(settings, folder, [best, *_callbacks(settings, folder)])
     trainer.fit(module, ckpt_path=last, weights_only=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 FIELDWASTE = ROOT.parent / "shared" / "fieldwaste"
@@ -102,6 +103,12 @@ def test_training_writes_a_whole_bundle_and_its_logs(workspace: Path) -> None:
     logs = workspace / "reports/training/sample"
     assert (logs / "config.yaml").exists() and (logs / "conditions.json").exists()
     assert list((logs / "tensorboard").glob("events*"))
+
+
+def test_trained_stages_gather_batch_statistics_and_frozen_ones_do_not(workspace: Path) -> None:
+    weights = load_file(workspace / "models/sample/model.safetensors")
+    assert weights["backbone.bn2.num_batches_tracked"] > 0
+    assert weights["backbone.bn1.num_batches_tracked"] == 0
 
 
 def test_evaluation_fills_metrics_card_and_report(workspace: Path) -> None:
