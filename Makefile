@@ -10,7 +10,7 @@ ARCHIVE ?= dataset-resized.zip
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train evaluate predict test test-slow lint types format docs sample lock clean
+.PHONY: help quickstart install data explore features train evaluate export predict test test-slow lint types format docs sample lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ train: install ## train a model: make train DATA=trashnet CONFIG=configs/efficie
 
 evaluate: install ## measure a model and write its report
 	$(RUN) evaluate $(MODEL)
+
+export: install ## export a model to ONNX, TFLite and SavedModel
+	$(RUN) export $(MODEL)
 
 predict: install ## classify a photo: make predict PHOTO=photo.jpg
 	$(RUN) predict $(PHOTO) --model $(MODEL)

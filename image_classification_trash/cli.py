@@ -16,6 +16,7 @@ from image_classification_trash.config import (
     DataSettings,
     EvaluateSettings,
     ExploreSettings,
+    ExportSettings,
     FeatureSettings,
     PredictSettings,
     StageSettings,
@@ -93,6 +94,20 @@ def run_evaluate(settings: EvaluateSettings) -> int:
     return SOME_UNREADABLE if evaluation.unreadable else GOOD
 
 
+def run_export(settings: ExportSettings) -> int:
+    """Export and verify."""
+    from image_classification_trash.models.export_model import export, summary
+
+    exported = export(settings)
+    if settings.json_output:
+        print(json.dumps(exported.records, indent=2))
+    else:
+        header = ["file", "size", "largest difference", "same top class", "accuracy", "one photo", "gate"]
+        _print_table(header, summary(exported))
+        print(f"in {exported.folder}, with report.json")
+    return GOOD
+
+
 def run_predict(settings: PredictSettings) -> int:
     """Classify photos."""
     from image_classification_trash.models.predict_model import predict, rows
@@ -132,6 +147,7 @@ COMMANDS = {
         Command(FeatureSettings, run_features),
         Command(TrainSettings, run_train),
         Command(EvaluateSettings, run_evaluate),
+        Command(ExportSettings, run_export),
         Command(PredictSettings, run_predict),
     )
 }

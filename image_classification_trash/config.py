@@ -8,9 +8,10 @@ A recipe has one section per stage (`data:`, `train:`, ...), each with the names
 
 import difflib
 import os
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError
@@ -31,6 +32,8 @@ DataName = Annotated[
 ]
 _JSON = {"json-output": "json"}
 FitName = Literal["stretch", "crop", "pad"]
+FormatName = Literal["onnx", "saved_model", "tflite"]
+PrecisionName = Literal["float32", "fp16", "dynamic", "int8"]
 
 
 class StageSettings(BaseSettings):
@@ -200,6 +203,28 @@ class EvaluateSettings(StageSettings):
     reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
 
 
+class ExportSettings(StageSettings):
+    """Export a bundle to ONNX, TFLite and SavedModel, each file verified against the trained model."""
+
+    stage: ClassVar[str] = "export"
+    model_config = SettingsConfigDict(env_prefix="TRASH_EXPORT_", cli_shortcuts=_JSON)
+
+    bundle: CliPositionalArg[Path | None] = Field(
+        None, description="folder of a bundle; default: the newest in models/"
+    )
+    format: list[FormatName] = Field(
+        ["onnx", "saved_model", "tflite"], min_length=1, description="what to make"
+    )
+    quantize: list[PrecisionName] = Field(
+        ["fp16", "int8"], description="smaller files beside float32, where the format has them"
+    )
+    allow_drift: bool = Field(False, description="keep files that are too far from the trained model")
+    json_output: bool = Field(False, description="print the report as JSON")
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+
+
 class PredictSettings(StageSettings):
     """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
 
@@ -219,7 +244,7 @@ class PredictSettings(StageSettings):
 
 
 STAGES: tuple[type[StageSettings], ...] = (
-    DataSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, PredictSettings,
+    DataSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings, PredictSettings,
 )  # fmt: skip
 
 
@@ -235,7 +260,7 @@ def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
     try:
         flags = CliSettingsSource[Any](
             cls,
-            cli_parse_args=list(arguments),
+            cli_parse_args=_join_lists(cls, arguments),
             cli_exit_on_error=False,
             cli_prog_name=f"trash-classifier {cls.stage}",
         )()
@@ -274,6 +299,24 @@ def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
         )
     _check_names(f"{path}: {cls.stage}:", section, cls.model_fields)
     return section
+
+
+def _join_lists(cls: type[StageSettings], arguments: Sequence[str]) -> list[str]:
+    """`--format onnx tflite` as `--format=onnx,tflite`: the words behind a flag that takes several of a few names."""
+    choices = {
+        f"--{name.replace('_', '-')}": get_args(get_args(field.annotation)[0])
+        for name, field in cls.model_fields.items()
+        if get_origin(field.annotation) is list and get_origin(get_args(field.annotation)[0]) is Literal
+    }
+    joined: list[str] = []
+    rest = deque(arguments)
+    while rest:
+        word = rest.popleft()
+        names: list[str] = []
+        while word in choices and rest and (rest[0] in choices[word] or (not names and rest[0][:2] != "--")):
+            names.append(rest.popleft())
+        joined.append(f"{word}={','.join(names)}" if names else word)
+    return joined
 
 
 def _check_names(where: str, names: Iterable[Any], known: Iterable[str]) -> None:

@@ -12,7 +12,8 @@
     │   └── DownloadError        the network or the hub did not give what was asked for
     ├── CacheError               a file under data/interim is not what it says it is
     ├── BundleError              a trained model on disk is incomplete, damaged or foreign
-    └── TrainingError            training cannot start or go on
+    ├── TrainingError            training cannot start or go on
+    └── ExportError              a model cannot be exported, or its export differs too much from it
 
 Each carries two sentences: what was found and where, and what to do next.
 """
@@ -73,3 +74,7 @@ class BundleError(TrashClassifierError):
 
 class TrainingError(TrashClassifierError):
     """Training cannot start or go on."""
+
+
+class ExportError(TrashClassifierError):
+    """A model cannot be exported, or its exported file differs too much from it."""

@@ -6,11 +6,15 @@ models/quickstart/
     model.safetensors   weights
     metrics.json        what was measured, with its conditions
     README.md           the model card
-    SHA256SUMS          checksums of all of the above (`sha256sum -c SHA256SUMS` works too)
+    SHA256SUMS          checksums of all files (`sha256sum -c SHA256SUMS` works too)
     export/             model.onnx, model.tflite, ... once exported
+
+What is read is checked: the files beside config.json when the bundle is read, an exported file when it is opened.
+An exported file carries its description inside, so that it can be used without its bundle.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,6 +28,8 @@ FORMAT_VERSION = 1
 CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
     "config.json", "labels.txt", "model.safetensors", "metrics.json", "README.md", "SHA256SUMS",
 )  # fmt: skip
+EXPORT, REPORT = "export", "report.json"
+_EXPORT_AGAIN = "Export it again with: trash-classifier export"
 _TRAIN_AGAIN = "Train it again with: trash-classifier train"
 
 
@@ -74,6 +80,24 @@ class Bundle:
         file = self.path / METRICS
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
+    def export_report(self) -> dict[str, Any]:
+        """What the export's gate saw, by file; empty before the first export."""
+        file = self.path / EXPORT / REPORT
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def exported(self, name: str) -> Path:
+        """The path of an exported file or folder, such as `model.tflite`, after its checksums were looked at.
+
+        Raises:
+            BundleError: there is none, or it was changed.
+        """
+        path = self.path / EXPORT / name
+        if not path.exists():
+            found = f"{self.path} has no {EXPORT}/{name}."
+            raise BundleError(found, f"Make it with: trash-classifier export {self.path}")
+        _check_sums(self.path, f"{EXPORT}/{name}")
+        return path
+
 
 def read_bundle(path: Path | str) -> Bundle:
     """Read and check a bundle.
@@ -85,8 +109,12 @@ def read_bundle(path: Path | str) -> Bundle:
     if not (path / CONFIG).is_file():
         found = f"{path} is not a trained model: it has no {CONFIG}."
         raise BundleError(found, f"Give the folder of a bundle, or make one. {_TRAIN_AGAIN}")
-    _check_sums(path)
-    config = _parse_config(path / CONFIG)
+    listed = _check_sums(path)
+    for required in (CONFIG, LABELS, WEIGHTS):
+        if required not in listed:
+            raise BundleError(f"{path}: {required} is not in the bundle's {CHECKSUMS}.", _TRAIN_AGAIN)
+    text = (path / CONFIG).read_text(encoding="utf-8", errors="replace")
+    config = _parse_config(text, str(path / CONFIG))
     if (path / LABELS).read_bytes() != _labels_text(config.labels).encode():
         raise BundleError(f"{path}: {LABELS} and {CONFIG} name different labels.", _TRAIN_AGAIN)
     return Bundle(path, config)
@@ -111,6 +139,25 @@ def add_to_bundle(bundle: Bundle, texts: Mapping[str, str]) -> None:
     write_checksums(bundle.path)
 
 
+def add_files(bundle: Bundle, folders: Mapping[str, Path], texts: Mapping[str, str]) -> None:
+    """Add folders' contents below the names given, and text files: all of it at once, or nothing.
+
+    Files that are there already are replaced, others stay.
+    """
+    with atomic_directory(bundle.path) as whole:
+        shutil.copytree(bundle.path, whole, dirs_exist_ok=True)
+        for name, folder in folders.items():
+            for (
+                entry
+            ) in folder.iterdir():  # a folder inside is a whole of its own: none of its old files may stay
+                if (whole / name / entry.name).is_dir():
+                    shutil.rmtree(whole / name / entry.name)
+            shutil.copytree(folder, whole / name, dirs_exist_ok=True)
+        for name, text in texts.items():
+            write_text(whole / name, text)
+        write_checksums(whole)
+
+
 def write_checksums(folder: Path) -> None:
     """Write SHA256SUMS over every other file below `folder`."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_bookkeeping(file))
@@ -122,30 +169,59 @@ def _is_bookkeeping(file: Path) -> bool:
     return file.name == CHECKSUMS or file.name.startswith(".")
 
 
-def _check_sums(path: Path) -> None:
+def _check_sums(path: Path, below: str = "") -> set[str]:
+    """Check the files beside config.json, or what lies at `below`; returns the names that were checked."""
     listing = path / CHECKSUMS
     if not listing.is_file():
         raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
-    listed = set()
+    checked = set()
     for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
         expected, _, name = line.partition("  ")
-        file = path / name
         if not name:
             raise BundleError(f"{listing} is not a list of checksums.", "Copy the whole folder again.")
-        if not file.is_file():
-            raise BundleError(f"{file} is missing from the bundle.", "Copy the whole folder again.")
-        if sha256_of_file(file) != expected:
-            hint = "Copy the whole folder again, or train again if it was edited."
-            raise BundleError(f"{file} does not match its checksum: it was changed or cut short.", hint)
-        listed.add(name)
-    for required in (CONFIG, LABELS, WEIGHTS):
-        if required not in listed:
-            raise BundleError(f"{path}: {required} is not in the bundle's {CHECKSUMS}.", _TRAIN_AGAIN)
+        if _is_at(name, below):
+            _check_sum(path / name, expected)
+            checked.add(name)
+    if below and not checked:
+        raise BundleError(f"{path / below} is not in the bundle's {CHECKSUMS}.", _EXPORT_AGAIN)
+    return checked
 
 
-def _parse_config(file: Path) -> BundleConfig:
+def _is_at(name: str, below: str) -> bool:
+    if not below:
+        return not name.startswith(f"{EXPORT}/")
+    return name == below or name.startswith(f"{below}/")
+
+
+def _check_sum(file: Path, expected: str) -> None:
+    if not file.is_file():
+        raise BundleError(f"{file} is missing from the bundle.", "Copy the whole folder again.")
+    if sha256_of_file(file) != expected:
+        hint = "Copy the whole folder again, or make it again if it was edited."
+        raise BundleError(f"{file} does not match its checksum: it was changed or cut short.", hint)
+
+
+def describe(config: BundleConfig, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """What rides inside an exported file: the description as JSON, the headline of what was measured, further facts."""
+    headline = {
+        part: {name: measured[name]["value"] for name in ("accuracy", "macro_f1")} | {"n": measured["n"]}
+        for part, measured in metrics.items()
+    }
+    return _to_json({**asdict(config), "metrics": headline, **facts})
+
+
+def parse_description(text: str, origin: str) -> BundleConfig:
+    """The inverse of `describe`.
+
+    Raises:
+        BundleError: it is damaged, or of another version; names `origin`.
+    """
+    return _parse_config(text, origin)
+
+
+def _parse_config(text: str, file: str) -> BundleConfig:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(text)
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             found = f"{file} has bundle format {version}; this version of the program reads {FORMAT_VERSION}."
@@ -158,7 +234,7 @@ def _parse_config(file: Path) -> BundleConfig:
     return config
 
 
-def _check_values(file: Path, config: BundleConfig) -> None:
+def _check_values(file: str, config: BundleConfig) -> None:
     sane = {
         "labels": len(config.labels) >= 2 and len(set(config.labels)) == len(config.labels),
         "input size": config.input_height > 0 and config.input_width > 0,

@@ -1,15 +1,17 @@
 """Photos in, predictions out.
 
-classifier = TrashClassifier.load("models/quickstart")
+classifier = TrashClassifier.load("models/quickstart")                       # a bundle, in the best engine there is
+classifier = TrashClassifier.load("models/quickstart/export/model.tflite")   # or one exported file
 for prediction in classifier.stream(["a.jpg", "b.heic"]):
     print(prediction.path, prediction.decision, prediction.probability)
 """
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +21,10 @@ import numpy.typing as npt
 from image_classification_trash.errors import BundleError, PhotoError
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, read_bundle
 from image_classification_trash.inference.images import PhotoSource, Pixels, read_photo
-from image_classification_trash.inference.runtimes import Runtime, open_runtime
+from image_classification_trash.inference.runtimes import Runtime, open_bundle, open_file
 
 UNSURE = "unsure"
+BATCH_SIZE = 8
 _T = TypeVar("_T")
 
 
@@ -47,27 +50,36 @@ class Prediction:
 
 
 class TrashClassifier:
-    """A trained bundle, loaded into an engine."""
+    """A trained model, loaded into an engine; may be used from several threads at once."""
 
-    def __init__(self, config: BundleConfig, runtime: Runtime) -> None:
+    def __init__(self, config: BundleConfig, runtime: Runtime, threads: int | None = None) -> None:
         self.config = config
         self._runtime = runtime
+        self._workers = max(1, (os.cpu_count() or 1) // (threads or 1))
 
     @classmethod
     def load(
-        cls, bundle: Bundle | Path | str, runtime: str = "auto", threads: int | None = None
+        cls, model: Bundle | Path | str, runtime: str = "auto", threads: int | None = None
     ) -> "TrashClassifier":
-        """Read a bundle, check it, and load it into an engine.
+        """Read a bundle or one exported file, check it, and load it into an engine.
+
+        Args:
+            model: a bundle, its folder, or a .tflite or .onnx file that `trash-classifier export` made.
+            runtime: litert, onnxruntime, torch, or auto: the first of them that can run the model.
+            threads: of one run of the model; default 1, for then `stream` runs one on each processor core.
 
         Raises:
-            BundleError: the bundle is damaged, or no such engine is known.
+            BundleError: the model is damaged or foreign, or no such engine is known.
             MissingExtraError: the engine is not installed.
         """
-        opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-        return cls(opened.config, open_runtime(opened, runtime, threads))
+        if not isinstance(model, Bundle) and Path(model).is_file():
+            config, opened = open_file(Path(model), runtime, threads)
+            return cls(config, opened, threads)
+        bundle = model if isinstance(model, Bundle) else read_bundle(model)
+        return cls(bundle.config, open_bundle(bundle, runtime, threads), threads)
 
     def predict(
-        self, photos: Iterable[PhotoSource], batch_size: int = 32, top_k: int | None = None
+        self, photos: Iterable[PhotoSource], batch_size: int = BATCH_SIZE, top_k: int | None = None
     ) -> list[Prediction]:
         """Answer all photos, in their order; a photo that cannot be read has an `error` and no label.
 
@@ -79,22 +91,27 @@ class TrashClassifier:
         return list(self.stream(photos, batch_size, top_k))
 
     def stream(
-        self, photos: Iterable[PhotoSource], batch_size: int = 32, top_k: int | None = None
+        self, photos: Iterable[PhotoSource], batch_size: int = BATCH_SIZE, top_k: int | None = None
     ) -> Iterator[Prediction]:
         """Like `predict`, but yields each answer as it comes; memory stays flat however many photos there are.
 
-        The next batch is decoded while the model works on this one.
+        Each processor core decodes and runs batches of its own.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            waiting: list[Future[Pixels | str]] = []
-            names: list[str] = []
-            for batch in _batches(enumerate(photos), batch_size):
-                decoding = [pool.submit(self._decode, photo) for _, photo in batch]
-                yield from self._answer(names, waiting, top_k)
-                names, waiting = [_name(photo, i) for i, photo in batch], decoding
-            yield from self._answer(names, waiting, top_k)
+        batches = _batches(enumerate(photos), batch_size)
+        start = list(islice(batches, 2))
+        if len(start) < 2:  # a single batch needs no other thread
+            yield from (answer for batch in start for answer in self._answer(batch, top_k))
+            return
+        running: deque[Future[list[Prediction]]] = deque()
+        with ThreadPoolExecutor(self._workers) as pool:
+            for batch in chain(start, batches):
+                running.append(pool.submit(self._answer, batch, top_k))
+                if len(running) > 2 * self._workers:
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
 
     def probabilities(self, photos: Pixels) -> npt.NDArray[np.float32]:
         """Run decoded photos: uint8 (B, H, W, 3) at the bundle's size in, float32 (B, C) out.
@@ -116,17 +133,16 @@ class TrashClassifier:
         except PhotoError as error:
             return str(error)
 
-    def _answer(
-        self, names: Sequence[str], decoding: Sequence[Future[Pixels | str]], top_k: int | None
-    ) -> Iterator[Prediction]:
-        decoded = [future.result() for future in decoding]
+    def _answer(self, batch: Sequence[tuple[int, PhotoSource]], top_k: int | None) -> list[Prediction]:
+        decoded = [self._decode(photo) for _, photo in batch]
         good = [pixels for pixels in decoded if not isinstance(pixels, str)]
         rows = iter(self.probabilities(np.stack(good)) if good else ())
-        for name, pixels in zip(names, decoded, strict=True):
-            if isinstance(pixels, str):
-                yield Prediction(name, error=pixels)
-            else:
-                yield self._prediction(name, next(rows), top_k)
+        return [
+            Prediction(_name(photo, i), error=pixels)
+            if isinstance(pixels, str)
+            else self._prediction(_name(photo, i), next(rows), top_k)
+            for (i, photo), pixels in zip(batch, decoded, strict=True)
+        ]
 
     def _prediction(self, name: str, row: npt.NDArray[np.float32], top_k: int | None) -> Prediction:
         order = np.argsort(-row, kind="stable")

@@ -1,77 +1,253 @@
-"""Engines that run a bundle: each takes uint8 photos and returns probabilities.
+"""Engines that run a trained model: each takes uint8 photos and returns probabilities.
 
-Engines are found through the entry-point group ``image_classification_trash.runtimes``, so that this package
-never imports torch: the torch engine registers itself from ``models/torch_runtime.py``.
+    litert        export/model.tflite, with LiteRT; starts fastest and needs least
+    onnxruntime   export/model.onnx, with ONNX Runtime
+    torch         model.safetensors, with the training libraries; registers itself from models/torch_runtime.py
+                  through the entry-point group `image_classification_trash.runtimes`, so that this package never
+                  imports torch
+
+Every engine may be called from several threads at once. `threads` is what one call may use.
 """
 
-from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol
+import queue
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from image_classification_trash.errors import BundleError, MissingExtraError
-from image_classification_trash.inference.bundle import Bundle
-from image_classification_trash.inference.images import Pixels
+from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description
+from image_classification_trash.inference.images import Pixels, Size
 
 GROUP = "image_classification_trash.runtimes"
+DESCRIPTION = "bundle.json"
+"""Name under which a bundle's description rides inside an exported file."""
+Probabilities = npt.NDArray[np.float32]
 
 
 class Runtime(Protocol):
     """One loaded model: uint8 photos (B, H, W, 3) in, float32 probabilities (B, C) out, rows summing to 1."""
 
-    def __call__(self, photos: Pixels) -> npt.NDArray[np.float32]:
+    def __call__(self, photos: Pixels) -> Probabilities:
         """Run one batch."""
         ...
 
 
-class RuntimeFactory(Protocol):
-    """What an entry point names: loads a bundle into an engine with so many threads (None: the engine's choice)."""
+class LiteRtRuntime:
+    """A .tflite file in LiteRT. Photos run one by one: on a CPU a batch is no faster, and memory stays small."""
 
-    def __call__(self, bundle: Bundle, threads: int | None) -> Runtime:
-        """Load the bundle's artifact for this engine."""
-        ...
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self._interpreter_class = _litert()
+        self._path, self._threads = path, threads or 1
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        interpreter = self._open()
+        (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
+        _check_input(path, given["dtype"], given["shape"])
+        self._input, self._output = given["index"], returned["index"]
+        self.input_size: Size = (int(given["shape"][1]), int(given["shape"][2]))
+        self.classes = int(returned["shape"][-1])
+        self._idle.put(interpreter)
+
+    def __call__(self, photos: Pixels) -> Probabilities:
+        """uint8 (B, H, W, 3) to float32 (B, C)."""
+        interpreter = self._borrow()  # one interpreter serves one thread at a time
+        try:
+            return np.stack([self._run(interpreter, photo) for photo in photos])
+        finally:
+            self._idle.put(interpreter)
+
+    def description(self) -> str | None:
+        """The bundle's description from inside the file; None where there is none."""
+        try:
+            with zipfile.ZipFile(self._path) as packed:
+                return packed.read(DESCRIPTION).decode()
+        except (zipfile.BadZipFile, KeyError):
+            return None
+
+    def _run(self, interpreter: Any, photo: Pixels) -> Probabilities:
+        interpreter.set_tensor(self._input, photo[None])
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(self._output)[0])
+
+    def _borrow(self) -> Any:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return self._open()
+
+    def _open(self) -> Any:
+        try:
+            interpreter = self._interpreter_class(str(self._path), num_threads=self._threads)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise _cannot_be_loaded(self._path, error) from error
+        return interpreter
+
+
+class OnnxRuntime:
+    """An .onnx file in ONNX Runtime."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        library = _onnxruntime()
+        options = library.SessionOptions()
+        options.intra_op_num_threads = threads or 1
+        options.log_severity_level = 3
+        try:
+            self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors have no common base but Exception
+            raise _cannot_be_loaded(path, error) from error
+        (given,), (returned,) = self._session.get_inputs(), self._session.get_outputs()
+        _check_input(path, np.uint8 if given.type == "tensor(uint8)" else given.type, given.shape)
+        self._input = given.name
+        self.input_size: Size = (int(given.shape[1]), int(given.shape[2]))
+        self.classes = int(returned.shape[-1])
+
+    def __call__(self, photos: Pixels) -> Probabilities:
+        """uint8 (B, H, W, 3) to float32 (B, C)."""
+        return np.asarray(self._session.run(None, {self._input: photos})[0])
+
+    def description(self) -> str | None:
+        """The bundle's description from inside the file; None where there is none."""
+        text: str | None = self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
+        return text
+
+
+FileRuntime = LiteRtRuntime | OnnxRuntime
+FILE_RUNTIMES: dict[str, tuple[str, type[LiteRtRuntime] | type[OnnxRuntime]]] = {
+    "litert": (".tflite", LiteRtRuntime),
+    "onnxruntime": (".onnx", OnnxRuntime),
+}
+"""Engines that run exported files, best first, each with the suffix of its files."""
 
 
 def runtime_names() -> list[str]:
-    """Names of all registered engines, whether or not their libraries are installed."""
-    return sorted(_registered())
+    """Names of all engines, whether or not their libraries are installed."""
+    return [*FILE_RUNTIMES, *sorted(_registered())]
 
 
-def open_runtime(bundle: Bundle, name: str = "auto", threads: int | None = None) -> Runtime:
-    """Load a bundle into an engine; `auto` takes the first that is installed.
+def open_bundle(bundle: Bundle, name: str = "auto", threads: int | None = None) -> Runtime:
+    """Load a bundle into an engine; `auto` takes the first that is installed and has its file in the bundle.
 
     Raises:
-        BundleError: no engine of that name.
+        BundleError: no engine of that name, or the bundle lacks its file, or the file is damaged.
         MissingExtraError: the engine's library is not installed; names the extra.
     """
-    found = _registered()
     if name != "auto":
-        if name not in found:
-            known = ", ".join(["auto", *sorted(found)])
-            raise BundleError(f"There is no runtime named {name!r}.", f"Choose one of: {known}.")
-        return _load(found[name])(bundle, threads)
-    for entry in found.values():
-        try:
-            factory = _load(entry)
-        except MissingExtraError:
+        return _open_by_name(bundle, name, threads)
+    missing: MissingExtraError | None = None
+    for candidate in runtime_names():
+        suffix = FILE_RUNTIMES[candidate][0] if candidate in FILE_RUNTIMES else None
+        if suffix is not None and not (bundle.path / "export" / f"model{suffix}").exists():
             continue
-        return factory(bundle, threads)
-    raise _missing("no engine is installed")
+        try:
+            return _open_by_name(bundle, candidate, threads)
+        except MissingExtraError as error:
+            missing = missing or error
+    if missing is not None:
+        raise missing
+    hint = f"Where torch is installed, run: trash-classifier export {bundle.path}"
+    raise BundleError(
+        f"{bundle.path} has no exported file, and torch is not installed to run its weights.", hint
+    )
 
 
-def _registered() -> dict[str, EntryPoint]:
+def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tuple[BundleConfig, FileRuntime]:
+    """Load one exported file, which says itself what it is.
+
+    Raises:
+        BundleError: not such a file, damaged, or without a description of its own; or `name` does not run it.
+        MissingExtraError: the engine's library is not installed; names the extra.
+    """
+    by_suffix = {suffix: engine for engine, (suffix, _) in FILE_RUNTIMES.items()}
+    engine = by_suffix.get(path.suffix)
+    if engine is None or not path.is_file():
+        found = f"{path} is not a trained model: neither a bundle's folder nor a .tflite or .onnx file."
+        raise BundleError(found, "Give what trash-classifier train or trash-classifier export made.")
+    if name not in ("auto", engine):
+        raise BundleError(
+            f"{path} is run by {engine}, not by {name}.", f"Leave --runtime out, or say {engine}."
+        )
+    runtime = FILE_RUNTIMES[engine][1](path, threads)
+    text = runtime.description()
+    if text is None:
+        found = f"{path} does not say what its outputs mean: it was not exported by trash-classifier."
+        raise BundleError(found, "Give a file from a bundle's export folder.")
+    config = parse_description(text, str(path))
+    check_fit(path, runtime, config)
+    return config, runtime
+
+
+def check_fit(path: Path, runtime: FileRuntime, config: BundleConfig) -> None:
+    """Raise BundleError where a file does not fit the description beside or inside it."""
+    if runtime.classes != len(config.labels):
+        found = f"{path} returns {runtime.classes} probabilities, but there are {len(config.labels)} labels."
+        raise BundleError(found, "Export the model again.")
+    if runtime.input_size != config.input_size:
+        found = f"{path} takes photos of {runtime.input_size}, but its description says {config.input_size}."
+        raise BundleError(found, "Export the model again.")
+
+
+def _open_by_name(bundle: Bundle, name: str, threads: int | None) -> Runtime:
+    if name in FILE_RUNTIMES:
+        suffix, engine = FILE_RUNTIMES[name]
+        path = bundle.exported(f"model{suffix}")
+        runtime = engine(path, threads)
+        check_fit(path, runtime, bundle.config)
+        return runtime
+    registered = _registered()
+    if name not in registered:
+        raise BundleError(
+            f"There is no runtime named {name!r}.", f"Choose one of: {', '.join(['auto', *runtime_names()])}."
+        )
+    try:
+        factory = registered[name].load()
+    except ImportError as error:
+        raise _missing(name, "train") from error
+    loaded: Runtime = factory(bundle, threads)
+    return loaded
+
+
+def _registered() -> dict[str, Any]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-def _load(entry: EntryPoint) -> RuntimeFactory:
+def _litert() -> Callable[..., Any]:
     try:
-        factory: RuntimeFactory = entry.load()
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  half of a process's start
     except ImportError as error:
-        raise _missing(f"the runtime {entry.name!r} cannot be loaded: {error}") from error
-    return factory
+        raise _missing("litert", "") from error
+    opened: Callable[..., Any] = Interpreter
+    return opened
 
 
-def _missing(what: str) -> MissingExtraError:
-    hint = 'Install one with: pip install "image-classification-trash[train]"'
-    return MissingExtraError(f"A model cannot be run: {what}.", hint)
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime  # noqa: PLC0415  optional
+    except ImportError as error:
+        raise _missing("onnxruntime", "serve") from error
+    return onnxruntime
+
+
+def _missing(engine: str, extra: str) -> MissingExtraError:
+    package = f'"image-classification-trash[{extra}]"' if extra else "ai-edge-litert"
+    return MissingExtraError(
+        f"The engine {engine} cannot be loaded: its library is not installed.",
+        f"Install it with: pip install {package}",
+    )
+
+
+def _check_input(path: Path, dtype: Any, shape: Any) -> None:
+    if dtype != np.uint8 or len(shape) != 4 or int(shape[-1]) != 3:
+        found = (
+            f"{path} takes {getattr(dtype, '__name__', dtype)} {list(shape)}, not uint8 photos (B, H, W, 3)."
+        )
+        raise BundleError(found, "Give a file that trash-classifier export made.")
+
+
+def _cannot_be_loaded(path: Path, error: Exception) -> BundleError:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return BundleError(f"{path} cannot be loaded: {first}", "Copy the file again, or export the model again.")

@@ -92,7 +92,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     unreadable = tuple(prediction for prediction in predictions if prediction.error is not None)
     metrics = _measure(bundle, photos, truth, probabilities, settings) | {"unreadable": len(unreadable)}
     measured = bundle.metrics() | {photos.name: metrics}
-    card = model_card(bundle.config, measured)
+    card = model_card(bundle.config, measured, bundle.export_report())
     add_to_bundle(bundle, {METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n", CARD: card})
     paths = tuple(photos.paths[i] for i in good)
     return Evaluation(bundle, photos, truth, probabilities, paths, metrics, unreadable)

@@ -16,13 +16,11 @@ _CARD = """# {name}
 
 ## Measured
 
-{table}
+{measured}
 
-Intervals: 95%, bootstrap over photos. ECE: expected calibration error over 15 bins, after temperature scaling.
+## Exported files
 
-## Per class, {part}
-
-{per_class}
+{exported}
 
 ## Limits
 
@@ -32,14 +30,31 @@ answers there are worth less than these figures say.
 """
 
 
-def model_card(config: BundleConfig, measured: Mapping[str, Mapping[str, Any]]) -> str:
+_MEASURED = """{table}
+
+Intervals: 95%, bootstrap over photos. ECE: expected calibration error over 15 bins, after temperature scaling.
+
+### Per class, {part}
+
+{per_class}"""
+
+_EXPORTED = """Each was run by its own engine on {photos} and held against the trained model.
+
+{table}
+
+Difference: the largest, of a probability. Latency: median of one photo, one thread, {machine}."""
+
+
+def model_card(
+    config: BundleConfig, measured: Mapping[str, Mapping[str, Any]], exports: Mapping[str, Any]
+) -> str:
     """Markdown of the card.
 
     Args:
         config: the bundle's description.
         measured: metrics by what they were measured on, as in metrics.json.
+        exports: what the export's gate saw, as in export/report.json.
     """
-    part, metrics = next(iter(measured.items()))
     data = config.data
     return _CARD.format(
         name=config.name,
@@ -58,9 +73,43 @@ def model_card(config: BundleConfig, measured: Mapping[str, Mapping[str, Any]]) 
         temperature=config.temperature,
         threshold=config.threshold,
         license=config.license,
+        measured=_measured(measured),
+        exported=_exported(exports),
+    )
+
+
+def _measured(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    if not measured:
+        return "Nothing yet: `trash-classifier evaluate` measures it."
+    part, metrics = next(iter(measured.items()))
+    return _MEASURED.format(
         table=_overall(measured),
         part=f"{part} (n = {metrics['n']})",
         per_class=_per_class(metrics["per_class"]),
+    )
+
+
+def _exported(exports: Mapping[str, Any]) -> str:
+    if not exports:
+        return "None yet: `trash-classifier export` makes them."
+    lines = [
+        "| file | size | difference | same top class | accuracy | ECE | latency |\n|---|---|---|---|---|---|---|"
+    ]
+    for name, record in exports["files"].items():
+        for way, p in record["parity"].items():
+            cells = [
+                name if way == "file" else f"{name}, {way}",
+                f"{record['bytes'] / 1e6:.1f} MB",
+                f"{p['largest_difference']:.1g}",
+                f"{p['top1_agreement']:.1%}",
+                f"{p['accuracy']:.1%} (trained model {p['accuracy_of_model']:.1%})",
+                f"{p['ece']:.3f}",
+                f"{p['latency_ms']:.1f} ms",
+            ]
+            lines.append(_row(cells))
+    conditions = exports["conditions"]
+    return _EXPORTED.format(
+        table="\n".join(lines), photos=conditions["photos"], machine=conditions["machine"]
     )
 
 

@@ -1,5 +1,7 @@
 """The torch engine: runs the trained network itself. Registered as an entry point, see inference/runtimes.py."""
 
+import threading
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,8 +18,11 @@ class TorchRuntime:
         if threads is not None:
             torch.set_num_threads(threads)
         self._network = load_network(bundle)
+        self._lock = (
+            threading.Lock()
+        )  # torch spreads one run over all cores; two at once would be in each other's way
 
     def __call__(self, photos: Pixels) -> npt.NDArray[np.float32]:
         """uint8 (B, H, W, 3) to float32 (B, C)."""
-        with torch.inference_mode():
+        with self._lock, torch.inference_mode():
             return np.asarray(self._network(torch.from_numpy(np.ascontiguousarray(photos))).numpy())

@@ -257,8 +257,13 @@ def git_commit() -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries a training depends on."""
+    return versions_of(LIBRARIES)
+
+
+def versions_of(libraries: Sequence[str]) -> dict[str, str]:
+    """Versions of Python and of those of the libraries that are installed."""
     versions = {"python": platform.python_version()}
-    for library in LIBRARIES:
+    for library in libraries:
         try:
             versions[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:

@@ -11,6 +11,7 @@ from image_classification_trash.errors import BundleError
 from image_classification_trash.inference.bundle import (
     Bundle,
     BundleConfig,
+    add_files,
     add_to_bundle,
     read_bundle,
     write_bundle,
@@ -65,7 +66,7 @@ def test_metrics_are_added_and_covered_by_the_checksums(bundle: Bundle) -> None:
         read_bundle(bundle.path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "labels.txt", "model.safetensors", "export/model.onnx"])
+@pytest.mark.parametrize("name", ["config.json", "labels.txt", "model.safetensors"])
 def test_a_missing_or_changed_file_is_named(bundle: Bundle, name: str) -> None:
     file = bundle.path / name
     file.write_bytes(file.read_bytes() + b" ")
@@ -76,6 +77,32 @@ def test_a_missing_or_changed_file_is_named(bundle: Bundle, name: str) -> None:
     with pytest.raises(BundleError, match=f"{name}|no {name}") as caught:
         read_bundle(bundle.path)
     assert caught.value.hint
+
+
+def test_an_exported_file_is_checked_when_it_is_opened(bundle: Bundle) -> None:
+    file = bundle.path / "export" / "model.onnx"
+    assert bundle.exported("model.onnx") == file
+    with pytest.raises(BundleError, match=r"has no export/model\.tflite") as caught:
+        bundle.exported("model.tflite")
+    assert "trash-classifier export" in caught.value.hint
+    file.write_bytes(b"other")
+    with pytest.raises(BundleError, match=r"model\.onnx does not match its checksum"):
+        read_bundle(bundle.path).exported("model.onnx")
+    (bundle.path / "export" / "model.tflite").write_bytes(b"foreign")
+    with pytest.raises(BundleError, match=r"model\.tflite is not in the bundle's SHA256SUMS"):
+        bundle.exported("model.tflite")
+
+
+def test_a_folder_of_several_files_is_checked_whole(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "saved_model" / "1"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    add_files(bundle, {"export": tmp_path / "made"}, {"README.md": "# tiny\n"})
+    assert (bundle.path / "export" / "model.onnx").read_bytes() == b"o"
+    assert bundle.exported("saved_model/1").is_dir()
+    (bundle.path / "export" / "saved_model" / "1" / "saved_model.pb").unlink()
+    with pytest.raises(BundleError, match=r"saved_model\.pb is missing"):
+        bundle.exported("saved_model/1")
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "file"])

@@ -1,0 +1,366 @@
+"""A trained bundle as ONNX, TFLite and SavedModel files, each proven equal to the trained model before it is kept.
+
+    python -m image_classification_trash.models.export_model models/sample
+    trash-classifier export models/trashnet --format tflite --quantize int8
+
+Every file takes raw uint8 photos (N, H, W, 3), returns calibrated probabilities in the order of labels.txt, and
+carries its own description. Calibration photos of integer files come from the training part, the gate's photos from
+the validation part; test photos are not touched.
+"""
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from image_classification_trash.config import ExportSettings, FormatName, PrecisionName
+from image_classification_trash.data.manifest import Manifest, read_manifest
+from image_classification_trash.errors import DatasetError, ExportError, MissingExtraError, SettingsError
+from image_classification_trash.features.build_features import PixelSettings, pixel_cache
+from image_classification_trash.inference.bundle import (
+    CARD,
+    EXPORT,
+    LABELS,
+    REPORT,
+    Bundle,
+    add_files,
+    describe,
+    read_bundle,
+)
+from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.runtimes import DESCRIPTION, Probabilities, open_file
+from image_classification_trash.models.architectures import TrashNetwork, load_network
+from image_classification_trash.models.model_card import model_card
+from image_classification_trash.models.parity import (
+    GatePhotos,
+    Parity,
+    compare,
+    latency,
+    odd_pictures,
+    run_all,
+    shortfall,
+)
+from image_classification_trash.models.predict_model import newest_bundle
+from image_classification_trash.models.train_model import machine, truth_of, versions_of
+
+if TYPE_CHECKING:
+    from image_classification_trash.models.tensorflow_lowering import LoweredNetwork
+
+LIBRARIES = ("torch", "tensorflow-cpu", "onnx", "onnxruntime", "ai-edge-litert")
+CALIBRATION_PHOTOS = 200
+SAVED_MODEL = "saved_model/1"
+BYTES = "serving_bytes"
+KEPT_LAYERS = (0, 4, 8)
+"""How many of the layers that integers hurt most stay in float32, in the order in which it is tried."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One file to make."""
+
+    format: FormatName
+    precision: PrecisionName
+    name: str
+
+
+TARGETS = (
+    Target("onnx", "float32", "model.onnx"),
+    Target("onnx", "int8", "model_int8.onnx"),
+    Target("saved_model", "float32", SAVED_MODEL),
+    Target("tflite", "float32", "model.tflite"),
+    Target("tflite", "fp16", "model_fp16.tflite"),
+    Target("tflite", "dynamic", "model_dynamic.tflite"),
+    Target("tflite", "int8", "model_int8.tflite"),
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        folder: the bundle's export folder.
+        records: what the gate saw, by file name, as in report.json.
+    """
+
+    folder: Path
+    records: dict[str, dict[str, Any]]
+
+
+def export(settings: ExportSettings) -> Exported:
+    """Make the files that the settings ask for, verify each, and put them into the bundle.
+
+    Raises:
+        SettingsError: no chosen format comes in a chosen precision.
+        BundleError: not a bundle, or damaged.
+        DatasetError: the data set that the bundle learned from is not prepared here.
+        ExportError: the network cannot be translated, or a file is too far from it; the bundle stays as it was.
+        MissingExtraError: the export extra is not installed.
+    """
+    targets = chosen_targets(settings)
+    _check_installed(targets)
+    workshop = Workshop(read_bundle(settings.bundle or newest_bundle(settings.models_dir)), settings)
+    with tempfile.TemporaryDirectory(prefix="trash-export-") as folder:
+        records, made = {}, Path(folder) / EXPORT
+        for target in (bar := tqdm(targets, desc="export", unit="file")):
+            bar.set_postfix_str(target.name)
+            records[target.name] = _make(workshop, target, made, settings.allow_drift)
+        return _keep(workshop, made, records)
+
+
+def chosen_targets(settings: ExportSettings) -> list[Target]:
+    """The files to make: float32 of every chosen format, and the chosen smaller precisions it comes in.
+
+    Raises:
+        SettingsError: a chosen precision comes in none of the chosen formats.
+    """
+    targets = [
+        target
+        for target in TARGETS
+        if target.format in settings.format and target.precision in ("float32", *settings.quantize)
+    ]
+    idle = set(settings.quantize) - {target.precision for target in targets}
+    if idle and "quantize" in settings.model_fields_set:
+        found = f"{', '.join(sorted(idle))} cannot be made in the formats {', '.join(settings.format)}."
+        raise SettingsError(found, "fp16 and dynamic are TFLite's; int8 is TFLite's and ONNX's.")
+    return targets
+
+
+def _check_installed(targets: Sequence[Target]) -> None:
+    needed = {"onnx", "onnxruntime"} if any(target.format == "onnx" for target in targets) else set()
+    if any(target.format != "onnx" for target in targets):
+        needed.add("tensorflow")
+    missing = sorted(name for name in needed if importlib.util.find_spec(name) is None)
+    if missing:
+        hint = 'Install them with: pip install "image-classification-trash[export]"'
+        raise MissingExtraError(f"Exporting needs {', '.join(missing)}, not installed here.", hint)
+
+
+class Workshop:
+    """What all files of one export share, made when it is first asked for."""
+
+    def __init__(self, bundle: Bundle, settings: ExportSettings) -> None:
+        self.bundle = bundle
+        self.network: TrashNetwork = load_network(bundle)
+        manifest = _manifest_of(bundle, settings)
+        self.gate = _gate_photos(bundle, manifest, settings.interim_dir)
+        self.calibration = _calibration_photos(bundle, manifest)
+        self.reference = run_all(self._run_torch, self.gate.pixels, "trained model")
+        self.texts = {
+            LABELS: "".join(f"{label}\n" for label in bundle.config.labels),
+            DESCRIPTION: describe(bundle.config, bundle.metrics(), self._facts()),
+        }
+        self._onnx: Any = None
+        self._lowered: LoweredNetwork | None = None
+
+    def onnx_model(self) -> Any:
+        """The float32 ONNX model."""
+        from image_classification_trash.models import export_onnx  # noqa: PLC0415  the export extra
+
+        self._onnx = self._onnx or export_onnx.to_onnx(self.network, self.bundle.config.input_size)
+        return self._onnx
+
+    def lowered(self) -> "LoweredNetwork":
+        """The network in TensorFlow."""
+        from image_classification_trash.models.tensorflow_lowering import LoweredNetwork  # noqa: PLC0415
+
+        if self._lowered is None:
+            self._lowered = LoweredNetwork(trace(self.network, self.bundle.config.input_size))
+        return self._lowered
+
+    def _run_torch(self, photos: Pixels) -> Probabilities:
+        with torch.inference_mode():
+            return np.asarray(self.network(torch.from_numpy(photos)).numpy())
+
+    def _facts(self) -> dict[str, Any]:
+        mean, std = (buffer.flatten().tolist() for buffer in (self.network.mean, self.network.std))
+        return {"normalisation": {"where": "inside the graph", "mean": mean, "std": std}}
+
+
+def trace(network: TrashNetwork, size: tuple[int, int]) -> torch.export.ExportedProgram:
+    """The network as torch.export writes it down, with a dynamic batch."""
+    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    traced = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+    program: torch.export.ExportedProgram = traced.run_decompositions({})
+    return program
+
+
+def _make(workshop: Workshop, target: Target, folder: Path, allow_drift: bool) -> dict[str, Any]:
+    """Make one file below `folder` and hold it against the trained model; returns the record of that.
+
+    Raises:
+        ExportError: it is too far from the trained model, whatever was tried.
+    """
+    path = folder / target.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    problem, record = "", {}
+    for details in MAKERS[target.format](workshop, target, path):
+        parities = dict(_measure(workshop, target, path))
+        problem = _problem(target, parities)
+        record = {"format": target.format, "precision": target.precision, "bytes": _size(path), **details}
+        record |= {"problem": problem or None, "parity": {way: p.as_dict() for way, p in parities.items()}}
+        if not problem:
+            return record
+    if not allow_drift:
+        found = f"{target.name} is too far from the trained model: {problem}. Nothing was written."
+        raise ExportError(
+            found, "Train it longer or with other settings, or take it as it is with --allow-drift."
+        )
+    return record
+
+
+def _problem(target: Target, parities: Mapping[str, Parity]) -> str:
+    for way, parity in parities.items():
+        # Pixels that were decoded in the graph may be 1 away from Pillow's: no reason to expect float32's equality.
+        short = shortfall(parity, "fp16" if way == BYTES else target.precision)
+        if short is not None:
+            return f"{way}: {short}; the probability of {parity.moved_most!r} moved most"
+    return ""
+
+
+def _make_onnx(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
+    from image_classification_trash.models import export_onnx  # noqa: PLC0415  the export extra
+
+    model = workshop.onnx_model()
+    if target.precision == "float32":
+        path.write_bytes(export_onnx.with_metadata(model, workshop.texts))
+        yield {}
+        return
+    sensitive: list[str] = []
+    for count in KEPT_LAYERS:
+        quantised = export_onnx.quantise(model, workshop.calibration, sensitive[:count])
+        path.write_bytes(export_onnx.with_metadata(quantised, workshop.texts))
+        yield {"calibration_photos": len(workshop.calibration), "kept_in_float32": sensitive[:count]}
+        sensitive = sensitive or export_onnx.most_sensitive(model, quantised, workshop.calibration)
+
+
+def _make_tflite(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
+    from image_classification_trash.models import export_tensorflow  # noqa: PLC0415
+    from image_classification_trash.models.tflite_metadata import with_metadata  # noqa: PLC0415
+
+    network, config, photos = workshop.lowered(), workshop.bundle.config, workshop.calibration
+    if target.precision != "int8":
+        model = export_tensorflow.convert_to_tflite(network, config, target.precision)
+        path.write_bytes(with_metadata(model, config, workshop.texts))
+        yield {}
+        return
+    for model, layers in export_tensorflow.int8_tflites(network, config, photos, KEPT_LAYERS):
+        path.write_bytes(with_metadata(model, config, workshop.texts))
+        yield {"calibration_photos": len(photos), "kept_in_float32": layers}
+
+
+def _make_saved_model(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
+    from image_classification_trash.models.export_tensorflow import write_saved_model  # noqa: PLC0415
+
+    sample = workshop.gate.pixels[0]
+    write_saved_model(workshop.lowered(), workshop.bundle.config, path, workshop.texts, sample)
+    yield {}
+
+
+MAKERS: dict[str, Callable[[Workshop, Target, Path], Iterator[dict[str, Any]]]] = {
+    "onnx": _make_onnx,
+    "saved_model": _make_saved_model,
+    "tflite": _make_tflite,
+}
+"""Each writes its file and yields how; if the gate refuses it and there is another way, it is asked again."""
+
+
+def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[str, Parity]]:
+    """What the file itself answers in its own engine, by the ways there are into it."""
+    gate, labels = workshop.gate, workshop.bundle.config.labels
+    if target.format != "saved_model":
+        _, run = open_file(path)
+        answers = run_all(run, gate.pixels, target.name)
+        yield "file", compare(workshop.reference, answers, gate.truth, labels, latency(run, gate.pixels[:1]))
+        return
+    from image_classification_trash.models.export_tensorflow import DEFAULT, SavedModelRuntime  # noqa: PLC0415
+
+    model = SavedModelRuntime(path)
+    answers = run_all(model, gate.pixels, target.name)
+    yield DEFAULT, compare(workshop.reference, answers, gate.truth, labels, latency(model, gate.pixels[:1]))
+    known = len(gate.truth)
+    encoded = [file.read_bytes() for file in gate.files]
+    answers = np.concatenate([model.run_bytes(encoded[i : i + 16]) for i in range(0, known, 16)])
+    time = latency(lambda _: model.run_bytes(encoded[:1]), gate.pixels[:1])
+    yield BYTES, compare(workshop.reference[:known], answers, gate.truth, labels, time)
+
+
+def summary(exported: Exported) -> list[list[str]]:
+    """A row a file and way into it: size, largest difference, agreement, accuracy, latency, and what the gate said."""
+    return [
+        [
+            name if way == "file" else f"{name} {way}",
+            f"{record['bytes'] / 1e6:.1f} MB",
+            f"{parity['largest_difference']:.1g}",
+            f"{parity['top1_agreement']:.1%}",
+            f"{parity['accuracy']:.1%} (was {parity['accuracy_of_model']:.1%})",
+            f"{parity['latency_ms']:.1f} ms",
+            "good" if record["problem"] is None else f"kept all the same: {record['problem']}",
+        ]
+        for name, record in exported.records.items()
+        for way, parity in record["parity"].items()
+    ]
+
+
+def _keep(workshop: Workshop, folder: Path, records: dict[str, dict[str, Any]]) -> Exported:
+    """Put the files into the bundle, with the report and the card: all of it, or none."""
+    bundle = workshop.bundle
+    report = bundle.export_report()
+    report["conditions"] = {
+        "machine": machine(),
+        "versions": versions_of(LIBRARIES),
+        "photos": f"validation part of {bundle.config.data['name']} and {len(workshop.gate.pixels) - len(workshop.gate.truth)} odd pictures",
+        "fingerprint": bundle.config.data["fingerprint"],
+    }
+    report["files"] = report.get("files", {}) | records
+    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    card = model_card(bundle.config, bundle.metrics(), report)
+    add_files(bundle, {EXPORT: folder}, {CARD: card})
+    return Exported(bundle.path / EXPORT, records)
+
+
+def _manifest_of(bundle: Bundle, settings: ExportSettings) -> Manifest:
+    data = bundle.config.data
+    manifest = read_manifest(settings.processed_dir / data["name"])
+    if manifest.fingerprint != data["fingerprint"]:
+        found = f"{settings.processed_dir / data['name']} is not what {bundle.path} learned from."
+        raise DatasetError(
+            found, f"Export where it was trained, or train again: trash-classifier train {data['name']}"
+        )
+    return manifest
+
+
+def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhotos:
+    config, photos = bundle.config, manifest.part("val")
+    pixels = PixelSettings(config.input_size, config.fit)
+    known = pixel_cache(photos, manifest.root, pixels, interim, "val")
+    together = np.concatenate([known, odd_pictures(config.input_size)])
+    files = tuple(manifest.path_of(photo) for photo in photos)
+    return GatePhotos(together, truth_of(photos, manifest.labels), files)
+
+
+def _calibration_photos(bundle: Bundle, manifest: Manifest) -> Pixels:
+    """Training photos (N, H, W, 3) in an order that mixes the classes, as training sees them without augmentation."""
+    photos = manifest.part("train")
+    order = np.random.default_rng(0).permutation(len(photos))[:CALIBRATION_PHOTOS]
+    config = bundle.config
+    return np.stack([read_photo(manifest.path_of(photos[i]), config.input_size, config.fit) for i in order])
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["export"])
