@@ -56,7 +56,8 @@ class LiteRtRuntime:
         """uint8 (B, H, W, 3) to float32 (B, C)."""
         interpreter = self._borrow()  # one interpreter serves one thread at a time
         try:
-            return np.stack([self._run(interpreter, photo) for photo in photos])
+            answers = [self._run(interpreter, photo) for photo in photos]
+            return np.array(answers, np.float32).reshape(len(photos), self.classes)
         finally:
             self._idle.put(interpreter)
 

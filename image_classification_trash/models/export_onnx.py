@@ -20,7 +20,6 @@ from image_classification_trash.models.architectures import TrashNetwork
 
 INPUT, OUTPUT = "images", "probabilities"
 OPSET = 20
-SENSITIVITY_PHOTOS = 16
 _QUANTISED = (
     "Conv",
     "Gemm",
@@ -77,22 +76,9 @@ def quantise(model: onnx.ModelProto, calibration: Pixels, keep: Sequence[str] = 
     return quantised
 
 
-def most_sensitive(model: onnx.ModelProto, quantised: onnx.ModelProto, photos: Pixels) -> list[str]:
-    """Names of the layers of `model`, those first whose output int8 distorts most (signal to noise, in decibels)."""
-    from onnxruntime.quantization import qdq_loss_debug as debug  # noqa: PLC0415  needed only where int8 falls short
-
-    with tempfile.TemporaryDirectory() as folder, _silence():
-        activations = []
-        for name, graph in (("plain", model), ("int8", quantised)):
-            source, opened = (str(Path(folder) / f"{name}{suffix}.onnx") for suffix in ("", "_opened"))
-            onnx.save(graph, source)
-            debug.modify_model_output_intermediate_tensors(source, opened)
-            activations.append(debug.collect_activations(opened, _Calibration(photos[:SENSITIVITY_PHOTOS])))
-        matched = debug.create_activation_matching(activations[1], activations[0])
-        errors = debug.compute_activation_error(matched)
-    weighted = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    known = [node for node in weighted if node.output[0] in errors]
-    return [node.name for node in sorted(known, key=lambda node: float(errors[node.output[0]]["qdq_err"]))]
+def layers(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes with weights, from input to output."""
+    return [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
 
 
 def with_metadata(model: onnx.ModelProto, texts: Mapping[str, str]) -> bytes:

@@ -26,7 +26,7 @@ from image_classification_trash.models.tensorflow_photos import decode_photos
 INPUT, BYTES_INPUT, OUTPUT = "images", "image_bytes", "probabilities"
 DEFAULT, BYTES = "serving_default", "serving_bytes"
 WARMUP = "tf_serving_warmup_requests"
-SENSITIVITY_PHOTOS = 16
+_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 class Servable(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
@@ -112,7 +112,7 @@ def convert_to_tflite(network: LoweredNetwork, config: BundleConfig, precision: 
 def int8_tflites(
     network: LoweredNetwork, config: BundleConfig, calibration: Pixels, kept: Sequence[int]
 ) -> Iterator[tuple[bytes, list[str]]]:
-    """TFLite in int8, weights and activations, again and again with more of the sensitive layers left in float32.
+    """TFLite in int8, weights and activations, again and again with more of the first layers left in float32.
 
     Args:
         network: the lowered network.
@@ -137,7 +137,7 @@ def int8_tflites(
             return converter
 
         yield bytes(calibrated().convert()), []
-        layers = _most_sensitive(calibrated(), calibration)
+        layers = _layer_names(calibrated(), calibration)
         for count in kept[1:]:
             options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=layers[:count])
             debugger = _debugger(calibrated(), calibration, options)
@@ -145,27 +145,20 @@ def int8_tflites(
             yield bytes(modify_model_io_type(model, tf.uint8, tf.float32)), layers[:count]
 
 
-def _most_sensitive(converter: Any, calibration: Pixels) -> list[str]:
-    """Layers by the error that int8 brings into their outputs, in steps of their scale, largest first.
-
-    Source: TensorFlow's guide to its quantisation debugger, which ranks by RMSE / scale.
-    """
+def _layer_names(converter: Any, calibration: Pixels) -> list[str]:
+    """Names that the converter gives to the layers, from input to output."""
     debugger = _debugger(converter, calibration, None)
     debugger.run()
     table = io.StringIO()
     debugger.layer_statistics_dump(table)
     table.seek(0)
-    rows = {
-        row["tensor_name"]: float(row["mean_squared_error"]) ** 0.5 / float(row["scale"])
-        for row in csv.DictReader(table)
-    }
-    return sorted(rows, key=rows.__getitem__, reverse=True)
+    return [row["tensor_name"] for row in csv.DictReader(table) if row["op_name"] in _LAYERS]
 
 
 def _debugger(converter: Any, calibration: Pixels, options: Any) -> Any:
     return tf.lite.experimental.QuantizationDebugger(
         converter=converter,
-        debug_dataset=lambda: ([photo] for photo in _representatives(calibration[:SENSITIVITY_PHOTOS])),
+        debug_dataset=lambda: ([photo] for photo in _representatives(calibration[:1])),
         debug_options=options,
     )
 
