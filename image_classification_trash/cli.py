@@ -9,10 +9,11 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from image_classification_trash import __version__
 from image_classification_trash.config import (
+    BenchmarkSettings,
     DataSettings,
     EvaluateSettings,
     ExploreSettings,
@@ -24,6 +25,9 @@ from image_classification_trash.config import (
     load_settings,
 )
 from image_classification_trash.errors import SettingsError, TrashClassifierError
+
+if TYPE_CHECKING:
+    from image_classification_trash.models.predict_model import Predictions
 
 GOOD, FAILED, WRONG_USE, SOME_UNREADABLE = 0, 1, 2, 3
 
@@ -108,28 +112,70 @@ def run_export(settings: ExportSettings) -> int:
     return GOOD
 
 
+def run_benchmark(settings: BenchmarkSettings) -> int:
+    """Time all files and engines."""
+    from image_classification_trash.models.benchmark_model import as_json, as_table, benchmark
+    from image_classification_trash.visualization.benchmark_plot import plot_benchmark
+
+    bundle, timings = benchmark(settings)
+    plot = plot_benchmark(bundle, timings, settings.reports_dir)
+    if settings.json_output:
+        print(json.dumps(as_json(bundle, timings), indent=2))
+        return GOOD
+    times = ["decode ms", "infer ms", "p95", "photos/s"]
+    _print_table(
+        ["engine", "file", "threads", "batch", *times, "load s", "MB", "file MB", "accuracy"],
+        as_table(timings),
+    )
+    print(f"plot: {plot}" if plot else "no plot: matplotlib is not installed")
+    return GOOD
+
+
 def run_predict(settings: PredictSettings) -> int:
     """Classify photos."""
-    from image_classification_trash.models.predict_model import predict, rows
+    from image_classification_trash.models.predict_model import predict, predict_to_file
 
-    bundle, predictions = predict(settings)
-    if settings.json_output:
-        document = {"model": bundle.config.name, "predictions": list(rows(predictions, bundle.config.labels))}
-        print(json.dumps(document, indent=2, ensure_ascii=False))
-    elif settings.csv is None:
-        _print_table(
-            ["photo", "decision", "probability", "label"],
-            [
-                [
-                    p.path,
-                    p.decision or "error",
-                    f"{p.probability:.1%}" if p.probability else "",
-                    p.label or p.error or "",
-                ]
-                for p in predictions
-            ],
+    if settings.tables:
+        count, unreadable = predict_to_file(settings)
+        (path,) = settings.tables.values()
+        print(f"{path}: {count} photos, {unreadable} of them unreadable", file=sys.stderr)
+        return SOME_UNREADABLE if unreadable else GOOD
+    predictions = predict(settings)
+    show = _stream_json if settings.json_output else _stream_table
+    return SOME_UNREADABLE if show(predictions) else GOOD
+
+
+def _stream_json(predictions: "Predictions") -> int:
+    """Print one JSON document, photo by photo; returns how many could not be read."""
+    from tqdm import tqdm
+
+    from image_classification_trash.models.prediction_files import row_of
+
+    config, errors = predictions.classifier.config, 0
+    print(f'{{"model": {json.dumps(config.name, ensure_ascii=False)}, "predictions": [', end="")
+    total = len(predictions.names)
+    bar = tqdm(predictions.stream(), total=total, desc="classify", unit="photo", disable=total < 2)
+    for number, prediction in enumerate(bar):
+        errors += prediction.error is not None
+        row = json.dumps(row_of(prediction, config.labels), ensure_ascii=False)
+        print(f"{',' if number else ''}\n  {row}", end="")
+    print("\n]}")
+    return errors
+
+
+def _stream_table(predictions: "Predictions") -> int:
+    """Print a line a photo as the answers come; returns how many could not be read."""
+    labels = [*predictions.classifier.config.labels, "decision"]
+    widths = (max(map(len, ["photo", *predictions.names])), max(map(len, labels)), len("probability"))
+    errors = 0
+    print(_line(("photo", "decision", "probability", "label"), widths))
+    for p in predictions.stream():
+        errors += p.error is not None
+        probability = "" if p.probability is None else f"{p.probability:.1%}"
+        print(
+            _line((p.path, p.decision or "error", probability, p.label or p.error or ""), widths), flush=True
         )
-    return SOME_UNREADABLE if any(p.error for p in predictions) else GOOD
+    return errors
 
 
 class Command(NamedTuple):
@@ -148,6 +194,7 @@ COMMANDS = {
         Command(TrainSettings, run_train),
         Command(EvaluateSettings, run_evaluate),
         Command(ExportSettings, run_export),
+        Command(BenchmarkSettings, run_benchmark),
         Command(PredictSettings, run_predict),
     )
 }
@@ -215,7 +262,13 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = [list(header), *map(list, rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(_line(row, widths))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Cells side by side; those beyond the widths given are not padded."""
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+    return "  ".join([*padded, *cells[len(widths) :]]).rstrip()
 
 
 if __name__ == "__main__":

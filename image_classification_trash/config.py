@@ -11,10 +11,10 @@ import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
@@ -225,6 +225,23 @@ class ExportSettings(StageSettings):
     models_dir: Path = Field(Path("models"), description="where bundles are looked for")
 
 
+class BenchmarkSettings(StageSettings):
+    """Time a bundle in all its files and engines, side by side."""
+
+    stage: ClassVar[str] = "benchmark"
+    model_config = SettingsConfigDict(env_prefix="TRASH_BENCHMARK_", cli_shortcuts=_JSON)
+
+    bundle: CliPositionalArg[Path | None] = Field(
+        None, description="folder of a bundle; default: the newest in models/"
+    )
+    photos: Path = Field(Path("data/sample"), description="folder with photos to time with")
+    count: int = Field(64, ge=1, description="photos of a round")
+    rounds: int = Field(5, ge=1, description="how often each engine has its turn; medians are shown")
+    json_output: bool = Field(False, description="print the figures as JSON")
+    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+    reports_dir: Path = Field(Path("reports"), description="where the plot goes")
+
+
 class PredictSettings(StageSettings):
     """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
 
@@ -234,17 +251,43 @@ class PredictSettings(StageSettings):
     photos: CliPositionalArg[list[str]] = Field(
         description="files, folders, globs, URLs, or - for a list on stdin"
     )
-    model: Path | None = Field(None, description="folder of a bundle; default: the newest in models/")
+    model: Path | None = Field(
+        None, description="folder of a bundle, or one exported file; default: the newest bundle in models/"
+    )
     json_output: bool = Field(False, description="print one JSON document")
     csv: Path | None = Field(None, description="write the table to this CSV file")
-    batch_size: int = Field(32, ge=1, description="photos run at once")
-    runtime: str = Field("auto", description="engine that runs the model")
-    threads: int | None = Field(None, ge=1, description="of the engine; default: its own choice")
+    jsonl: Path | None = Field(None, description="write the table to this file of JSON lines")
+    parquet: Path | None = Field(None, description="write the table to this Parquet file; needs pyarrow")
+    resume: bool = Field(False, description="go on where a killed run that wrote a table stopped")
+    batch_size: int = Field(8, ge=1, description="photos run at once")
+    runtime: str = Field(
+        "auto", description="engine: litert, onnxruntime, torch, or auto: the first that can"
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="of one run of the model; default 1, with as many runs at once as there are cores",
+    )
     models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The table asked for, by its format; nothing, or one."""
+        asked = {"csv": self.csv, "jsonl": self.jsonl, "parquet": self.parquet}
+        return {kind: path for kind, path in asked.items() if path is not None}
+
+    @model_validator(mode="after")
+    def _one_table(self) -> Self:
+        if len(self.tables) + self.json_output > 1:
+            raise ValueError("choose one of --json, --csv, --jsonl and --parquet")
+        if self.resume and not self.tables:
+            raise ValueError("--resume needs --csv, --jsonl or --parquet")
+        return self
 
 
 STAGES: tuple[type[StageSettings], ...] = (
-    DataSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings, PredictSettings,
+    DataSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings,
+    BenchmarkSettings, PredictSettings,
 )  # fmt: skip
 
 
@@ -351,6 +394,8 @@ def _impossible_value(
     )
     if first["type"] == "missing":
         return SettingsError(f"{name} is missing.", f"See: trash-classifier {cls.stage} --help")
+    if not name:  # settings that contradict one another
+        return SettingsError(f"{cls.stage}: {first['msg'].removeprefix('Value error, ')}.", "")
     where = f"{origin}: {cls.stage}" if origin else cls.stage
     found = f"{where}: {name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
     return SettingsError(found, f"See: trash-classifier {cls.stage} --help")

@@ -57,7 +57,7 @@ LIBRARIES = ("torch", "tensorflow-cpu", "onnx", "onnxruntime", "ai-edge-litert")
 CALIBRATION_PHOTOS = 200
 SAVED_MODEL = "saved_model/1"
 BYTES = "serving_bytes"
-KEPT_LAYERS = (0, 3, 6)
+KEPT_LAYERS = (0, 3, 6, 12, 18)
 """How many of the first layers stay in float32, in the order in which it is tried: rounding there does most harm."""
 
 

@@ -1,50 +1,82 @@
-"""Photos, folders, globs, URLs or a list on standard input, to a table.
+"""Photos, folders, globs, URLs or a list on standard input, to a table. Needs no torch.
 
 python -m image_classification_trash.models.predict_model photo.jpg
 trash-classifier predict ~/Pictures --csv predictions.csv
 """
 
-import csv
 import glob
 import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
 from image_classification_trash.config import PredictSettings
 from image_classification_trash.errors import BundleError, PhotoError, SettingsError
-from image_classification_trash.files import atomic_path
-from image_classification_trash.inference.bundle import CONFIG, Bundle, read_bundle
+from image_classification_trash.files import sha256_of
+from image_classification_trash.inference.bundle import CONFIG, BundleConfig
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import MAX_BYTES, PHOTO_SUFFIXES
+from image_classification_trash.models.prediction_files import PredictionFile
 
 URL_TIMEOUT = 20
 _URL = ("http://", "https://")
 
 
-def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> tuple[Bundle, list[Prediction]]:
+@dataclass(frozen=True)
+class Predictions:
+    """Answers that are still to come, one a photo, in the order of `names`; memory stays flat while they come."""
+
+    classifier: TrashClassifier
+    names: Sequence[str]
+    batch_size: int
+
+    def stream(self, start: int = 0) -> Iterator[Prediction]:
+        """The answers, from photo number `start` on; photos are read as this is read."""
+        return _classify(self.classifier, self.names[start:], self.batch_size)
+
+
+def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Predictions:
     """Classify everything the settings name; a bad photo is a prediction with its error.
 
     Raises:
-        SettingsError: nothing was named, or a folder or glob holds no photos.
+        SettingsError: a folder or glob holds no photos.
         BundleError: there is no model, or it is damaged.
     """
-    bundle = read_bundle(settings.model or newest_bundle(settings.models_dir))
     names = list(photo_names(settings.photos, stdin))
-    classifier = TrashClassifier.load(bundle, settings.runtime, settings.threads)
-    predictions = []
-    with tqdm(total=len(names), desc="classify", unit="photo", disable=len(names) < 2) as bar:
-        for prediction in _classify(classifier, names, settings.batch_size):
-            predictions.append(prediction)
-            bar.update()
-    if settings.csv is not None:
-        write_predictions(settings.csv, predictions, bundle.config.labels)
-    return bundle, predictions
+    classifier = TrashClassifier.load(
+        settings.model or newest_bundle(settings.models_dir), settings.runtime, settings.threads
+    )
+    return Predictions(classifier, names, settings.batch_size)
+
+
+def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> tuple[int, int]:
+    """Classify into the table that the settings name, each answer written as it comes.
+
+    Returns:
+        How many photos were answered for, and how many of them could not be read.
+
+    Raises:
+        As `predict` does, and SettingsError where a run cannot be resumed.
+    """
+    ((kind, path),) = settings.tables.items()
+    work = predict(settings, stdin)
+    config = work.classifier.config
+    with PredictionFile(path, kind, _fingerprint(config, settings), config.labels, settings.resume) as table:
+        done = len(table.answered)
+        if table.answered != list(work.names[:done]):
+            hint = "Give the same photos in the same order, or leave --resume out to start anew."
+            raise SettingsError(f"{table.partial} holds answers to other photos.", hint)
+        for prediction in tqdm(
+            work.stream(done), total=len(work.names), initial=done, desc="classify", unit="photo"
+        ):
+            table.add(prediction)
+    return len(work.names), table.errors
 
 
 def newest_bundle(models_dir: Path) -> Path:
@@ -78,33 +110,6 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
             yield from _listed(argument, map(Path, matches))
         else:
             yield argument  # a missing file becomes a row with its error, like any bad photo
-
-
-def rows(predictions: Iterable[Prediction], labels: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Predictions as flat rows: path, label, probability, decision, error and one column a class."""
-    for prediction in predictions:
-        yield {
-            "path": prediction.path,
-            "label": prediction.label,
-            "probability": prediction.probability,
-            "decision": prediction.decision,
-            "error": prediction.error,
-            **{column_of(label): prediction.probabilities.get(label) for label in labels},
-        }
-
-
-def column_of(label: str) -> str:
-    """The column of a class; a class that is called like one of the other columns is told apart."""
-    return f"p({label})" if label in ("path", "label", "probability", "decision", "error") else label
-
-
-def write_predictions(path: Path, predictions: Sequence[Prediction], labels: Sequence[str]) -> None:
-    """Write the table as CSV, whole or not at all."""
-    header = ["path", "label", "probability", "decision", "error", *(column_of(label) for label in labels)]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_rounded(row) for row in rows(predictions, labels))
 
 
 def fetch_url(url: str) -> bytes:
@@ -159,8 +164,9 @@ def _listed(argument: str, found: Iterable[Path]) -> list[str]:
     return photos
 
 
-def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
+def _fingerprint(config: BundleConfig, settings: PredictSettings) -> str:
+    """Tells models apart, and their exported files from one another."""
+    return sha256_of(f"{config} {settings.model} {settings.runtime}".encode())
 
 
 if __name__ == "__main__":

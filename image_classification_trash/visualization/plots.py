@@ -33,6 +33,22 @@ def class_colours(labels: Sequence[str]) -> dict[str, Any]:
     return dict(zip(labels, shades, strict=True))
 
 
+def speed_and_accuracy(points: Sequence[tuple[str, float, float | None]], conditions: str) -> Figure:
+    """Photos a second of named engines, beside their accuracy where it is known."""
+    points = sorted(points, key=lambda point: point[1])
+    figure = _figure(8, 0.42 * len(points) + 1.3)
+    axes = figure.subplots()
+    places = np.arange(len(points))
+    bars = axes.barh(places, [speed for _, speed, _ in points], color=_ACCENT)
+    words = [f"{speed:.0f}/s" + ("" if a is None else f", {a:.1%}") for _, speed, a in points]
+    axes.bar_label(bars, labels=words, padding=4, fontsize=9)
+    axes.set_yticks(places, [name for name, _, _ in points])
+    axes.set_xlim(0, 1.25 * max(speed for _, speed, _ in points))
+    axes.set_xlabel("photos a second, decoding included")
+    figure.suptitle(f"Speed and validation accuracy\n{conditions}", fontsize=10)
+    return figure
+
+
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     """Photos per class in each part, from part -> class -> number."""
     labels = list(next(iter(counts.values())))

@@ -180,6 +180,136 @@ def test_predict_a_url(workspace: Path, site: str) -> None:
     assert good["path"] == f"{site}/{name}" and good["label"] and "404" in bad["error"]
 
 
+def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path: Path) -> None:
+    names = [str(path) for path in sorted((ROOT / "data/sample").rglob("*.jpg"))] * 3
+    (tmp_path / "list").write_text("\n".join(names))
+    line = [
+        sys.executable,
+        "-m",
+        "image_classification_trash.cli",
+        "predict",
+        "-",
+        "--jsonl",
+        str(tmp_path / "out"),
+    ]
+    partial = tmp_path / "out.partial"
+    with (tmp_path / "list").open() as listing:
+        process = subprocess.Popen(line, cwd=workspace, stdin=listing, stderr=subprocess.DEVNULL)
+        while not partial.exists() or partial.read_bytes().count(b"\n") < 40:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    before = partial.read_bytes().count(b"\n") - 1
+    assert not (tmp_path / "out").exists()
+    resumed = ["predict", "-", "--jsonl", str(tmp_path / "out"), "--resume"]
+    other = command(workspace, *resumed, stdin="\n".join(reversed(names)), status=2)
+    assert "answers to other photos" in other.stderr
+    done = command(workspace, *resumed, stdin="\n".join(names))
+    assert f"{len(names)} photos" in done.stderr and f"{before}/{len(names)}" in done.stderr
+    rows = [json.loads(row) for row in (tmp_path / "out").read_text().splitlines()]
+    assert [row["path"] for row in rows] == names
+    assert not partial.exists()
+    whole = json.loads(command(workspace, "predict", *names[:300:50], "--json").stdout)["predictions"]
+    labels = {row["path"]: row["label"] for row in rows}
+    assert [row["label"] for row in whole] == [labels[row["path"]] for row in whole]
+
+
+@pytest.fixture(scope="module")
+def exported(workspace: Path) -> Path:
+    """The sample's bundle with its exported files."""
+    shutil.copytree(workspace / "models/sample", workspace / "models/exported")
+    done = command(workspace, "export", "models/exported", "--quantize", "fp16", "int8", "--json")
+    records = json.loads(done.stdout)
+    assert len(records) == 6 and all(record["problem"] is None for record in records.values())
+    return workspace / "models/exported"
+
+
+def test_export_writes_every_file_and_the_gates_report(workspace: Path, exported: Path) -> None:
+    names = {path.name for path in (exported / "export").iterdir()}
+    models = {f"model{p}{s}" for p in ("", "_int8") for s in (".onnx", ".tflite")}
+    assert names == models | {"model_fp16.tflite", "saved_model", "report.json"}
+    served = exported / "export/saved_model/1"
+    assert (served / "assets/labels.txt").read_text() == (exported / "labels.txt").read_text()
+    assert (served / "assets.extra/tf_serving_warmup_requests").stat().st_size > 64 * 96 * 3
+    parity = json.loads((exported / "export/report.json").read_text())["files"]["model.tflite"]["parity"][
+        "file"
+    ]
+    assert parity["photos"] == 48 and parity["largest_difference"] < 1e-4
+    assert "model_int8.tflite" in (exported / "README.md").read_text()
+    sums = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=exported, check=False)
+    assert sums.returncode == 0
+    command(workspace, "export", "models/exported", "--format", "onnx")  # again: what is there stays
+    assert {path.name for path in (exported / "export").iterdir()} == names
+
+
+def test_all_files_and_engines_answer_alike(workspace: Path, exported: Path) -> None:
+    photos = sorted(str(path) for path in (ROOT / PHOTO).iterdir())
+
+    def answers(*flags: str) -> list[dict[str, float]]:
+        document = json.loads(command(workspace, "predict", *photos, "--json", *flags).stdout)
+        return [
+            {label: row[label] for label in ("glass", "paper", "trash")} for row in document["predictions"]
+        ]
+
+    expected = answers("--model", "models/exported", "--runtime", "torch")
+    for flags in (
+        ["--model", "models/exported"],
+        ["--model", "models/exported", "--runtime", "onnxruntime", "--threads", "2"],
+        ["--model", "models/exported/export/model.tflite", "--batch-size", "1"],
+        ["--model", "models/exported/export/model.onnx"],
+    ):
+        for row, other in zip(expected, answers(*flags), strict=True):
+            assert row == pytest.approx(other, abs=1e-4)
+
+
+def test_a_tampered_export_is_refused(workspace: Path, exported: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(exported, copy)
+    file = copy / "export/model.tflite"
+    file.write_bytes(file.read_bytes()[:-9])
+    photo = str(next((ROOT / PHOTO).iterdir()))
+    done = command(workspace, "predict", photo, "--model", str(copy), status=1)
+    assert "does not match its checksum" in done.stderr
+
+
+def test_an_export_that_drifts_leaves_nothing_behind(workspace: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from image_classification_trash.models import export_onnx, parity\n"
+        "parity.LARGEST_LOSS, parity.FLOAT32_TOLERANCE = -1.0, 1e-12\n"
+        "from image_classification_trash.cli import run\n"
+        "sys.exit(run(sys.argv[1:]))"
+    )
+    before = sorted(path.name for path in (workspace / "models/sample").iterdir())
+    line = [sys.executable, "-c", code, "export", "models/sample", "--format", "onnx"]
+    done = subprocess.run(line, cwd=workspace, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "too far from the trained model" in done.stderr
+    assert sorted(path.name for path in (workspace / "models/sample").iterdir()) == before
+    shutil.copytree(workspace / "models/sample", workspace / "models/drifted")
+    line[-3:] = ["models/drifted", "--format", "onnx", "--allow-drift"]
+    done = subprocess.run(line, cwd=workspace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "kept all the same" in done.stdout
+
+
+def test_export_needs_the_data_it_learned_from(workspace: Path) -> None:
+    done = command(workspace, "export", "models/sample", "--processed-dir", "elsewhere", status=1)
+    assert "trash-classifier data sample" in done.stderr
+
+
+def test_benchmark_times_what_is_there(workspace: Path, exported: Path) -> None:
+    done = command(workspace, "benchmark", "models/exported", "--count", "4", "--rounds", "1", "--json")
+    timings = json.loads(done.stdout)["timings"]
+    files = {(t["engine"], t["file"]) for t in timings}
+    assert {("litert", "model_int8.tflite"), ("onnxruntime", "model.onnx"), ("torch", "bundle")} <= files
+    assert all(t["infer"] > 0 and t["memory"] > 10 and 0 <= t["accuracy"] <= 1 for t in timings)
+    assert (workspace / "reports/figures/benchmark-sample.png").exists()
+    assert (
+        "no photos"
+        in command(workspace, "benchmark", "models/exported", "--photos", "models", status=1).stderr
+    )
+
+
 def test_errors_say_what_next(tmp_path: Path) -> None:
     assert "trash-classifier train sample" in command(tmp_path, "predict", "a.jpg", status=1).stderr
     assert "trash-classifier data mine" in command(tmp_path, "train", "mine", status=1).stderr

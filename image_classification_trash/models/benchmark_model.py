@@ -1,0 +1,326 @@
+"""Speed of a bundle in all its files and engines, side by side in one run.
+
+    python -m image_classification_trash.models.benchmark_model models/trashnet
+    trash-classifier benchmark models/trashnet --json > benchmark.json
+
+Every engine lives in a process of its own, so that load time and memory are its own; the processes are asked in turn,
+round after round, so that whatever else the machine does falls on all alike. Figures are medians over the rounds.
+"""
+
+import importlib.util
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from image_classification_trash.config import BenchmarkSettings
+from image_classification_trash.errors import DatasetError, TrashClassifierError
+from image_classification_trash.inference.bundle import EXPORT, Bundle, read_bundle
+from image_classification_trash.inference.images import PHOTO_SUFFIXES, read_photo
+from image_classification_trash.inference.runtimes import FILE_RUNTIMES, Runtime, open_file
+from image_classification_trash.models.predict_model import newest_bundle
+
+BATCHES = (1, 32)
+PLAIN = "torch + torchvision transforms"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A file (or the bundle itself) in an engine, with so many threads."""
+
+    engine: str
+    file: str
+    threads: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured of one contestant at one batch size; times in milliseconds a photo, medians over the rounds.
+
+    Attributes:
+        decode: from the bytes of a photo to pixels.
+        infer: from pixels to probabilities, and its 95th percentile over the runs of all rounds.
+        photos_a_second: of decoding and running, one after the other.
+        load: seconds from the start of importing the engine to a loaded model.
+        memory: peak of the process, in MB.
+        size: of the file, in MB.
+        accuracy: on the validation part, as the export's gate measured it; None where it did not.
+    """
+
+    engine: str
+    file: str
+    threads: int
+    batch: int
+    decode: float
+    infer: float
+    infer_p95: float
+    photos_a_second: float
+    load: float
+    memory: float
+    size: float
+    accuracy: float | None
+
+
+def benchmark(settings: BenchmarkSettings) -> tuple[Bundle, list[Timing]]:
+    """Time every file of a bundle in its engine, and torch beside them where it is installed.
+
+    Raises:
+        BundleError: there is no model, or it is damaged.
+        DatasetError: no photos to time with.
+    """
+    bundle = read_bundle(settings.bundle or newest_bundle(settings.models_dir))
+    photos = some_photos(settings.photos, settings.count)
+    entrants = contestants(bundle)
+    with Arena(bundle, entrants, photos) as arena:
+        rounds = [
+            [arena.ask(number, batch) for number in range(len(entrants)) for batch in BATCHES]
+            for _ in tqdm(range(settings.rounds), desc="benchmark", unit="round")
+        ]
+        lives = [arena.ask(number, 0) for number in range(len(entrants))]
+    accuracies = _accuracies(bundle)
+    timings = []
+    for place, measured in enumerate(zip(*rounds, strict=True)):
+        entrant, life = entrants[place // len(BATCHES)], lives[place // len(BATCHES)]
+        timings.append(
+            _timing(entrant, BATCHES[place % len(BATCHES)], measured, life, accuracies.get(entrant.file))
+        )
+    return bundle, timings
+
+
+def contestants(bundle: Bundle) -> list[Contestant]:
+    """What can run here: every exported file whose engine is installed, and torch."""
+    cores = os.cpu_count() or 1
+    found = []
+    for engine, (suffix, _) in FILE_RUNTIMES.items():
+        for path in sorted((bundle.path / EXPORT).glob(f"*{suffix}")):
+            if _opens(path):
+                found.append(Contestant(engine, path.name, 1, path))
+    if importlib.util.find_spec("torch") is not None:
+        found += [Contestant(engine, "bundle", 1, bundle.path) for engine in ("torch", PLAIN)]
+    return found + [replace(entrant, threads=cores) for entrant in found if cores > 1]
+
+
+def some_photos(folder: Path, count: int) -> list[bytes]:
+    """The bytes of up to `count` photos below a folder.
+
+    Raises:
+        DatasetError: there are none.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not paths:
+        raise DatasetError(f"{folder} holds no photos to time with.", "Give a folder with --photos.")
+    step = max(1, len(paths) // count)
+    return [path.read_bytes() for path in paths[::step][:count]]
+
+
+class Arena:
+    """The contestants' processes."""
+
+    def __init__(self, bundle: Bundle, entrants: Sequence[Contestant], photos: Sequence[bytes]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would bring this process's memory along
+        self._lines: list[Connection] = []
+        self._processes = []
+        for entrant in entrants:
+            line, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, bundle, entrant, photos), daemon=True)
+            process.start()
+            self._lines.append(line)
+            self._processes.append(process)
+            self._receive(line)  # loaded; one after the other, so that load times are not of a crowd
+
+    def __enter__(self) -> "Arena":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for line, process in zip(self._lines, self._processes, strict=True):
+            line.close()
+            process.join(10)
+
+    def ask(self, number: int, batch: int) -> dict[str, Any]:
+        """Have one contestant run all photos in batches; batch 0 asks for its load time and memory."""
+        self._lines[number].send(batch)
+        return self._receive(self._lines[number])
+
+    def _receive(self, line: Connection) -> dict[str, Any]:
+        answer: dict[str, Any] = line.recv()
+        if "error" in answer:
+            raise TrashClassifierError(answer["error"])
+        return answer
+
+
+def _serve(line: Connection, bundle: Bundle, entrant: Contestant, photos: Sequence[bytes]) -> None:
+    """A contestant's process: load, then time whatever is asked for until the line is closed."""
+    start = time.perf_counter()
+    try:
+        decode, run = _load(bundle, entrant)
+        load = time.perf_counter() - start
+        line.send({})
+        while True:
+            batch = line.recv()
+            line.send(
+                _time(photos, batch, decode, run) if batch else {"load": load, "memory": _peak_memory()}
+            )
+    except EOFError:
+        return
+    except Exception as error:
+        line.send({"error": f"{entrant.engine} with {entrant.file}: {error}"})
+
+
+def _load(bundle: Bundle, entrant: Contestant) -> tuple[Callable[[bytes], Any], Callable[[Any], Any]]:
+    config = bundle.config
+    if entrant.engine == PLAIN:
+        return plain_torch(bundle, entrant.threads)
+    run: Runtime
+    if entrant.engine == "torch":
+        from image_classification_trash.models.torch_runtime import TorchRuntime  # noqa: PLC0415  not every install has it
+
+        run = TorchRuntime(bundle, entrant.threads)
+    else:
+        _, run = open_file(entrant.path, threads=entrant.threads)
+    return lambda data: read_photo(data, config.input_size, config.fit), lambda pixels: run(np.stack(pixels))
+
+
+def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], Callable[[Any], Any]]:
+    """The baseline: the same network as people usually run it, with torchvision's transforms and eager torch."""
+    import io  # noqa: PLC0415
+
+    import torch  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+    from torchvision import transforms  # noqa: PLC0415
+
+    from image_classification_trash.models.architectures import TrashNetwork, read_weights  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    network = TrashNetwork(bundle.config.architecture, len(bundle.config.labels))
+    network.load_state_dict(read_weights(bundle.weights))
+    network.to(memory_format=torch.contiguous_format).eval()
+    mean, std = (buffer.flatten().tolist() for buffer in (network.mean / 255, network.std / 255))
+    steps = [
+        transforms.Resize(bundle.config.input_size),
+        transforms.ToTensor(),
+        transforms.Normalize(mean, std),
+    ]
+    prepare = transforms.Compose(steps)
+
+    def decode(data: bytes) -> torch.Tensor:
+        tensor: torch.Tensor = prepare(Image.open(io.BytesIO(data)).convert("RGB"))
+        return tensor
+
+    def run(tensors: list[torch.Tensor]) -> Any:
+        with torch.no_grad():
+            scores = network.head(network.backbone(torch.stack(tensors)))
+            return torch.softmax(scores / network.temperature, dim=1).numpy()
+
+    return decode, run
+
+
+def _time(
+    photos: Sequence[bytes], batch: int, decode: Callable[[bytes], Any], run: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Seconds a photo of decoding, and of every run."""
+    decoding, running = 0.0, []
+    wanted = (
+        photos
+        if batch == 1
+        else (list(photos) * (1 + batch // len(photos)))[: max(batch, len(photos) // batch * batch)]
+    )
+    for i in range(0, len(wanted), batch):
+        start = time.perf_counter()
+        pixels = [decode(data) for data in wanted[i : i + batch]]
+        middle = time.perf_counter()
+        run(pixels)
+        running.append((time.perf_counter() - middle) / batch)
+        decoding += middle - start
+    return {"decode": decoding / len(wanted), "infer": running}
+
+
+def _timing(
+    entrant: Contestant,
+    batch: int,
+    rounds: Sequence[dict[str, Any]],
+    life: dict[str, Any],
+    accuracy: float | None,
+) -> Timing:
+    decode = median(r["decode"] for r in rounds)
+    infer = median(median(r["infer"]) for r in rounds)
+    p95 = float(np.percentile([t for r in rounds for t in r["infer"]], 95))
+    files = (
+        [f for f in entrant.path.rglob("*") if f.suffix == ".safetensors"]
+        if entrant.path.is_dir()
+        else [entrant.path]
+    )
+    return Timing(
+        entrant.engine, entrant.file, entrant.threads, batch, 1e3 * decode, 1e3 * infer, 1e3 * p95, 1 / (decode + infer),
+        life["load"], life["memory"], sum(f.stat().st_size for f in files) / 1e6, accuracy,
+    )  # fmt: skip
+
+
+def _accuracies(bundle: Bundle) -> dict[str, float]:
+    files = bundle.export_report().get("files", {})
+    found = {name: record["parity"]["file"] for name, record in files.items() if "file" in record["parity"]}
+    accuracies = {name: parity["accuracy"] for name, parity in found.items()}
+    for parity in found.values():
+        accuracies["bundle"] = parity["accuracy_of_model"]
+    return accuracies
+
+
+def _opens(path: Path) -> bool:
+    try:
+        open_file(path)
+    except TrashClassifierError:
+        return False
+    return True
+
+
+def _peak_memory() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def as_table(timings: Sequence[Timing]) -> list[list[str]]:
+    """A row a contestant and batch size."""
+    return [
+        [
+            t.engine,
+            t.file,
+            str(t.threads),
+            str(t.batch),
+            f"{t.decode:.1f}",
+            f"{t.infer:.1f}",
+            f"{t.infer_p95:.1f}",
+            f"{t.photos_a_second:.0f}",
+            f"{t.load:.2f}",
+            f"{t.memory:.0f}",
+            f"{t.size:.1f}",
+            "–" if t.accuracy is None else f"{t.accuracy:.1%}",
+        ]
+        for t in timings
+    ]
+
+
+def as_json(bundle: Bundle, timings: Sequence[Timing]) -> dict[str, Any]:
+    """Ready for JSON, conditions included."""
+    conditions = {
+        "model": bundle.config.name,
+        "architecture": bundle.config.architecture,
+        "input_size": bundle.config.input_size,
+        "cores": os.cpu_count(),
+    }
+    return {"conditions": conditions, "timings": [asdict(t) for t in timings]}
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["benchmark"])

@@ -1,0 +1,168 @@
+"""Predictions to a file while they come, so that a killed run loses nothing and can go on.
+
+Answers are appended to `NAME.partial`, one line of JSON each, whatever the table's format; at the end that file becomes
+the table, and only then does the table's own name exist.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from image_classification_trash.errors import MissingExtraError, SettingsError
+from image_classification_trash.files import atomic_path
+from image_classification_trash.inference.classifier import Prediction
+
+COLUMNS = ("path", "label", "probability", "decision", "error")
+_ROWS_A_GROUP = 10_000
+
+
+def row_of(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+    """A flat row: path, label, probability, decision, error and one column a class."""
+    return {
+        "path": prediction.path,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "decision": prediction.decision,
+        "error": prediction.error,
+        **{column_of(label): prediction.probabilities.get(label) for label in labels},
+    }
+
+
+def column_of(label: str) -> str:
+    """The column of a class; a class that is called like one of the other columns is told apart."""
+    return f"p({label})" if label in COLUMNS else label
+
+
+class PredictionFile:
+    """A table of predictions that is being written.
+
+    Args:
+        path: the table.
+        kind: csv, jsonl or parquet.
+        model: what answers; a run is not resumed with another model.
+        labels: its classes.
+        resume: go on with what a killed run left behind.
+
+    Raises:
+        SettingsError: what is there was made by another model.
+        MissingExtraError: Parquet is asked for, and pyarrow is not installed.
+    """
+
+    def __init__(self, path: Path, kind: str, model: str, labels: Sequence[str], resume: bool) -> None:
+        if kind == "parquet":
+            _pyarrow()  # said now, not after an hour of answers
+        self.path, self.kind, self.labels = path, kind, labels
+        self.partial = path.with_name(f"{path.name}.partial")
+        self._header = {"model": model, "labels": list(labels)}
+        self.answered: list[str] = []
+        self.errors = 0
+        if resume and self.partial.exists():
+            self._read_partial()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: TextIO = self.partial.open("a" if self.answered else "w", encoding="utf-8")
+        if not self.answered:
+            self._write(self._header)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            self._finish()
+
+    def add(self, prediction: Prediction) -> None:
+        """Append one answer; it is in the file when this returns."""
+        self.errors += prediction.error is not None
+        self._write(row_of(prediction, self.labels))
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(_rounded(row), ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def _read_partial(self) -> None:
+        """Learn what is answered already, and cut off a line that was being written when the run was killed."""
+        whole = 0
+        with self.partial.open("rb") as file:
+            for number, line in enumerate(file):
+                row = _parse(line)
+                if row is None:
+                    break
+                if number == 0 and row != self._header:
+                    hint = f"Leave --resume out to start anew, or delete {self.partial}."
+                    raise SettingsError(f"{self.partial} was written with another model.", hint)
+                whole += len(line)
+                if number:
+                    self.answered.append(row["path"])
+                    self.errors += row["error"] is not None
+        with self.partial.open("r+b") as file:
+            file.truncate(whole)
+
+    def _finish(self) -> None:
+        with atomic_path(self.path) as temporary:
+            WRITERS[self.kind](temporary, self._rows(), self.labels)
+        self.partial.unlink()
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with self.partial.open(encoding="utf-8") as file:
+            next(file)
+            yield from map(json.loads, file)
+
+
+def _write_csv(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *map(column_of, labels)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+        )
+
+
+def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+    arrow, parquet = _pyarrow()
+    numbers = {"probability", *map(column_of, labels)}
+    names = [*COLUMNS, *map(column_of, labels)]
+    schema = arrow.schema([(n, arrow.float32() if n in numbers else arrow.string()) for n in names])
+    with parquet.ParquetWriter(path, schema) as writer:
+        group: list[dict[str, Any]] = []
+        for row in rows:
+            group.append(row)
+            if len(group) == _ROWS_A_GROUP:
+                writer.write_table(arrow.Table.from_pylist(group, schema))
+                group.clear()
+        writer.write_table(arrow.Table.from_pylist(group, schema))
+
+
+WRITERS = {"csv": _write_csv, "jsonl": _write_jsonl, "parquet": _write_parquet}
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # noqa: PLC0415  large, and for this one format
+        import pyarrow.parquet  # noqa: PLC0415
+    except ImportError as error:
+        hint = "Install it with: pip install pyarrow, or write the table with --csv or --jsonl."
+        raise MissingExtraError("Parquet needs the library pyarrow, not installed here.", hint) from error
+    return pyarrow, pyarrow.parquet
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}

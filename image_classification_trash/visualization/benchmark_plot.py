@@ -1,0 +1,29 @@
+"""The picture of a benchmark: speed beside accuracy. Needs matplotlib alone, so that it works without torch."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from image_classification_trash.files import write_bytes
+from image_classification_trash.inference.bundle import Bundle
+from image_classification_trash.models.benchmark_model import Timing
+
+
+def plot_benchmark(bundle: Bundle, timings: Sequence[Timing], reports_dir: Path) -> Path | None:
+    """Draw photos a second of single photos on one thread; returns the file, or None where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from image_classification_trash.visualization.plots import speed_and_accuracy, to_png  # noqa: PLC0415
+
+    single = [t for t in timings if t.threads == 1 and t.batch == 1]
+    points = [
+        (t.engine if t.file == "bundle" else f"{t.engine}, {t.file}", t.photos_a_second, t.accuracy)
+        for t in single
+    ]
+    height, width = bundle.config.input_size
+    figure = speed_and_accuracy(
+        points, f"{bundle.config.architecture}, {height} x {width}, one thread, one photo at a time"
+    )
+    path = reports_dir / "figures" / f"benchmark-{bundle.config.name}.png"
+    write_bytes(path, to_png(figure))
+    return path
