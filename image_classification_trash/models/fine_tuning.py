@@ -5,11 +5,13 @@ seeded anew at its start. So a run that was killed and resumed from its last che
 """
 
 import csv
+import functools
 import io
 import logging
 import math
+import mmap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from image_classification_trash.models.metrics import Ints, macro_f1
 
 HISTORY = "history.csv"
 MONITOR = "val_macro_f1"
+PIECE = 8
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -71,7 +74,16 @@ class ShuffledBatches:
         ]
         for step in range(len(self)):
             chosen = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
-            yield torch.from_numpy(self.part.pixels[chosen]), torch.from_numpy(self.part.truth[chosen])
+            photos = self.part.pixels[chosen]
+            _forget_pages(self.part.pixels)
+            yield torch.from_numpy(photos), torch.from_numpy(self.part.truth[chosen])
+
+
+def _forget_pages(pixels: Pixels) -> None:
+    """Have a memory map not count the pages that were read as this process's memory; the system keeps them cached."""
+    opened = getattr(pixels, "_mmap", None)
+    if opened is not None and hasattr(mmap, "MADV_DONTNEED"):
+        opened.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,16 @@ class FineTuning(pl.LightningModule):
         for stage in self._frozen:
             stage.eval()
         return self
+
+    def on_fit_start(self) -> None:
+        """Frozen stages see the largest pictures, and need no other photo of the batch: a few at a time save memory."""
+        for stage in self._frozen:
+            stage.forward = functools.partial(_in_pieces, stage.forward)
+
+    def on_fit_end(self) -> None:
+        """The stages' own forward again."""
+        for stage in self._frozen:
+            del stage.forward
 
     def train_dataloader(self) -> ShuffledBatches:
         """Made anew each epoch, so that its order depends on the seed and the epoch alone."""
@@ -352,6 +374,13 @@ def _checkpoint_to_resume(folder: Path, settings: TrainSettings) -> Path:
         hint = f"Give --architecture {found}, or train without --resume."
         raise TrainingError(f"{last} is a checkpoint of {found}, not of {settings.architecture}.", hint)
     return last
+
+
+def _in_pieces(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """A stage's output, computed in pieces of the batch; on an accelerator at once, which is faster there."""
+    if x.device.type != "cpu" or len(x) <= PIECE:
+        return forward(x)
+    return torch.cat([forward(piece) for piece in torch.split(x, PIECE)])
 
 
 def _freeze(network: TrashNetwork, count: int) -> list[nn.Module]:
