@@ -10,7 +10,7 @@ ARCHIVE ?= dataset-resized.zip
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train evaluate export predict test test-slow lint types format docs sample lock clean
+.PHONY: help quickstart install data explore features train evaluate export bench predict test test-slow lint types format docs sample lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ evaluate: install ## measure a model and write its report
 
 export: install ## export a model to ONNX, TFLite and SavedModel
 	$(RUN) export $(MODEL)
+
+bench: install ## time a model in all its files and engines: make bench MODEL=models/trashnet
+	$(RUN) benchmark $(MODEL)
+	$(VENV)/bin/python scripts/bench_inference.py $(MODEL)/export/model_int8.tflite
 
 predict: install ## classify a photo: make predict PHOTO=photo.jpg
 	$(RUN) predict $(PHOTO) --model $(MODEL)

@@ -32,6 +32,8 @@ StateDict = Mapping[str, torch.Tensor]
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 RESNET18_WEIGHTS = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+PIECE = 8
+"""Photos run at once where no gradient is wanted: a CPU is no faster with more, and the first layers need much memory."""
 _OWN_CLASSIFIER = ("classifier.", "fc.", "head.fc.", "head.")
 
 
@@ -128,7 +130,8 @@ class EmbeddingBackbone:
     def embed(self, photos: Pixels) -> Embeddings:
         """uint8 (B, H, W, 3) to float32 (B, D)."""
         with torch.inference_mode():
-            return np.asarray(self._network.embed(to_planes(torch.from_numpy(photos))).numpy())
+            pieces = [self._network.embed(to_planes(p)) for p in torch.split(torch.from_numpy(photos), PIECE)]
+            return np.asarray(torch.cat(pieces).numpy())
 
 
 def to_planes(photos: torch.Tensor) -> torch.Tensor:

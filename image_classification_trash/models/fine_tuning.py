@@ -35,13 +35,12 @@ from image_classification_trash.errors import TrainingError
 from image_classification_trash.features.transforms import Augmentation, mixup
 from image_classification_trash.files import write_text
 from image_classification_trash.inference.images import Pixels
-from image_classification_trash.models.architectures import TrashNetwork, to_planes
+from image_classification_trash.models.architectures import PIECE, TrashNetwork, to_planes
 from image_classification_trash.models.linear_head import class_weights
 from image_classification_trash.models.metrics import Ints, macro_f1
 
 HISTORY = "history.csv"
 MONITOR = "val_macro_f1"
-PIECE = 8
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -101,7 +100,9 @@ class OrderedBatches:
         """Batches as in `ShuffledBatches`."""
         for start in range(0, len(self.part.truth), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            yield torch.from_numpy(np.array(self.part.pixels[rows])), torch.from_numpy(self.part.truth[rows])
+            photos = np.array(self.part.pixels[rows])
+            _forget_pages(self.part.pixels)
+            yield torch.from_numpy(photos), torch.from_numpy(self.part.truth[rows])
 
 
 class FineTuning(pl.LightningModule):

@@ -30,6 +30,7 @@ from image_classification_trash.files import write_text
 from image_classification_trash.inference.bundle import WEIGHTS, Bundle, BundleConfig, write_bundle
 from image_classification_trash.inference.images import Size
 from image_classification_trash.models.architectures import (
+    PIECE,
     EmbeddingBackbone,
     TrashNetwork,
     build_network,
@@ -169,7 +170,7 @@ def _validation_scores(
     network = network.eval().cpu()
     with torch.inference_mode():
         scores = [
-            network.logits(to_planes(photos)) for photos, _ in OrderedBatches(part, settings.batch_size)
+            network.logits(to_planes(photos)) for photos, _ in OrderedBatches(part, PIECE)
         ]
     return part.truth, torch.cat(scores).numpy().astype(np.float64)
 
