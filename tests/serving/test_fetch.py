@@ -310,7 +310,7 @@ def test_unknown_and_silent_hosts_and_bad_certificates_are_named() -> None:
         writer.write(b"no TLS here")
         writer.close()
 
-    with pytest.raises(FetchError, match="certificate is not good|does not answer"):
+    with pytest.raises(FetchError, match=r"certificate is not good|does not answer"):
         served(no_tls, "https://photos.example:{port}/")
 
 
