@@ -120,10 +120,14 @@ async def _answer(gateway: "Gateway", read: Callable[[], Pixels]) -> list[list[f
     """Read pixels and run the model, both in one job of the queue; rows of probabilities (N, C)."""
 
     def job(read: Callable[[], Pixels]) -> Any:
+        steps = gateway.metrics.steps
         try:
-            return gateway.classifier.probabilities(read())
+            with steps.labels("decode").time():
+                pixels = read()
         except PhotoError as error:
             raise refusal_of(error) from error
+        with steps.labels("infer").time():
+            return gateway.classifier.probabilities(pixels)
 
     (found,) = await gateway.queue.run(job, [read])
     if isinstance(found, BaseException):

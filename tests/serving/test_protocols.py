@@ -72,6 +72,8 @@ def test_tensorflow_serving_looks_at_no_content_type(client: TestClient) -> None
     body = json.dumps({"signature_name": "serving_bytes", "instances": [{"b64": b64(photos(1)[0])}]})
     headers = {"content-type": "application/x-www-form-urlencoded"}
     assert len(client.post(TF, content=body, headers=headers).json()["predictions"]) == 1
+    text = client.get("/metrics").text
+    assert all(f'trash_step_seconds_count{{step="{step}"}} 1.0' in text for step in ("decode", "infer"))
 
 
 def test_state_and_metadata(client: TestClient) -> None:
