@@ -10,7 +10,7 @@ ARCHIVE ?= dataset-resized.zip
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train evaluate export bench predict test test-slow lint types format docs sample lock clean
+.PHONY: help quickstart install data explore features train evaluate export bench predict serve test test-slow lint types format docs sample lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ bench: install ## time a model in all its files and engines: make bench MODEL=mo
 
 predict: install ## classify a photo: make predict PHOTO=photo.jpg
 	$(RUN) predict $(PHOTO) --model $(MODEL)
+
+serve: install ## answer requests at http://127.0.0.1:8080: make serve MODEL=models/trashnet
+	$(RUN) serve $(MODEL)
 
 test: install ## run the tests, all but the slow ones
 	$(VENV)/bin/pytest -m "not slow"

@@ -20,6 +20,7 @@ from image_classification_trash.config import (
     ExportSettings,
     FeatureSettings,
     PredictSettings,
+    ServeSettings,
     StageSettings,
     TrainSettings,
     load_settings,
@@ -145,6 +146,18 @@ def run_predict(settings: PredictSettings) -> int:
     return SOME_UNREADABLE if show(predictions) else GOOD
 
 
+def run_serve(settings: ServeSettings) -> int:
+    """Answer requests."""
+    from image_classification_trash.serving.server import prepare
+
+    server = prepare(settings)
+    print(
+        f"serving {server.classifier.config.name} at {server.url}, until Ctrl-C", file=sys.stderr, flush=True
+    )
+    server.run()
+    return GOOD
+
+
 def _stream_json(predictions: "Predictions") -> int:
     """Print one JSON document, photo by photo; returns how many could not be read."""
     from tqdm import tqdm
@@ -196,6 +209,7 @@ COMMANDS = {
         Command(ExportSettings, run_export),
         Command(BenchmarkSettings, run_benchmark),
         Command(PredictSettings, run_predict),
+        Command(ServeSettings, run_serve),
     )
 }
 
@@ -214,7 +228,8 @@ def run(arguments: Sequence[str]) -> int:
         return WRONG_USE if isinstance(error, SettingsError) else FAILED
     except ModuleNotFoundError as error:
         print(f"error: {verb} needs the library {error.name}, which is not installed.", file=sys.stderr)
-        print('  Install it with: pip install "image-classification-trash[train]"', file=sys.stderr)
+        extra = "serve" if verb == ServeSettings.stage else "train"
+        print(f'  Install it with: pip install "image-classification-trash[{extra}]"', file=sys.stderr)
         return FAILED
     except OSError as error:
         print(f"error: {error}.", file=sys.stderr)

@@ -285,9 +285,55 @@ class PredictSettings(StageSettings):
         return self
 
 
+class ServeSettings(StageSettings):
+    """Answer requests: a REST gateway with a web page, for one bundle or one exported file."""
+
+    stage: ClassVar[str] = "serve"
+    model_config = SettingsConfigDict(env_prefix="TRASH_SERVE_")
+
+    model: CliPositionalArg[Path | None] = Field(
+        None, description="folder of a bundle, or one exported file; default: the newest bundle in models/"
+    )
+    runtime: str = Field("auto", description="engine: litert, onnxruntime, or auto: the first that can")
+    threads: int = Field(1, ge=1, description="of one run of the model; as many runs at once as cores allow")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: every network of this machine")
+    port: int = Field(8080, ge=0, le=65535, description="to listen on; 0: one that is free")
+    workers: int = Field(1, ge=1, le=64, description="processes that answer; the cores are shared among them")
+    queue_size: int = Field(
+        32, ge=0, description="photos that may wait for the model, in each worker; beyond it 503"
+    )
+    max_requests: int = Field(
+        128, ge=1, description="requests held at once by a worker, uploads included; beyond it 503"
+    )
+    max_photos: int = Field(16, ge=1, description="photos of one request")
+    max_mb: float = Field(32, gt=0, description="MiB of a request's body, and of a photo behind an address")
+    upload_seconds: float = Field(60, gt=0, description="for a request's body to arrive; beyond it 408")
+    fetch_seconds: float = Field(10, gt=0, description="for a photo behind an address, redirects included")
+    model_seconds: float = Field(10, gt=0, description="for decoding and the model; beyond it 504")
+    stop_seconds: int = Field(
+        30, ge=1, description="for requests in flight to finish when the gateway is stopped"
+    )
+    allowed_hosts: list[str] = Field(
+        [], description="hosts that photos are fetched from, *.example.org for those below; none: all public"
+    )
+    allowed_ports: list[int] = Field([80, 443], description="ports that photos are fetched from")
+    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+
+    @property
+    def max_bytes(self) -> int:
+        """`max_mb` in bytes."""
+        return int(self.max_mb * 2**20)
+
+    @model_validator(mode="after")
+    def _room_for_one_request(self) -> Self:
+        if self.max_photos > self.queue_size + 1:
+            raise ValueError("max_photos may be at most queue_size + 1, or a full request would never fit")
+        return self
+
+
 STAGES: tuple[type[StageSettings], ...] = (
     DataSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings,
-    BenchmarkSettings, PredictSettings,
+    BenchmarkSettings, PredictSettings, ServeSettings,
 )  # fmt: skip
 
 

@@ -6,7 +6,10 @@
     ├── SettingsError            a flag, an environment variable or a YAML file says something impossible
     ├── MissingExtraError        a library is not installed; names the extra that brings it
     ├── PhotoError               one photo cannot be used
-    │   └── PhotoTooLargeError   it would decode to more pixels than allowed
+    │   ├── PhotoTooLargeError   it would decode to more pixels than allowed
+    │   └── FetchError           the photo behind an address cannot be had
+    │       ├── UrlRefusedError      the address is not one that may be asked
+    │       └── FetchTooLargeError   it is longer than allowed
     ├── DatasetError             a data set as a whole cannot be used
     │   ├── ArchiveError         a zip file is damaged, foreign or hostile
     │   └── DownloadError        the network or the hub did not give what was asked for
@@ -50,6 +53,18 @@ class PhotoError(TrashClassifierError):
 
 class PhotoTooLargeError(PhotoError):
     """A picture would decode to more pixels than allowed."""
+
+
+class FetchError(PhotoError):
+    """The photo behind an address cannot be had."""
+
+
+class UrlRefusedError(FetchError):
+    """An address is not one that may be asked: its form, its scheme, its port, its host or where that leads."""
+
+
+class FetchTooLargeError(FetchError):
+    """What lies behind an address is longer than allowed."""
 
 
 class DatasetError(TrashClassifierError):

@@ -120,6 +120,19 @@ def read_bundle(path: Path | str) -> Bundle:
     return Bundle(path, config)
 
 
+def newest_bundle(models_dir: Path) -> Path:
+    """The bundle trained last.
+
+    Raises:
+        BundleError: there is none.
+    """
+    configs = list(models_dir.glob(f"*/{CONFIG}"))
+    if not configs:
+        hint = "Train one: trash-classifier data sample, then trash-classifier train sample"
+        raise BundleError(f"There is no trained model in {models_dir}.", hint)
+    return max(configs, key=lambda path: path.stat().st_mtime).parent
+
+
 def write_bundle(path: Path, config: BundleConfig, files: Mapping[str, bytes]) -> Bundle:
     """Write a bundle whole; a bundle that stood at `path` is replaced only once the new one is complete."""
     with atomic_directory(path) as folder:

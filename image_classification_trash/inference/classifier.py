@@ -140,11 +140,12 @@ class TrashClassifier:
         return [
             Prediction(_name(photo, i), error=pixels)
             if isinstance(pixels, str)
-            else self._prediction(_name(photo, i), next(rows), top_k)
+            else self.prediction(_name(photo, i), next(rows), top_k)
             for (i, photo), pixels in zip(batch, decoded, strict=True)
         ]
 
-    def _prediction(self, name: str, row: npt.NDArray[np.float32], top_k: int | None) -> Prediction:
+    def prediction(self, name: str, row: npt.NDArray[np.float32], top_k: int | None = None) -> Prediction:
+        """Rank one photo's probabilities, float32 (C,), and decide; `unsure` under the bundle's threshold."""
         order = np.argsort(-row, kind="stable")
         ranked = {self.config.labels[i]: float(row[i]) for i in order[:top_k]}
         label, probability = self.config.labels[order[0]], float(row[order[0]])

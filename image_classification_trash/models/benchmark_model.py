@@ -25,10 +25,9 @@ from tqdm import tqdm
 
 from image_classification_trash.config import BenchmarkSettings
 from image_classification_trash.errors import DatasetError, TrashClassifierError
-from image_classification_trash.inference.bundle import EXPORT, Bundle, read_bundle
+from image_classification_trash.inference.bundle import EXPORT, Bundle, newest_bundle, read_bundle
 from image_classification_trash.inference.images import PHOTO_SUFFIXES, read_photo
 from image_classification_trash.inference.runtimes import FILE_RUNTIMES, Runtime, open_file
-from image_classification_trash.models.predict_model import newest_bundle
 
 BATCHES = (1, 32)
 PLAIN = "torch + torchvision transforms"

@@ -21,7 +21,14 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.data.sources import read_source
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import sha256_of, sha256_of_file
-from image_classification_trash.inference.bundle import CARD, METRICS, Bundle, add_to_bundle, read_bundle
+from image_classification_trash.inference.bundle import (
+    CARD,
+    METRICS,
+    Bundle,
+    add_to_bundle,
+    newest_bundle,
+    read_bundle,
+)
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.models.metrics import (
     Floats,
@@ -33,7 +40,6 @@ from image_classification_trash.models.metrics import (
     uncalibrated,
 )
 from image_classification_trash.models.model_card import model_card
-from image_classification_trash.models.predict_model import newest_bundle
 from image_classification_trash.models.train_model import machine
 
 TEST = "test"

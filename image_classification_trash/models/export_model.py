@@ -32,6 +32,7 @@ from image_classification_trash.inference.bundle import (
     Bundle,
     add_files,
     describe,
+    newest_bundle,
     read_bundle,
 )
 from image_classification_trash.inference.images import Pixels, read_photo
@@ -47,7 +48,6 @@ from image_classification_trash.models.parity import (
     run_all,
     shortfall,
 )
-from image_classification_trash.models.predict_model import newest_bundle
 from image_classification_trash.models.train_model import machine, truth_of, versions_of
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import TextIO
 from tqdm import tqdm
 
 from image_classification_trash.config import PredictSettings
-from image_classification_trash.errors import BundleError, PhotoError, SettingsError
+from image_classification_trash.errors import PhotoError, SettingsError
 from image_classification_trash.files import sha256_of
-from image_classification_trash.inference.bundle import CONFIG, BundleConfig
+from image_classification_trash.inference.bundle import BundleConfig, newest_bundle
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import MAX_BYTES, PHOTO_SUFFIXES
 from image_classification_trash.models.prediction_files import PredictionFile
@@ -77,19 +77,6 @@ def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> tup
         ):
             table.add(prediction)
     return len(work.names), table.errors
-
-
-def newest_bundle(models_dir: Path) -> Path:
-    """The bundle trained last.
-
-    Raises:
-        BundleError: there is none.
-    """
-    configs = list(models_dir.glob(f"*/{CONFIG}"))
-    if not configs:
-        hint = "Train one: trash-classifier data sample, then trash-classifier train sample"
-        raise BundleError(f"There is no trained model in {models_dir}.", hint)
-    return max(configs, key=lambda path: path.stat().st_mtime).parent
 
 
 def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:

@@ -169,9 +169,7 @@ def _validation_scores(
     part = _part(manifest, "val", settings.input_size, settings)
     network = network.eval().cpu()
     with torch.inference_mode():
-        scores = [
-            network.logits(to_planes(photos)) for photos, _ in OrderedBatches(part, PIECE)
-        ]
+        scores = [network.logits(to_planes(photos)) for photos, _ in OrderedBatches(part, PIECE)]
     return part.truth, torch.cat(scores).numpy().astype(np.float64)
 
 

@@ -1,0 +1,305 @@
+"""A user's address to the bytes behind it, without letting the user reach what only the server can reach.
+
+    data = await fetch("https://example.org/bottle.jpg", FetchRules(max_bytes=32 * 2**20, seconds=10))
+
+A host name is resolved once, every address it has must be a public one, and the connection goes to that very address,
+so a name that changes its mind between check and use gains nothing. Each redirect passes the same checks. The deadline
+covers everything: resolving, connecting, redirects and the last byte. No proxy, no cookie, no credential is used.
+
+Written here and not taken from requests-hardened, which lets through `[::127.0.0.1]`, `[::ffff:0:127.0.0.1]` and
+`[fec0::1]` (seen with 1.3.0), any port, and has neither a byte cap nor a total deadline.
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import quote, urljoin, urlsplit
+
+import h11
+
+from image_classification_trash.errors import FetchError, FetchTooLargeError, UrlRefusedError
+
+Address = IPv4Address | IPv6Address
+Resolve = Callable[[str, int], Awaitable[list[Address]]]
+
+MAX_REDIRECTS = 3
+MAX_URL = 2048
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_REDIRECTS = {301, 302, 303, 307, 308}
+_PIECE = 64 * 1024
+_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NOT_PUBLIC = (
+    IPv4Network("168.63.129.16/32"),  # Azure's host, reached from inside its machines only
+    IPv4Network("192.0.0.0/24"),  # protocol assignments
+    IPv4Network("192.88.99.0/24"),  # 6to4 relays
+    IPv6Network("2001::/23"),  # Teredo and other tunnels, which carry an IPv4 address
+    IPv6Network("2002::/16"),  # 6to4, likewise
+    IPv6Network("3fff::/20"),  # documentation, which Python 3.11 calls global
+)
+_SAVE_IT = "Check the address, or save the photo and send the file."
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the open internet.
+
+    Loopback, private, link-local, metadata, multicast and reserved addresses do not, nor do IPv6 forms that stand
+    for an IPv4 address (mapped, translated, NAT64, 6to4, Teredo).
+    """
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
+    odd = address.is_multicast or address.is_reserved or any(address in network for network in _NOT_PUBLIC)
+    return address.is_global and not odd
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """All addresses of a host, as the system resolves it.
+
+    Raises:
+        OSError: the host is not known.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+@dataclass(frozen=True)
+class FetchRules:
+    """What may be fetched.
+
+    Attributes:
+        max_bytes: longest body, in bytes.
+        seconds: for everything together.
+        allowed_hosts: `example.org` for itself, `*.example.org` for what is below it; empty: every public host.
+        allowed_ports: ports that may be connected to.
+        may_connect: whether an address may be connected to; another rule is for tests only.
+        resolve: host and port to addresses; another resolver is for tests only.
+    """
+
+    max_bytes: int
+    seconds: float
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_ports: tuple[int, ...] = (80, 443)
+    may_connect: Callable[[Address], bool] = is_public
+    resolve: Resolve = resolve
+
+
+@dataclass(frozen=True)
+class Target:
+    """A checked address: where to connect to, and what to ask for there."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def host_header(self) -> str:
+        """The host as HTTP wants it: brackets around IPv6, the port unless it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+async def fetch(url: str, rules: FetchRules) -> bytes:
+    """The bytes behind a URL.
+
+    Raises:
+        UrlRefusedError: the address is malformed, or not one that `rules` let anybody ask.
+        FetchTooLargeError: longer than `rules.max_bytes`.
+        FetchError: the host is unknown or silent, answers with an error or nonsense, or takes too long.
+    """
+    try:
+        async with asyncio.timeout(rules.seconds):
+            return await _follow(url, rules)
+    except TimeoutError as error:
+        found = f"The address did not give its photo within {rules.seconds:g} seconds."
+        raise FetchError(found, _SAVE_IT) from error
+    except (OSError, h11.RemoteProtocolError) as error:
+        reason = "it breaks the rules of HTTP" if isinstance(error, h11.ProtocolError) else _reason(error)
+        raise FetchError(f"The address could not be fetched: {reason}.", _SAVE_IT) from error
+
+
+def parse_url(url: str, rules: FetchRules) -> Target:
+    """Take a URL apart, and refuse all that is not plainly an http(s) address that `rules` allow.
+
+    Raises:
+        UrlRefusedError: says what is wrong with it.
+    """
+    if len(url) > MAX_URL or re.search(r"[\x00-\x20\x7f\\]", url):
+        raise _refused(
+            f"it is longer than {MAX_URL} characters, or holds spaces, backslashes or control characters"
+        )
+    try:
+        parts = urlsplit(url)
+        scheme, name, port = parts.scheme, parts.hostname or "", parts.port
+    except ValueError as error:
+        raise _refused("it is malformed") from error
+    if scheme not in _DEFAULT_PORTS:
+        raise _refused("it begins neither with http:// nor with https://")
+    if "@" in parts.netloc:
+        raise _refused("it holds a user name or password")
+    host = _checked_host(name)
+    if rules.allowed_hosts and not any(_matches(host, allowed) for allowed in rules.allowed_hosts):
+        raise _refused("its host is not on this server's list")
+    port = _DEFAULT_PORTS[scheme] if port is None else port
+    if port not in rules.allowed_ports:
+        raise _refused(f"port {port} is not allowed")
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]")
+    return Target(scheme, host, port, f"{path}?{query}" if query else path)
+
+
+def _checked_host(name: str) -> str:
+    """A host name in ASCII, or an IP address in its one plain form."""
+    if "%" in name:  # the zone of an IPv6 address means something on one machine only
+        raise _refused("its host is malformed")
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return _checked_name(name)
+
+
+def _checked_name(name: str) -> str:
+    try:
+        host = name.encode("idna").decode().lower().removesuffix(".")
+    except UnicodeError as error:
+        raise _refused("its host is malformed") from error
+    # 0x7f.1, 0177.0.0.1 and 2130706433 are addresses to the system's resolver; nobody writes them in good faith.
+    if len(host) > 253 or not _HOST.fullmatch(host) or _NUMBER.fullmatch(host.rpartition(".")[2]):
+        raise _refused("its host is malformed")
+    return host
+
+
+def _matches(host: str, allowed: str) -> bool:
+    allowed = allowed.lower()
+    return host.endswith(allowed[1:]) if allowed.startswith("*.") else host == allowed
+
+
+async def _follow(url: str, rules: FetchRules) -> bytes:
+    for _ in range(MAX_REDIRECTS + 1):
+        answer = await _ask(parse_url(url, rules), rules)
+        if isinstance(answer, bytes):
+            return answer
+        url = _led_on(url, answer)
+    raise FetchError(f"The address leads on more than {MAX_REDIRECTS} times.", _SAVE_IT)
+
+
+def _led_on(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise _refused("it leads on to a malformed one") from error
+
+
+async def _ask(target: Target, rules: FetchRules) -> bytes | str:
+    """The body, or where the target redirects to."""
+    reader, writer = await _connect(target, await _checked_addresses(target, rules))
+    try:
+        connection = h11.Connection(h11.CLIENT)
+        writer.write(_request(connection, target))
+        return await _answer(_events(connection, reader), rules.max_bytes)
+    finally:
+        writer.transport.abort()  # a polite farewell could wait for a server that never says its own
+
+
+async def _checked_addresses(target: Target, rules: FetchRules) -> list[Address]:
+    addresses = await rules.resolve(target.host, target.port)
+    if not addresses or not all(map(rules.may_connect, addresses)):
+        raise _refused("its host is not on the open internet")
+    return addresses
+
+
+async def _connect(
+    target: Target, addresses: list[Address]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the first of the addresses that listens; the certificate must be the host name's."""
+    secure = target.scheme == "https"
+    failure = OSError("no address")
+    for address in addresses:
+        try:
+            return await asyncio.open_connection(
+                str(address),
+                target.port,
+                ssl=_tls() if secure else None,
+                server_hostname=target.host if secure else None,
+            )
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _request(connection: h11.Connection, target: Target) -> bytes:
+    headers = [
+        ("Host", target.host_header),
+        ("User-Agent", "trash-classifier"),
+        ("Accept", "image/*"),
+        ("Accept-Encoding", "identity"),  # nothing is unpacked, so nothing can be a zip bomb
+        ("Connection", "close"),
+    ]
+    head = connection.send(h11.Request(method="GET", target=target.path, headers=headers))
+    return (head or b"") + (connection.send(h11.EndOfMessage()) or b"")
+
+
+async def _events(connection: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[h11.Event]:
+    """What the server says, until the end of its answer."""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(_PIECE))
+        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed) or event is h11.PAUSED:
+            return
+        elif isinstance(event, h11.Event):
+            yield event
+
+
+async def _answer(events: AsyncIterator[h11.Event], max_bytes: int) -> bytes | str:
+    body = bytearray()
+    async for event in events:
+        if isinstance(event, h11.Response):
+            location = _read_head(event, max_bytes)
+            if location is not None:
+                return location
+        elif isinstance(event, h11.Data):
+            body += event.data
+            _check_length(len(body), max_bytes)
+    return bytes(body)
+
+
+def _read_head(response: h11.Response, max_bytes: int) -> str | None:
+    """Where the response leads on to, or None if its body is what was asked for."""
+    headers = {name.decode("ascii"): value.decode("latin-1") for name, value in response.headers}
+    if response.status_code in _REDIRECTS and "location" in headers:
+        return headers["location"]
+    if response.status_code != 200:
+        raise FetchError(f"The address answers with status {response.status_code}.", _SAVE_IT)
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise FetchError("The address answers with a compressed body that was not asked for.", _SAVE_IT)
+    _check_length(int(headers.get("content-length", 0)), max_bytes)
+    return None
+
+
+def _check_length(length: int, max_bytes: int) -> None:
+    if length > max_bytes:
+        found = f"The address holds more than {max_bytes / 2**20:g} MiB."
+        raise FetchTooLargeError(found, "Scale the photo down; a few hundred pixels a side are enough.")
+
+
+def _refused(reason: str) -> UrlRefusedError:
+    return UrlRefusedError(f"The address is refused: {reason}.", _SAVE_IT)
+
+
+def _reason(error: OSError) -> str:
+    """A short cause that tells nothing of the server's own network."""
+    if isinstance(error, socket.gaierror):
+        return "its host is not known"
+    return "its certificate is not good" if isinstance(error, ssl.SSLError) else "its host does not answer"

@@ -1,0 +1,27 @@
+"""A gateway on the tiny model."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from tiny_model import CONFIG, MakeClient, mean_colour
+
+from image_classification_trash.config import ServeSettings
+from image_classification_trash.inference.classifier import TrashClassifier
+from image_classification_trash.inference.runtimes import Runtime
+from image_classification_trash.serving.fetch import FetchRules
+from image_classification_trash.serving.gateway import create_app
+
+
+@pytest.fixture
+def make_client() -> MakeClient:
+    def make(runtime: Runtime = mean_colour, rules: FetchRules | None = None, **settings: Any) -> TestClient:
+        app = create_app(ServeSettings(**settings), TrashClassifier(CONFIG, runtime), rules)
+        return TestClient(app, raise_server_exceptions=False)
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> TestClient:
+    return make_client()
