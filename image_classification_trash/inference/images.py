@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from image_classification_trash.errors import PhotoError, PhotoTooLargeError
 
@@ -145,7 +145,8 @@ def _to_rgb(image: Image.Image, size: Size | None) -> Image.Image:
         side = DRAFT_MARGIN * max(size)
         image.draft(None, (side, side))
     image.load()
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose copies even what is upright
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.has_transparency_data:
