@@ -24,10 +24,28 @@ def main(paths: list[str]) -> None:
         f"{data['name']}, {data['split']['method']} split (fingerprint {data['fingerprint'][:12]}), "
         "95% bootstrap intervals in brackets. Choices were made on the validation part; `test` was read once, at the end."
     )
+    conditions += "".join(map(mean_line, groups(bundles)))
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     README.write_text(f"{before}{BEGIN}\n{table}\n{conditions}\n{END}{after}", encoding="utf-8")
+
+
+def groups(bundles: list[Bundle]) -> list[list[Bundle]]:
+    """Bundles that differ in their seed alone, where there are several."""
+    by_recipe: dict[tuple[object, ...], list[Bundle]] = {}
+    for bundle in bundles:
+        config = bundle.config
+        key = (config.architecture, config.input_size, config.training["settings"]["epochs"])
+        by_recipe.setdefault(key, []).append(bundle)
+    return [group for group in by_recipe.values() if len(group) > 1]
+
+
+def mean_line(group: list[Bundle]) -> str:
+    accuracies = [bundle.metrics()["test"]["accuracy"]["value"] for bundle in group]
+    config = group[0].config
+    network = f"{config.architecture} at {config.input_height} × {config.input_width}"
+    return f" Mean of {network} over {len(group)} seeds on `test`: {sum(accuracies) / len(accuracies):.1%}."
 
 
 def rows(bundle: Bundle) -> list[str]:
