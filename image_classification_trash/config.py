@@ -294,7 +294,21 @@ class ServeSettings(StageSettings):
     model: CliPositionalArg[Path | None] = Field(
         None, description="folder of a bundle, or one exported file; default: the newest bundle in models/"
     )
-    runtime: str = Field("auto", description="engine: litert, onnxruntime, or auto: the first that can")
+    runtime: str = Field(
+        "auto",
+        description="engine: litert, onnxruntime, tf-serving (a model server), or auto: the first that can",
+    )
+    backend_url: str | None = Field(
+        None, pattern=r"^https?://[^/?#\s]+/?$", description="model server's REST interface; for tf-serving"
+    )
+    backend_model: str = Field(
+        "trash", pattern=r"^[\w.-]+$", description="the model's name on the model server"
+    )
+    backend_seconds: float = Field(5, gt=0, description="for the model server to answer; beyond it 504")
+    backend_retries: int = Field(
+        2, ge=0, le=10, description="further tries when the model server is away or busy; then 502"
+    )
+    backend_connections: int = Field(16, ge=1, le=256, description="photos at the model server at once")
     threads: int = Field(1, ge=1, description="of one run of the model; as many runs at once as cores allow")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: every network of this machine")
     port: int = Field(8080, ge=0, le=65535, description="to listen on; 0: one that is free")
@@ -323,6 +337,12 @@ class ServeSettings(StageSettings):
     def max_bytes(self) -> int:
         """`max_mb` in bytes."""
         return int(self.max_mb * 2**20)
+
+    @model_validator(mode="after")
+    def _model_server_named(self) -> Self:
+        if (self.runtime == "tf-serving") != (self.backend_url is not None):
+            raise ValueError("--runtime tf-serving and --backend-url belong together")
+        return self
 
     @model_validator(mode="after")
     def _room_for_one_request(self) -> Self:

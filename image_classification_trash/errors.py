@@ -15,6 +15,8 @@
     │   └── DownloadError        the network or the hub did not give what was asked for
     ├── CacheError               a file under data/interim is not what it says it is
     ├── BundleError              a trained model on disk is incomplete, damaged or foreign
+    ├── ModelServerError         a model server refuses, or answers with something that is no answer
+    │   └── ModelServerTimeoutError  it takes too long
     ├── TrainingError            training cannot start or go on
     └── ExportError              a model cannot be exported, or its export differs too much from it
 
@@ -85,6 +87,14 @@ class CacheError(TrashClassifierError):
 
 class BundleError(TrashClassifierError):
     """A trained model on disk is incomplete, damaged or foreign."""
+
+
+class ModelServerError(TrashClassifierError):
+    """A model server cannot be reached, refuses, or answers with something that is no answer."""
+
+
+class ModelServerTimeoutError(ModelServerError):
+    """A model server takes too long."""
 
 
 class TrainingError(TrashClassifierError):

@@ -22,6 +22,7 @@ from image_classification_trash.errors import BundleError, PhotoError
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, read_bundle
 from image_classification_trash.inference.images import PhotoSource, Pixels, read_photo
 from image_classification_trash.inference.runtimes import Runtime, open_bundle, open_file
+from image_classification_trash.inference.tf_serving import ModelServer, TfServingRuntime
 
 UNSURE = "unsure"
 BATCH_SIZE = 8
@@ -77,6 +78,26 @@ class TrashClassifier:
             return cls(config, opened, threads)
         bundle = model if isinstance(model, Bundle) else read_bundle(model)
         return cls(bundle.config, open_bundle(bundle, runtime, threads), threads)
+
+    @classmethod
+    def connect(cls, model: Bundle | Path | str, server: ModelServer) -> "TrashClassifier":
+        """Read a bundle, whose model a model server runs; that the server is there is seen at the first photo.
+
+        Raises:
+            BundleError: the bundle is damaged or foreign.
+            MissingExtraError: the library that asks the server is not installed.
+        """
+        bundle = model if isinstance(model, Bundle) else read_bundle(model)
+        return cls(bundle.config, TfServingRuntime(server, len(bundle.config.labels)))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a model server runs the model."""
+        return isinstance(self._runtime, TfServingRuntime)
+
+    def is_ready(self) -> bool:
+        """Whether the model can answer now: always, unless a model server runs it, which is asked."""
+        return not isinstance(self._runtime, TfServingRuntime) or self._runtime.is_available()
 
     def predict(
         self, photos: Iterable[PhotoSource], batch_size: int = BATCH_SIZE, top_k: int | None = None

@@ -27,10 +27,11 @@ from starlette.exceptions import HTTPException
 
 from image_classification_trash import __version__
 from image_classification_trash.config import ServeSettings
-from image_classification_trash.errors import PhotoError
+from image_classification_trash.errors import ModelServerError, PhotoError
 from image_classification_trash.inference.bundle import newest_bundle
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
+from image_classification_trash.inference.tf_serving import ModelServer
 from image_classification_trash.serving import protocols
 from image_classification_trash.serving.bodies import (
     JSON,
@@ -44,7 +45,12 @@ from image_classification_trash.serving.bodies import (
 from image_classification_trash.serving.fetch import FetchRules, fetch
 from image_classification_trash.serving.metrics import CONTENT_TYPE, Metrics
 from image_classification_trash.serving.middleware import Bounded, Counted, SecurityHeaders, page_policy
-from image_classification_trash.serving.refusals import RefusalError, refusal_of, wrong_body
+from image_classification_trash.serving.refusals import (
+    RefusalError,
+    refusal_of,
+    refusal_of_server,
+    wrong_body,
+)
 from image_classification_trash.serving.schemas import (
     PREDICT_BODY,
     Error,
@@ -67,6 +73,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorAnswer, "description": "too many bytes or pixels"},
     415: {"model": ErrorAnswer, "description": "wrong content type"},
     422: {"model": ErrorAnswer, "description": "wrong body, or an address that is not fetched"},
+    502: {"model": ErrorAnswer, "description": "the model server failed"},
     503: {"model": ErrorAnswer, "description": "full; see Retry-After"},
     504: {"model": ErrorAnswer, "description": "the model is too slow"},
 }
@@ -119,11 +126,13 @@ class Gateway:
         """Setup; the model runs once, so that the first request is not the slowest."""
         self.settings, self.classifier, self.rules = settings, classifier, rules
         self.metrics = Metrics()
-        threads = max(1, cores() // (settings.workers * settings.threads))
-        self.queue = WorkQueue(threads, settings.queue_size, settings.model_seconds)
+        self.queue = WorkQueue(
+            _jobs_at_once(settings, classifier), settings.queue_size, settings.model_seconds
+        )
         self.metrics.waiting.set_function(lambda: self.queue.waiting)
-        classifier.probabilities(np.zeros((1, *classifier.config.input_size, 3), np.uint8))
-        self.ready = True
+        if not classifier.is_remote:  # a model server warms itself up, and may start later than the gateway
+            classifier.probabilities(np.zeros((1, *classifier.config.input_size, 3), np.uint8))
+        self._open = True
 
     async def decode(self, request: Request) -> list[Photo]:
         """The request's photos, still encoded.
@@ -178,9 +187,13 @@ class Gateway:
             threshold=config.threshold,
         )
 
+    def is_ready(self) -> bool:
+        """Whether a photo would be answered now; asks the model server where there is one."""
+        return self._open and self.classifier.is_ready()
+
     def close(self) -> None:
         """Take no more work."""
-        self.ready = False
+        self._open = False
         self.queue.close()
         self.metrics.close()
 
@@ -270,6 +283,7 @@ def create_app(
     app.add_middleware(Counted, metrics=gateway.metrics)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(RefusalError, _refused)  # type: ignore[arg-type]
+    app.add_exception_handler(ModelServerError, _server_failed)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _fault)
     _add_routes(app, gateway)
@@ -286,7 +300,16 @@ def load_model(settings: ServeSettings) -> TrashClassifier:
         MissingExtraError: its engine is not installed.
     """
     model = settings.model or newest_bundle(settings.models_dir)
-    return TrashClassifier.load(model, settings.runtime, settings.threads)
+    if settings.backend_url is None:
+        return TrashClassifier.load(model, settings.runtime, settings.threads)
+    server = ModelServer(
+        settings.backend_url,
+        settings.backend_model,
+        settings.backend_seconds,
+        settings.backend_retries,
+        settings.backend_connections,
+    )
+    return TrashClassifier.connect(model, server)
 
 
 def _add_routes(app: FastAPI, gateway: Gateway) -> None:
@@ -310,9 +333,9 @@ def _add_state_routes(app: FastAPI, gateway: Gateway) -> None:
         return {"status": "alive"}
 
     @app.get("/readyz", responses={503: {"model": ErrorAnswer}}, summary="Can it answer?")
-    async def ready() -> dict[str, str]:
-        if not gateway.ready:
-            raise RefusalError(503, "not_ready", "The gateway is stopping.")
+    def ready() -> dict[str, str]:
+        if not gateway.is_ready():
+            raise RefusalError(503, "not_ready", "The gateway is stopping, or its model server is away.")
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="For Prometheus")
@@ -335,6 +358,13 @@ def _rules(settings: ServeSettings) -> FetchRules:
     )
 
 
+def _jobs_at_once(settings: ServeSettings, classifier: TrashClassifier) -> int:
+    """As many as the cores carry; where a model server works, a job mostly waits for it."""
+    if classifier.is_remote:
+        return settings.backend_connections
+    return max(1, cores() // (settings.workers * settings.threads))
+
+
 def _result(found: _T | BaseException) -> _T:
     """What a job returned; what it raised is a fault of the gateway, as bad photos do not raise here."""
     if isinstance(found, BaseException):
@@ -347,6 +377,11 @@ async def _refused(request: Request, refusal: RefusalError) -> JSONResponse:
     plain = request.url.path.startswith(protocols.PREFIXES)
     error: Any = refusal.message if plain else {"code": refusal.code, "message": refusal.message}
     return JSONResponse({"error": error}, refusal.status, refusal.headers)
+
+
+async def _server_failed(request: Request, error: ModelServerError) -> JSONResponse:
+    """A model server's failure; its own sentence is passed on."""
+    return await _refused(request, refusal_of_server(error))
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

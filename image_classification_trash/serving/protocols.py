@@ -38,7 +38,7 @@ SIGNATURES = ("serving_default", "serving_bytes")
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": PlainErrorAnswer, "description": said}
     for status, said in {
-        400: "not a photo", 408: "the body took too long to arrive", 413: "too large", 422: "wrong body", 503: "full; see Retry-After", 504: "the model is too slow",
+        400: "not a photo", 408: "the body took too long to arrive", 413: "too large", 422: "wrong body", 502: "the model server failed", 503: "full; see Retry-After", 504: "the model is too slow",
     }.items()
 }  # fmt: skip
 _BodyT = TypeVar("_BodyT", bound=BaseModel)
@@ -53,9 +53,10 @@ def add_routes(app: FastAPI, gateway: "Gateway") -> None:
 
 def _add_tensorflow_serving(app: FastAPI, gateway: "Gateway") -> None:
     @app.get(f"/v1/models/{NAME}", tags=["TensorFlow Serving"], summary="State of the model")
-    async def state() -> dict[str, Any]:
+    def state() -> dict[str, Any]:
+        state = "AVAILABLE" if gateway.is_ready() else "UNKNOWN"
         status = {"error_code": "OK", "error_message": ""}
-        return {"model_version_status": [{"version": VERSION, "state": "AVAILABLE", "status": status}]}
+        return {"model_version_status": [{"version": VERSION, "state": state, "status": status}]}
 
     @app.post(
         f"/v1/models/{NAME}:predict",
@@ -82,12 +83,12 @@ def _add_open_inference(app: FastAPI, gateway: "Gateway") -> None:
         return {"live": True}
 
     @app.get("/v2/health/ready", tags=tags, summary="Can it answer?")
-    async def ready() -> dict[str, bool]:
-        return {"ready": gateway.ready}
+    def ready() -> dict[str, bool]:
+        return {"ready": gateway.is_ready()}
 
     @app.get(f"/v2/models/{NAME}/ready", tags=tags, summary="Can the model answer?")
-    async def model_ready() -> dict[str, Any]:
-        return {"name": NAME, "ready": gateway.ready}
+    def model_ready() -> dict[str, Any]:
+        return {"name": NAME, "ready": gateway.is_ready()}
 
     @app.get(f"/v2/models/{NAME}", tags=tags, summary="Inputs and outputs of the model")
     async def metadata() -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from image_classification_trash.errors import (
     FetchError,
     FetchTooLargeError,
+    ModelServerError,
+    ModelServerTimeoutError,
     PhotoError,
     PhotoTooLargeError,
     UrlRefusedError,
@@ -38,6 +40,13 @@ def refusal_of(error: PhotoError) -> RefusalError:
     if isinstance(error, UrlRefusedError):
         return RefusalError(422, "url_refused", message)
     return RefusalError(400, "url_failed" if isinstance(error, FetchError) else "not_a_photo", message)
+
+
+def refusal_of_server(error: ModelServerError) -> RefusalError:
+    """What a model server's failure means for the request that needed it."""
+    if isinstance(error, ModelServerTimeoutError):
+        return RefusalError(504, "too_slow", str(error))
+    return RefusalError(502, "model_server", str(error))
 
 
 def full() -> RefusalError:
