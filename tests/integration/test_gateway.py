@@ -1,16 +1,12 @@
 """The real `trash-classifier serve`, as a process on loopback, with a model made here; and schemathesis against it."""
 
 import base64
-import contextlib
-import io
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,73 +16,17 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
+from gateways import COMMAND, CONFIG, LABELS, SIZE, connected, photos, ranked, serving, write_onnx
+from onnx import helper
 
-from image_classification_trash.inference.bundle import BundleConfig, describe
+from image_classification_trash.inference.bundle import describe
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
-
-SIZE = (64, 80)
-LABELS = ("glass", "métal, fin", "紙 箱")
-CONFIG = BundleConfig(
-    name="tiny", architecture="mean_colour", labels=LABELS, input_height=64, input_width=80, fit="stretch",
-    temperature=1.0, threshold=0.5, data={"fingerprint": "abc"}, training={}, git_commit="0", versions={}, created="now",
-)  # fmt: skip
-COMMAND = [sys.executable, "-m", "image_classification_trash.cli", "serve"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An .onnx file for which the mean colour of a photo decides."""
-    photos = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *SIZE, 3])
-    answers = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3])
-    weights = numpy_helper.from_array(np.eye(3, dtype=np.float32) / 25, "weights")
-    axes = numpy_helper.from_array(np.array([1, 2]), "axes")
-    nodes = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
-        helper.make_node("MatMul", ["means", "weights"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=-1),
-    ]
-    graph = helper.make_graph(nodes, "tiny", [photos], [answers], [weights, axes])
-    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(whole, {"bundle.json": describe(CONFIG, {}, {})})
-    path = tmp_path_factory.mktemp("model") / "model.onnx"
-    onnx.save(whole, path)
-    return path
-
-
-@contextlib.contextmanager
-def serving(model: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A running gateway: its address and its process."""
-    line = [*COMMAND, str(model), "--port", "0", *arguments]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            said = process.stderr.readline()
-            found = re.search(r"http://\S+:\d+", said)
-            assert found, said + process.stderr.read()
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            wait_until_ready(found[0])
-            yield found[0], process
-        finally:
-            process.kill()
-
-
-def connected(url: str) -> socket.socket:
-    """A bare connection, for requests that come in pieces."""
-    return socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=20)
-
-
-def wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/readyz").status_code == 200:
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    return write_onnx(tmp_path_factory.mktemp("model") / "model.onnx", CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -95,25 +35,12 @@ def gateway(model: Path) -> Iterator[str]:
         yield url
 
 
-def photos(count: int) -> list[bytes]:
-    rng = np.random.default_rng(5)
-    encoded = []
-    for _ in range(count):
-        buffer = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)).resize((200, 150)).save(
-            buffer, "JPEG"
-        )
-        encoded.append(buffer.getvalue())
-    return encoded
-
-
 def test_all_routes_agree_with_the_classifier(model: Path, gateway: str) -> None:
     encoded = photos(5)
     pixels = np.stack([read_photo(data, SIZE) for data in encoded])
     expected = TrashClassifier.load(model).probabilities(pixels)
     files = [("photos", (f"{n}.jpg", data)) for n, data in enumerate(encoded)]
     predictions = httpx.post(f"{gateway}/predict", files=files).json()["predictions"]
-    ranked = [{e["label"]: e["probability"] for e in p["probabilities"]} for p in predictions]
     b64 = [base64.b64encode(data).decode() for data in encoded]
     tensor = {
         "name": "images",
@@ -122,7 +49,7 @@ def test_all_routes_agree_with_the_classifier(model: Path, gateway: str) -> None
         "data": pixels.ravel().tolist(),
     }
     answers: Sequence[object] = (
-        [[row[label] for label in LABELS] for row in ranked],
+        [[ranked(p)[label] for label in LABELS] for p in predictions],
         post(f"{gateway}/v1/models/trash:predict", {"instances": [{"b64": b} for b in b64]})["predictions"],
         post(f"{gateway}/v1/models/trash:predict", {"instances": pixels.tolist()})["predictions"],
         np.reshape(
