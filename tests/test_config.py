@@ -9,6 +9,7 @@ from image_classification_trash.config import (
     DataSettings,
     EvaluateSettings,
     PredictSettings,
+    ServeSettings,
     StageSettings,
     TrainSettings,
     load_settings,
@@ -135,3 +136,18 @@ def test_an_impossible_value_is_traced_to_where_it_was_given(monkeypatch: pytest
     monkeypatch.setenv("TRASH_DATA_SEED", "-1")
     with pytest.raises(SettingsError, match="environment: data: seed = '-1'"):
         load_settings(DataSettings, [])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--runtime", "tf-serving"],
+        ["--backend-url", "http://127.0.0.1:8501"],
+        ["--runtime", "tf-serving", "--backend-url", "ftp://model"],
+        ["--runtime", "tf-serving", "--backend-url", "http://model/v1/models/trash"],
+        ["--runtime", "tf-serving", "--backend-url", "http://model", "--backend-model", "../other"],
+    ],
+)
+def test_a_model_server_is_named_wholly_or_not_at_all(arguments: list[str]) -> None:
+    with pytest.raises(SettingsError, match="backend"):
+        load_settings(ServeSettings, arguments)
