@@ -1,12 +1,8 @@
 """Request bodies: read with a cap and a deadline, then taken apart. All of it stays in memory, none on disk."""
 
 import asyncio
-import base64
-import binascii
-import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -81,30 +77,6 @@ async def uploads(headers: Headers, body: bytes, max_photos: int) -> list[Upload
     if not files:
         raise wrong_body("The form holds no file. Send photos as files, such as: curl -F photos=@photo.jpg")
     return [Upload(file.filename or f"photo {n}", await file.read()) for n, file in enumerate(files, 1)]
-
-
-def parse_json(body: bytes) -> Any:
-    """The value that a body holds.
-
-    Raises:
-        RefusalError: 422 if it is not JSON.
-    """
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise wrong_body("The body is not JSON.") from error
-
-
-def decode_base64(text: str) -> bytes:
-    """Bytes from base64.
-
-    Raises:
-        RefusalError: 422 if it is not base64.
-    """
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise wrong_body("A photo is not valid base64.") from error
 
 
 class _InMemoryParser(MultiPartParser):

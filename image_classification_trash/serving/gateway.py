@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from image_classification_trash import __version__
@@ -37,22 +36,15 @@ from image_classification_trash.serving.bodies import (
     JSON,
     MULTIPART,
     content_type,
-    decode_base64,
-    parse_json,
     read_body,
     uploads,
 )
 from image_classification_trash.serving.fetch import FetchRules, fetch
 from image_classification_trash.serving.metrics import CONTENT_TYPE, Metrics
 from image_classification_trash.serving.middleware import Bounded, Counted, SecurityHeaders, page_policy
-from image_classification_trash.serving.refusals import (
-    RefusalError,
-    refusal_of,
-    refusal_of_server,
-    wrong_body,
-)
+from image_classification_trash.serving.payloads import Link, asked_photo, parse_json
+from image_classification_trash.serving.refusals import RefusalError, refusal_of, refusal_of_server
 from image_classification_trash.serving.schemas import (
-    PREDICT_BODY,
     Error,
     ErrorAnswer,
     ImageBody,
@@ -145,13 +137,10 @@ class Gateway:
         if kind == MULTIPART:
             files = await uploads(request.headers, body, self.settings.max_photos)
             return [Photo(file.name, file.data) for file in files]
-        try:
-            asked = PREDICT_BODY.validate_python(parse_json(body))
-        except ValidationError as error:
-            raise wrong_body('Send {"url": "https://..."} or {"image": "base64"}.') from error
-        if isinstance(asked, LinkBody):
+        asked = asked_photo(parse_json(body))
+        if isinstance(asked, Link):
             return [await self._fetched(asked.url)]
-        return [Photo("photo 1", decode_base64(asked.image))]
+        return [Photo("photo 1", asked.data)]
 
     async def body(self, request: Request) -> bytes:
         """The request's body, within the settings' limits."""

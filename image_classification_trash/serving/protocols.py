@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from image_classification_trash import __version__
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.inference.images import Pixels, Size, read_photo
-from image_classification_trash.serving.bodies import JSON, decode_base64, parse_json
+from image_classification_trash.serving.bodies import JSON
+from image_classification_trash.serving.payloads import decode_base64, parse_json
 from image_classification_trash.serving.refusals import refusal_of, wrong_body
 from image_classification_trash.serving.schemas import (
     InferAnswer,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 Milliseconds = Annotated[float, Field(ge=0, description="milliseconds")]
 
@@ -19,9 +19,6 @@ class ImageBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="Image")
     image: str = Field(description="an encoded photo, as base64", json_schema_extra={"format": "byte"})
-
-
-PREDICT_BODY: TypeAdapter[LinkBody | ImageBody] = TypeAdapter(LinkBody | ImageBody)
 
 
 class Error(BaseModel):
