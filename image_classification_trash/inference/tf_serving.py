@@ -72,7 +72,7 @@ class TfServingRuntime:
             ModelServerError: the server cannot be reached, refuses, or answers with something else.
             ModelServerTimeoutError: it takes too long.
         """
-        instances = [{"b64": base64.b64encode(_bitmap(photo)).decode("ascii")} for photo in photos]
+        instances = [{"b64": base64.b64encode(bitmap(photo)).decode("ascii")} for photo in photos]
         body = json.dumps({"signature_name": SIGNATURE, "instances": instances}).encode()
         return self._rows(self._ask(body), len(photos))
 
@@ -147,7 +147,7 @@ class _PassingError(ModelServerError):
     """A failure that another try may mend."""
 
 
-def _bitmap(photo: Pixels) -> bytes:
+def bitmap(photo: Pixels) -> bytes:
     """A photo, uint8 (H, W, 3), as a BMP file: nothing is lost, and hardly any time."""
     buffer = io.BytesIO()
     Image.fromarray(photo).save(buffer, "BMP")

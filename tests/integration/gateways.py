@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,24 @@ def serving(
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            said = process.stderr.readline()
-            found = re.search(r"http://\S+:\d+", said)
-            assert found, said + process.stderr.read()
+            url = address(process.stderr)
             threading.Thread(target=process.stderr.read, daemon=True).start()
             path = "readyz" if ready else "healthz"
-            wait_until(lambda: httpx.get(f"{found[0]}/{path}").status_code == 200)
-            yield found[0], process
+            wait_until(lambda: httpx.get(f"{url}/{path}").status_code == 200)
+            yield url, process
         finally:
             process.kill()
+
+
+def address(said: Iterable[str]) -> str:
+    """The address in what a gateway says on standard error; an engine may say something first."""
+    lines = []
+    for line in said:
+        lines.append(line)
+        found = re.search(r"serving .* at (http://\S+:\d+)", line)
+        if found:
+            return found[1]
+    raise AssertionError("".join(lines))
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
