@@ -30,9 +30,11 @@ find ai_edge_litert -type f ! -name __init__.py ! -name interpreter.py ! -name '
 # Pillow: the formats that photos come in; no text, colour profiles, displays.
 find PIL -name '*ImagePlugin.py' ! -name 'Avif*' ! -name 'Bmp*' ! -name 'Gif*' ! -name 'Jpeg*' ! -name 'Mpo*' \
     ! -name 'Png*' ! -name 'Ppm*' ! -name 'Tiff*' ! -name 'WebP*' -delete
-rm -f PIL/_imagingft.*.so PIL/_imagingtk.*.so PIL/_imagingcms.*.so PIL/ImageQt.py PIL/ImageTk.py \
-    pillow.libs/libfreetype-* pillow.libs/libharfbuzz-* pillow.libs/liblcms2-*
-rm -rf bin
+rm -f PIL/_imagingft.*.so PIL/_imagingtk.*.so PIL/_imagingcms.*.so PIL/_imagingmath.*.so PIL/_imagingmorph.*.so \
+    PIL/ImageQt.py PIL/ImageTk.py \
+    pillow.libs/libfreetype-* pillow.libs/libharfbuzz-* pillow.libs/libbrotli* pillow.libs/liblcms2-*
+# The installer's own notes; the libraries' licences stay.
+rm -rf bin ./*.dist-info/RECORD ./*.dist-info/sboms
 find . -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} +
 find . -name '*.pyi' -delete
 find . -type d -empty -delete
