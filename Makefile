@@ -10,7 +10,7 @@ ARCHIVE ?= dataset-resized.zip
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train evaluate export bench predict serve test test-slow lint types format docs sample lock clean
+.PHONY: help quickstart install data explore features train evaluate export bench predict serve test test-slow deploy-tools deploy-lint lint types format docs sample lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,18 @@ test: install ## run the tests, all but the slow ones
 
 test-slow: install ## run the slow tests
 	$(VENV)/bin/pytest -m slow
+
+deploy-tools: $(VENV)-deploy/.installed ## install what lints and tries out deploy/, in an environment of its own
+
+$(VENV)-deploy/.installed: deploy/tools-requirements.txt
+	$(PYTHON) -m venv $(VENV)-deploy
+	$(VENV)-deploy/bin/pip install $(PIP_FLAGS) -r deploy/tools-requirements.txt
+	@touch $@
+
+deploy-lint: deploy-tools ## check the SAM template and the dockerfiles
+	$(VENV)-deploy/bin/cfn-lint deploy/template.yaml
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 $(VENV)-deploy/bin/sam validate --lint --template deploy/template.yaml
+	$(VENV)-deploy/bin/hadolint $(wildcard deploy/*.dockerfile)
 
 lint: install ## check style, format and the direction of imports
 	$(VENV)/bin/ruff check .
