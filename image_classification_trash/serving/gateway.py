@@ -1,7 +1,7 @@
 """The REST gateway: photos in, JSON out. `trash-classifier serve models/trashnet` runs it.
 
     POST /predict                    photos as files, or JSON {"url": ...} or {"image": base64}
-    GET  /                           a web page for people
+    GET  /                           a web page for people, and what it needs       (page.py)
     GET  /healthz, /readyz           is the process alive; does it answer
     GET  /metrics, /docs             Prometheus; OpenAPI
     /v1/models/trash[:predict]       TensorFlow Serving's REST format     (protocols.py)
@@ -15,13 +15,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from image_classification_trash import __version__
@@ -31,7 +30,7 @@ from image_classification_trash.inference.bundle import newest_bundle
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.inference.tf_serving import ModelServer
-from image_classification_trash.serving import protocols
+from image_classification_trash.serving import page, protocols
 from image_classification_trash.serving.bodies import (
     JSON,
     MULTIPART,
@@ -41,7 +40,7 @@ from image_classification_trash.serving.bodies import (
 )
 from image_classification_trash.serving.fetch import FetchRules, fetch
 from image_classification_trash.serving.metrics import CONTENT_TYPE, Metrics
-from image_classification_trash.serving.middleware import Bounded, Counted, SecurityHeaders, page_policy
+from image_classification_trash.serving.middleware import Bounded, Counted, SecurityHeaders
 from image_classification_trash.serving.payloads import Link, asked_photo, parse_json
 from image_classification_trash.serving.refusals import RefusalError, refusal_of, refusal_of_server
 from image_classification_trash.serving.schemas import (
@@ -58,7 +57,6 @@ from image_classification_trash.serving.schemas import (
 from image_classification_trash.serving.work import WorkQueue, cores
 
 _T = TypeVar("_T")
-PAGE = Path(__file__).with_name("page.html")
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "not a photo, or the address did not give one"},
     408: {"model": ErrorAnswer, "description": "the body took too long to arrive"},
@@ -277,6 +275,7 @@ def create_app(
     app.add_exception_handler(Exception, _fault)
     _add_routes(app, gateway)
     _add_state_routes(app, gateway)
+    page.add_routes(app, gateway.classifier.config, settings.model)
     protocols.add_routes(app, gateway)
     return app
 
@@ -302,18 +301,11 @@ def load_model(settings: ServeSettings) -> TrashClassifier:
 
 
 def _add_routes(app: FastAPI, gateway: Gateway) -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    policy = {"Content-Security-Policy": page_policy(page)}
-
     @app.post("/predict", responses=_ERRORS, openapi_extra=_BODY, summary="Classify photos")
     async def predict(request: Request) -> PredictAnswer:
         photos = await gateway.decode(request)
         answers = await gateway.predict(photos)
         return gateway.encode(answers)
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> HTMLResponse:
-        return HTMLResponse(page, headers=policy)
 
 
 def _add_state_routes(app: FastAPI, gateway: Gateway) -> None:

@@ -32,12 +32,23 @@ DOCS_POLICY = (  # Swagger UI comes from a CDN, with a script and a style inline
 )
 
 
-def page_policy(page: str) -> str:
-    """The Content-Security-Policy of a self-contained page: its own script and style by their hashes, nothing else."""
+WORKER_POLICY = (  # WebAssembly is compiled in the page's worker alone, never in the page
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; frame-ancestors 'none'"
+)
+
+
+def page_policy(page: str, with_worker: bool = False) -> str:
+    """The Content-Security-Policy of a page with its own script and style, known by their hashes, and nothing else.
+
+    Args:
+        page: as it is sent.
+        with_worker: whether it may start a worker from this server.
+    """
     script, style = (_hash(page, tag) for tag in ("script", "style"))
+    worker = "worker-src 'self'; " if with_worker else ""
     return (
         f"default-src 'none'; script-src {script}; style-src {style}; img-src 'self' blob: data:; media-src blob:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"connect-src 'self'; {worker}base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
