@@ -26,7 +26,7 @@ const packages = JSON.parse(readFileSync(here("package-lock.json"))).packages;
 const used = ["@litertjs/core", "@litertjs/wasm-utils"];
 const built = {
   packages: Object.fromEntries(used.map(name => [name, packages["node_modules/" + name].integrity])),
-  sources: Object.fromEntries(["worker.js", "pixels.js"].map(name => [name, sha256(readFileSync(here("src/" + name)))])),
+  sources: Object.fromEntries(readdirSync(here("src")).sort().map(name => [name, sha256(readFileSync(here("src/" + name)))])),
   files: Object.fromEntries(readdirSync(OUT).sort().map(name => [name, sha256(readFileSync(OUT + name))])),
   engine_bytes: engine.length,
 };

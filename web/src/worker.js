@@ -4,6 +4,7 @@
 //             { id, photo: Blob }                        { id, probabilities, milliseconds } or { id, error }
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
+import { fixBatch } from "./batch.js";
 import { draftScale, toModelPixels } from "./pixels.js";
 
 const LIBRARY = new URL("litert_wasm_compat_internal.js", self.location);
@@ -11,16 +12,25 @@ const ENGINE = new URL("litert_wasm_compat_internal.wasm", self.location);
 const MIN_SIDE = 8, MAX_PIXELS = 80_000_000; // of inference/images.py
 let ready = null;
 
+// The model runs on the processor, which rounds alike everywhere. Without this, the library wakes the GPU all the same.
+Object.defineProperty(self.navigator, "gpu", { value: undefined });
+
 async function load() {
   const about = await (await get(new URL("../model.json", self.location))).json();
   const total = about.model_bytes + about.engine_bytes;
   let loaded = 0;
   const count = bytes => self.postMessage({ loaded: (loaded += bytes), total });
   const [wasmBinary, file] = [await download(ENGINE, count), await download(new URL("../model.tflite", self.location), count)];
-  self.Module = { wasmBinary }; // the library hands it to its own loader
+  // The library hands this to its own loader. What it tells of itself is no error, though it comes on that channel.
+  self.Module = { wasmBinary, printErr: line => log(line) };
   await loadLiteRt(LIBRARY.href);
-  const model = await loadAndCompile(file, { accelerator: "wasm" });
+  const model = await loadAndCompile(fixBatch(file), { accelerator: "wasm" });
   return { about, model };
+}
+
+function log(line) {
+  const say = { "INFO:": console.debug, "WARNING:": console.debug }[line.split(" ")[0]] ?? console.error;
+  say(line);
 }
 
 async function get(url) {
