@@ -10,7 +10,7 @@ ARCHIVE ?= dataset-resized.zip
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train evaluate export bench predict serve test test-slow deploy-tools deploy-lint lint types format docs sample lock clean
+.PHONY: help quickstart install data explore features train evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ predict: install ## classify a photo: make predict PHOTO=photo.jpg
 
 serve: install ## answer requests at http://127.0.0.1:8080: make serve MODEL=models/trashnet
 	$(RUN) serve $(MODEL)
+
+page: ## build what the gateway's page runs in the browser, from web/ (needs npm)
+	cd web && npm ci --no-audit --no-fund && npm run build
 
 test: install ## run the tests, all but the slow ones
 	$(VENV)/bin/pytest -m "not slow"

@@ -55,7 +55,7 @@ def opened(browser: Browser, url: str, refusals: int = 0, **context: Any) -> Ite
     page = own.new_page()
     requests: list[Any] = []
     errors: list[str] = []
-    page.on("request", requests.append)
+    page.on("request", lambda request: requests.append(request))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(url)
