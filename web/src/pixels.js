@@ -137,15 +137,24 @@ export function toModelPixels(readRows, width, height, size, fit, scale = 1) {
   const smallWidth = Math.ceil(width / scale), smallHeight = Math.ceil(height / scale);
   const { box, ...target } = plan(smallWidth, smallHeight, size, fit);
   const columns = weights(smallWidth, box[0], box[2], target.width);
-  const narrow = new Uint8Array(smallHeight * target.width * 3);
-  for (let top = 0; top < height; top += STRIP_ROWS) {
-    const rows = Math.min(STRIP_ROWS, height - top), rgba = readRows(top, rows);
-    const small = scale === 1 ? rgba : reduceLikeJpeg(rgba, width, rows, scale);
-    const across = resizeAcross(small, smallWidth, scale === 1 ? 4 : 3, Math.ceil(rows / scale), columns);
-    narrow.set(across, (top / scale) * target.width * 3);
-  }
   const lines = weights(smallHeight, box[1], box[3], target.height);
-  return placed(resizeDown(narrow, target.width, lines), target, size);
+  // Pillow resizes downwards first where that is less work. Such a photo is narrower than the model's input.
+  const downFirst = target.width > smallWidth && target.height < smallHeight;
+  const strip = downFirst ? smallWidth : target.width, channels = scale === 1 ? 4 : 3;
+  const narrow = new Uint8Array(smallHeight * strip * 3);
+  for (let top = 0; top < height; top += STRIP_ROWS) {
+    const rows = Math.min(STRIP_ROWS, height - top), read = readRows(top, rows);
+    const small = scale === 1 ? read : reduceLikeJpeg(read, width, rows, scale);
+    const smallRows = Math.ceil(rows / scale);
+    const kept = downFirst ? rgbOf(small, channels) : resizeAcross(small, smallWidth, channels, smallRows, columns);
+    narrow.set(kept, (top / scale) * strip * 3);
+  }
+  const low = resizeDown(narrow, strip, lines);
+  return placed(downFirst ? resizeAcross(low, strip, 3, target.height, columns) : low, target, size);
+}
+
+function rgbOf(pixels, channels) {
+  return channels === 3 ? pixels : pixels.filter((_, i) => i % 4 < 3);
 }
 
 function placed(pixels, { width, height, left, top }, [toHeight, toWidth]) {

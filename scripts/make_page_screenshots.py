@@ -1,0 +1,52 @@
+"""Take pictures of the gateway's page: python scripts/make_page_screenshots.py MODEL FOLDER
+
+Light, dark, phone and a model that runs in the page, each with answers, as PNG files in FOLDER. Needs Debian's Chromium
+and the Python package playwright. docs/images/page.png is the one named device.png.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "integration"))
+
+from page_model import chromium, sample_photos  # noqa: E402
+
+DESKTOP = {"viewport": {"width": 820, "height": 900}}
+PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "device_scale_factor": 2}
+PICTURES: dict[str, tuple[dict[str, Any], bool]] = {
+    "light": (DESKTOP, False),
+    "dark": (DESKTOP | {"color_scheme": "dark"}, False),
+    "phone": (PHONE, True),
+    "device": (DESKTOP, True),
+}
+
+
+def take(browser: Any, url: str, path: Path, context: dict[str, Any], on_device: bool) -> None:
+    page = browser.new_context(**context).new_page()
+    page.goto(url)
+    if on_device:
+        page.get_by_label("On this device").check()
+        page.get_by_text("The model is loaded").wait_for()
+    page.set_input_files("#files", sample_photos(12)[2:4])
+    page.locator("#results h2").nth(1).wait_for()
+    page.locator("#results img").nth(1).wait_for()
+    page.screenshot(path=path, full_page=True)
+
+
+def main(model: str, folder: str) -> None:
+    line = [sys.executable, "-m", "image_classification_trash.cli", "serve", model, "--port", "0"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process, chromium() as browser:
+        assert process.stderr is not None
+        url = next(found[0] for said in process.stderr if (found := re.search(r"http://\S+:\d+", said)))
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, (context, on_device) in PICTURES.items():
+            take(browser, url, Path(folder) / f"{name}.png", context, on_device)
+        process.terminate()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
