@@ -13,8 +13,9 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
-from page_model import chromium, sample_photos  # noqa: E402
+from page_model import SAMPLE, chromium  # noqa: E402
 
+PHOTOS = [SAMPLE / "test" / name for name in ("glass/glass121.jpg", "metal/metal13.jpg")]
 DESKTOP = {"viewport": {"width": 820, "height": 900}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "device_scale_factor": 2}
 PICTURES: dict[str, tuple[dict[str, Any], bool]] = {
@@ -31,7 +32,7 @@ def take(browser: Any, url: str, path: Path, context: dict[str, Any], on_device:
     if on_device:
         page.get_by_label("On this device").check()
         page.get_by_text("The model is loaded").wait_for()
-    page.set_input_files("#files", sample_photos(12)[2:4])
+    page.set_input_files("#files", PHOTOS)
     page.locator("#results h2").nth(1).wait_for()
     page.locator("#results img").nth(1).wait_for()
     page.screenshot(path=path, full_page=True)

@@ -103,7 +103,11 @@ def _file(request: Request, path: Path, kind: str, headers: dict[str, str] | Non
     """A file that a browser keeps, but asks each time whether it is still the same."""
     state = path.stat()
     etag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
-    known = {"ETag": etag, "Cache-Control": "no-cache", "Last-Modified": formatdate(state.st_mtime, usegmt=True)}
+    known = {
+        "ETag": etag,
+        "Cache-Control": "no-cache",
+        "Last-Modified": formatdate(state.st_mtime, usegmt=True),
+    }
     if etag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=known | (headers or {}))
     return FileResponse(path, media_type=kind, headers=known | (headers or {}))

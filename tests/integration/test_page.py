@@ -19,7 +19,7 @@ from gateways import serving
 from image_classification_trash.inference.images import FITS, Fit, Pixels, read_photo
 
 pytest.importorskip("playwright", reason="the Python package playwright is not installed")
-from playwright.sync_api import Browser, Page, expect  # noqa: E402
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,7 +54,7 @@ def opened(browser: Browser, url: str, refusals: int = 0, **context: Any) -> Ite
     page = own.new_page()
     requests: list[Any] = []
     errors: list[str] = []
-    page.on("request", lambda request: requests.append(request))
+    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108  Playwright marks the function
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(url)
@@ -104,7 +104,9 @@ def test_several_photos_to_the_server(browser: Browser, gateway: str) -> None:
         assert asked(requests) == 4
         expect(page.locator("#status")).to_have_text("4 answers")
         for file in PHOTOS[:4]:
-            assert largest_difference(found[file.name], of_server(gateway, file.name, file.read_bytes())) < 1e-6
+            assert (
+                largest_difference(found[file.name], of_server(gateway, file.name, file.read_bytes())) < 1e-6
+            )
 
 
 def test_the_page_itself_gives_the_servers_answers(browser: Browser, gateway: str) -> None:
@@ -118,7 +120,6 @@ def test_the_page_itself_gives_the_servers_answers(browser: Browser, gateway: st
     expected = {file.name: of_server(gateway, file.name, file.read_bytes()) for file in PHOTOS}
     assert len({max(row, key=row.__getitem__) for row in expected.values()}) > 1
     worst = max(largest_difference(found[name], expected[name]) for name in expected)
-    print(f"largest difference over {len(PHOTOS)} photos: {worst:.2g}")
     assert worst < TOLERANCE
 
 
@@ -153,10 +154,11 @@ def test_odd_photos_are_read_as_the_server_reads_them(browser: Browser, gateway:
         page.set_input_files("#files", photos)
         found = answers(page, len(photos))
     off = {
-        photo["name"]: largest_difference(found[photo["name"]], of_server(gateway, photo["name"], photo["buffer"]))
+        photo["name"]: largest_difference(
+            found[photo["name"]], of_server(gateway, photo["name"], photo["buffer"])
+        )
         for photo in photos
     }
-    print({name: f"{value:.2g}" for name, value in off.items()})
     assert max(off.values()) < 0.01, off
 
 
@@ -165,7 +167,12 @@ def test_no_network_is_needed_once_loaded(browser: Browser, gateway: str) -> Non
         choose_device(page)
         page.context.set_offline(True)
         page.set_input_files("#files", PHOTOS[0])
-        assert largest_difference(answers(page, 1)[PHOTOS[0].name], of_server(gateway, "x", PHOTOS[0].read_bytes())) < TOLERANCE
+        assert (
+            largest_difference(
+                answers(page, 1)[PHOTOS[0].name], of_server(gateway, "x", PHOTOS[0].read_bytes())
+            )
+            < TOLERANCE
+        )
         assert asked(requests) == 0
 
 
@@ -173,7 +180,11 @@ def test_bad_photos_are_refused_in_both_places(browser: Browser, gateway: str) -
     bad = [
         {"name": "text.jpg", "mimeType": "image/jpeg", "buffer": b"no photo"},
         {"name": "empty.jpg", "mimeType": "image/jpeg", "buffer": b""},
-        {"name": "tiny.png", "mimeType": "image/png", "buffer": encoded(np.zeros((4, 4, 3), np.uint8), "PNG")},
+        {
+            "name": "tiny.png",
+            "mimeType": "image/png",
+            "buffer": encoded(np.zeros((4, 4, 3), np.uint8), "PNG"),
+        },
     ]
     with opened(browser, gateway, refusals=3) as (page, requests):
         page.set_input_files("#files", bad)
@@ -339,7 +350,10 @@ def test_reduction_is_the_jpeg_librarys(pixels_page: Page, scale: int) -> None:
     photo = Image.open(PHOTOS[3]).resize((side + 13, side + 5), Image.Resampling.BICUBIC)
     data = encoded(np.asarray(photo), "JPEG", quality=90, subsampling=0)
     size = (16, 20)
-    assert pixels_page.evaluate("([w, h, size]) => pixels.draftScale(w, h, size)", [*photo.size, list(size)]) == scale
+    assert (
+        pixels_page.evaluate("([w, h, size]) => pixels.draftScale(w, h, size)", [*photo.size, list(size)])
+        == scale
+    )
     expected = read_photo(data, size).astype(int)
     got = resized(pixels_page, read_photo(data), size, "stretch", scale).astype(int)
     assert np.abs(got - expected).max() <= 2

@@ -41,7 +41,9 @@ def test_the_model_and_what_must_be_known_of_it(tflite: Path) -> None:
     response = client.get("/model.tflite")
     assert response.content == tflite.read_bytes() and about["model_bytes"] == len(response.content)
     again = client.get("/model.tflite", headers={"If-None-Match": response.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"") and response.headers["cache-control"] == "no-cache"
+    assert (again.status_code, again.content) == (304, b"") and response.headers[
+        "cache-control"
+    ] == "no-cache"
 
 
 def test_a_changed_model_is_sent_again(tflite: Path) -> None:
@@ -82,7 +84,10 @@ def test_policies_allow_what_is_needed_where_it_is_needed(tflite: Path) -> None:
 
 def test_without_a_tflite_the_page_offers_the_server_alone(client: TestClient) -> None:
     response = client.get("/")
-    assert '<html lang="en">' in response.text and "worker-src" not in response.headers["content-security-policy"]
+    assert (
+        '<html lang="en">' in response.text
+        and "worker-src" not in response.headers["content-security-policy"]
+    )
     assert {client.get(url).status_code for url in ROUTES} == {404}
 
 
@@ -109,7 +114,9 @@ def sha256(path: Path) -> str:
 def test_the_built_files_are_those_of_the_lock_and_the_sources() -> None:
     built = json.loads((WEB / "built.json").read_text(encoding="utf-8"))
     locked = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))["packages"]
-    assert built["packages"] == {name: locked[f"node_modules/{name}"]["integrity"] for name in built["packages"]}
+    assert built["packages"] == {
+        name: locked[f"node_modules/{name}"]["integrity"] for name in built["packages"]
+    }
     assert set(built["packages"]) == {"@litertjs/core", "@litertjs/wasm-utils"}
     assert built["files"] == {file.name: sha256(file) for file in WEB.iterdir() if file.name != "built.json"}
     assert built["sources"] == {file.name: sha256(file) for file in (SOURCES / "src").iterdir()}
