@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from gateways import serving
 from page_model import CHROMIUM, LABELS, chromium, encoded, sample_photos, write_tflite
 from PIL import Image
-from gateways import serving
 
 from image_classification_trash.inference.images import FITS, Fit, Pixels, read_photo
 
