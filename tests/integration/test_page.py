@@ -5,7 +5,6 @@ Needs Debian's Chromium and the Python package playwright.
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from gateways import serving
 from page_model import CHROMIUM, LABELS, chromium, encoded, sample_photos, write_tflite
+from pages import LOADED, answers, choose_device, opened
 from PIL import Image
 
 from image_classification_trash.inference.images import FITS, Fit, Pixels, read_photo
@@ -28,7 +28,6 @@ pytestmark = [
 PHOTOS = sample_photos(30)
 TOLERANCE = 1e-4
 """Largest difference of a probability between page and server that docs/serving.md promises for photos of a camera."""
-LOADED = "The model is loaded"
 File = dict[str, Any]
 
 
@@ -44,47 +43,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@contextmanager
-def opened(browser: Browser, url: str, refusals: int = 0, **context: Any) -> Iterator[tuple[Page, list[Any]]]:
-    """The page and its requests so far; at the end, nothing went elsewhere and the console shows no other error.
-
-    `refusals` is how many answers with an error status are expected, which browsers report there.
-    """
-    own = browser.new_context(**context)
-    page = own.new_page()
-    requests: list[Any] = []
-    errors: list[str] = []
-    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108  Playwright marks the function
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(url)
-    yield page, requests
-    own.close()
-    elsewhere = [r.url for r in requests if not r.url.startswith((url, f"blob:{url}", "data:"))]
-    assert not elsewhere
-    refused = [error for error in errors if error.startswith("Failed to load resource")]
-    assert len(refused) == refusals and len(errors) == refusals, errors
-
-
-def answers(page: Page, count: int) -> dict[str, dict[str, float]]:
-    """Probabilities by photo and label, once all are there."""
-    expect(page.locator("#results h2")).to_have_count(count, timeout=60_000)
-    found = {}
-    for card in page.locator("#results > li").all():
-        name = (card.locator(".name").text_content() or "").split(" · ")[0]
-        values = [float(value.get_attribute("value") or "nan") for value in card.locator("data").all()]
-        found[name] = dict(zip(card.locator("dt").all_text_contents(), values, strict=True))
-    return found
-
-
 def asked(requests: Sequence[Any]) -> int:
     """How many photos went to the server: only POST can carry one."""
     return sum(request.method != "GET" for request in requests)
-
-
-def choose_device(page: Page) -> None:
-    page.get_by_label("On this device").check()
-    expect(page.locator("#engine")).to_contain_text(LOADED, timeout=60_000)
 
 
 def of_server(url: str, name: str, data: bytes) -> dict[str, float]:

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from gateways import ranked, serving
+from page_model import CHROMIUM, chromium
 from PIL import Image
 
 from image_classification_trash.inference.bundle import read_bundle
@@ -183,6 +184,20 @@ def test_lambda(
     events = [{"image": base64.b64encode(photo.read_bytes()).decode()} for photo in photos]
     agrees([ranked(lambda_function.handler(event, Context())["predictions"][0]) for event in events])
     lambda_function.classifier.cache_clear()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+@pytest.mark.parametrize("place", ["server", "device"])
+def test_page(gateway: str, photos: list[Path], agrees: Callable[[object], None], place: str) -> None:
+    pytest.importorskip("playwright", reason="the Python package playwright is not installed")
+    from pages import answers, choose_device, opened
+
+    with chromium() as browser, opened(browser, gateway) as (page, _):
+        if place == "device":
+            choose_device(page)
+        page.set_input_files("#files", photos)
+        found = answers(page, len(photos))
+    agrees([found[photo.name] for photo in photos])
 
 
 def test_saved_model(workspace: Path, photos: list[Path], agrees: Callable[[object], None]) -> None:

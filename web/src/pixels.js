@@ -138,7 +138,7 @@ export function toModelPixels(readRows, width, height, size, fit, scale = 1) {
   const { box, ...target } = plan(smallWidth, smallHeight, size, fit);
   const columns = weights(smallWidth, box[0], box[2], target.width);
   const lines = weights(smallHeight, box[1], box[3], target.height);
-  // Pillow resizes downwards first where that is less work. Such a photo is narrower than the model's input.
+  // Pillow 13 resizes such a photo, narrower than the model takes, downwards first: seen by comparing pixels.
   const downFirst = target.width > smallWidth && target.height < smallHeight;
   const strip = downFirst ? smallWidth : target.width, channels = scale === 1 ? 4 : 3;
   const narrow = new Uint8Array(smallHeight * strip * 3);
