@@ -10,7 +10,7 @@ ARCHIVE ?= dataset-resized.zip
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock clean
+.PHONY: help quickstart install data explore features train evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -107,6 +107,14 @@ sample: install ## make the sample photos anew: make sample ARCHIVE=dataset-resi
 
 lock: ## renew requirements.txt from the ranges in pyproject.toml (needs uv)
 	PATH="$(abspath $(VENV))/bin:$$PATH" scripts/lock.sh
+
+stand-in: $(VENV)-stand-in/.installed ## make the environment of the stand-in for TensorFlow Serving
+
+$(VENV)-stand-in/.installed: deploy/stand-in-requirements.txt
+	$(PYTHON) -m venv $(VENV)-stand-in
+	$(VENV)-stand-in/bin/pip install $(PIP_FLAGS) -r deploy/stand-in-requirements.txt
+	$(VENV)-stand-in/bin/pip install $(PIP_FLAGS) --no-deps -e .
+	@touch $@
 
 clean: ## remove caches, not data and models
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
