@@ -20,7 +20,7 @@ remove() {
 }
 
 install_tools() {
-    local tools=(podman buildah runc netavark aardvark-dns debootstrap)
+    local tools=(podman buildah runc netavark aardvark-dns iptables debootstrap)
     dpkg -s "${tools[@]}" >/dev/null 2>&1 && return
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${tools[@]}" >/dev/null
