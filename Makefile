@@ -108,6 +108,9 @@ sample: install ## make the sample photos anew: make sample ARCHIVE=dataset-resi
 lock: ## renew requirements.txt from the ranges in pyproject.toml (needs uv)
 	PATH="$(abspath $(VENV))/bin:$$PATH" scripts/lock.sh
 
+images-test: install ## build the gateway's image and run it without rights (root; installs podman)
+	$(VENV)/bin/pytest tests/integration/test_images.py
+
 stand-in: $(VENV)-stand-in/.installed ## make the environment of the stand-in for TensorFlow Serving
 
 $(VENV)-stand-in/.installed: deploy/stand-in-requirements.txt

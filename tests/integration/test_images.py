@@ -1,0 +1,141 @@
+"""The images, built by podman on stand-ins for their bases, run without rights, and asked for a prediction.
+
+Needs root on Debian or Ubuntu and their packages; `make images-test` runs it.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from image_classification_trash.inference.classifier import TrashClassifier
+from image_classification_trash.inference.images import read_photo
+
+ROOT = Path(__file__).parents[2]
+PHOTOS = sorted((ROOT / "data/sample/test").glob("*/*.jpg"))[:3]
+HARDENED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+BUILT = 600
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="podman and debootstrap need root"),
+    pytest.mark.skipif(shutil.which("apt-get") is None, reason="podman is installed from Debian's packages"),
+]
+
+
+@pytest.fixture(scope="module")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which podman works in a folder of its own, with the base images in it."""
+    folder = tmp_path_factory.mktemp("podman")
+    script = ROOT / "scripts/make_base_images.sh"
+    try:
+        subprocess.run([script, folder], check=True, timeout=BUILT)
+        lines = (folder / "environment").read_text().split()
+        yield os.environ | dict(line.split("=", 1) for line in lines if "=" in line)
+    finally:
+        subprocess.run([script, "--remove", folder], check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle trained on the sample and exported, where any user may read it."""
+    folder = tmp_path_factory.mktemp("bundle")
+    command = [sys.executable, "-m", "image_classification_trash.cli"]
+    places = ["--processed-dir", str(folder / "processed")]
+    subprocess.run([*command, "data", "sample", *places], cwd=ROOT, check=True, timeout=BUILT)
+    quick = ["--config", "configs/quickstart.yaml", "--output", "model", "--models-dir", str(folder)]
+    subprocess.run([*command, "train", "sample", *quick, *places], cwd=ROOT, check=True, timeout=BUILT)
+    subprocess.run([*command, "export", str(folder / "model")], cwd=ROOT, check=True, timeout=BUILT)
+    return folder / "model"
+
+
+def build(podman: dict[str, str], dockerfile: str, tag: str, *arguments: str, context: Path = ROOT) -> None:
+    """Build an image with this machine's settings of pip, handed over for the build alone."""
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    local = {
+        word.strip("'").removeprefix("file://") for word in said.replace("=", " ").split() if "/" in word
+    }
+    folders = {Path(place).parent if place.endswith("/simple") else Path(place) for place in local}
+    mounts = [
+        f"--volume={place}:{place}:ro" for place in sorted(folders) if place.is_absolute() and place.exists()
+    ]
+    options = dict(line.split("=", 1) for line in said.splitlines() if line.startswith("global."))
+    settings = "".join(f"{name[7:]} = {value.strip(chr(39))}\n" for name, value in options.items())
+    config = Path(podman["CONTAINERS_CONF"]).with_name("pip.conf")
+    config.write_text(f"[global]\n{settings}")
+    mounts.append(f"--volume={config}:/etc/pip.conf:ro")
+    line = ["podman", "build", "--quiet", "--format", "docker", "--network", "host", *mounts]
+    subprocess.run(
+        [*line, "--file", str(ROOT / dockerfile), "--tag", tag, *arguments, str(context)],
+        env=podman, check=True, timeout=BUILT,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def running(podman: dict[str, str], image: str, *options: str) -> Iterator[tuple[str, str]]:
+    """A container without rights: its address and its name."""
+    line = ["podman", "run", "--detach", *HARDENED, "--publish", "127.0.0.1::8080", *options, image]
+    name = subprocess.run(
+        line, env=podman, check=True, capture_output=True, text=True, timeout=60
+    ).stdout.strip()
+    try:
+        port = ["podman", "port", name, "8080"]
+        address = subprocess.run(port, env=podman, check=True, capture_output=True, text=True).stdout.strip()
+        yield f"http://{address}", name
+    finally:
+        subprocess.run(["podman", "rm", "--force", name], env=podman, check=False, capture_output=True)
+
+
+def wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def expected(model: Path) -> list[dict[str, float]]:
+    """The probabilities of the photos in this process."""
+    classifier = TrashClassifier.load(model)
+    config = classifier.config
+    pixels = np.stack([read_photo(path, config.input_size, config.fit) for path in PHOTOS])
+    rows = classifier.probabilities(pixels)
+    return [dict(zip(config.labels, row.tolist(), strict=True)) for row in rows]
+
+
+def ranked(prediction: dict[str, Any]) -> dict[str, float]:
+    return {entry["label"]: entry["probability"] for entry in prediction["probabilities"]}
+
+
+def test_the_gateways_image_answers_without_rights(podman: dict[str, str], bundle: Path) -> None:
+    build(podman, "deploy/image-gateway.dockerfile", "trash-gateway", "--target", "gateway")
+    with running(podman, "trash-gateway", f"--volume={bundle}:/model:ro") as (url, name):
+        wait_until_ready(url)
+        files = [("photos", (path.name, path.read_bytes())) for path in PHOTOS]
+        predictions = httpx.post(f"{url}/predict", files=files).json()["predictions"]
+        for prediction, wanted in zip(predictions, expected(bundle), strict=True):
+            assert ranked(prediction) == pytest.approx(wanted, abs=1e-4)
+        healthy = subprocess.run(["podman", "healthcheck", "run", name], env=podman, check=False)
+        assert healthy.returncode == 0
+        inside = [
+            "podman",
+            "exec",
+            name,
+            "sh",
+            "-c",
+            "id -u; grep CapBnd /proc/self/status; touch /x || echo kept",
+        ]
+        said = subprocess.run(inside, env=podman, check=True, capture_output=True, text=True).stdout.split()
+        assert said == ["10001", "CapBnd:", "0000000000000000", "kept"]
