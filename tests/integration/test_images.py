@@ -6,6 +6,7 @@ Needs root on Debian or Ubuntu and their packages; `make images-test` runs it.
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -139,3 +140,23 @@ def test_the_gateways_image_answers_without_rights(podman: dict[str, str], bundl
         ]
         said = subprocess.run(inside, env=podman, check=True, capture_output=True, text=True).stdout.split()
         assert said == ["10001", "CapBnd:", "0000000000000000", "kept"]
+
+
+@pytest.mark.skipif(shutil.which("podman-compose") is None, reason="podman-compose is not installed")
+def test_compose_starts_the_gateway_before_the_stand_in(podman: dict[str, str], bundle: Path) -> None:
+    build(podman, "deploy/image-gateway.dockerfile", "trash-gateway", "--target", "gateway")
+    build(podman, "deploy/image-stand-in.dockerfile", "trash-stand-in")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    environment = podman | {"MODEL": os.path.relpath(bundle, ROOT), "PORT": str(port)}
+    files = ["-f", "deploy/docker-compose.yaml", "-f", "deploy/docker-compose.stand-in.yaml"]
+    compose = ["podman-compose", *files]
+    try:
+        subprocess.run([*compose, "up", "--detach", "--no-build"], cwd=ROOT, env=environment, check=True, timeout=120)  # fmt: skip
+        wait_until_ready(f"http://127.0.0.1:{port}")
+        files_sent = [("photos", (path.name, path.read_bytes())) for path in PHOTOS]
+        answer = httpx.post(f"http://127.0.0.1:{port}/predict", files=files_sent, timeout=30).json()
+        for prediction, wanted in zip(answer["predictions"], expected(bundle), strict=True):
+            assert ranked(prediction) == pytest.approx(wanted, abs=1e-4)
+    finally:
+        subprocess.run([*compose, "down"], cwd=ROOT, env=environment, check=False, timeout=60)
