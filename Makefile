@@ -82,9 +82,10 @@ $(VENV)-deploy/.installed: deploy/tools-requirements.txt
 	$(VENV)-deploy/bin/pip install $(PIP_FLAGS) -r deploy/tools-requirements.txt
 	@touch $@
 
-deploy-lint: deploy-tools ## check the SAM template and the dockerfiles
+deploy-lint: deploy-tools ## check the SAM template, the compose files and the dockerfiles
 	$(VENV)-deploy/bin/cfn-lint deploy/template.yaml
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 $(VENV)-deploy/bin/sam validate --lint --template deploy/template.yaml
+	$(VENV)-deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec $(wildcard deploy/docker-compose*.yaml)
 	$(VENV)-deploy/bin/hadolint $(wildcard deploy/*.dockerfile)
 
 lint: install ## check style, format and the direction of imports
@@ -108,8 +109,8 @@ sample: install ## make the sample photos anew: make sample ARCHIVE=dataset-resi
 lock: ## renew requirements.txt from the ranges in pyproject.toml (needs uv)
 	PATH="$(abspath $(VENV))/bin:$$PATH" scripts/lock.sh
 
-images-test: install ## build the gateway's image and run it without rights (root; installs podman)
-	$(VENV)/bin/pytest tests/integration/test_images.py
+images-test: install deploy-tools ## build the images and run them without rights (root; installs podman)
+	PATH="$(abspath $(VENV)-deploy)/bin:$$PATH" $(VENV)/bin/pytest tests/integration/test_images.py
 
 stand-in: $(VENV)-stand-in/.installed ## make the environment of the stand-in for TensorFlow Serving
 

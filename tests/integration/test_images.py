@@ -3,6 +3,7 @@
 Needs root on Debian or Ubuntu and their packages; `make images-test` runs it.
 """
 
+import base64
 import contextlib
 import os
 import shutil
@@ -160,3 +161,21 @@ def test_compose_starts_the_gateway_before_the_stand_in(podman: dict[str, str], 
             assert ranked(prediction) == pytest.approx(wanted, abs=1e-4)
     finally:
         subprocess.run([*compose, "down"], cwd=ROOT, env=environment, check=False, timeout=60)
+
+
+def test_the_lambdas_image_answers_without_rights(
+    podman: dict[str, str], bundle: Path, tmp_path: Path
+) -> None:
+    """In AWS's emulator, on a stand-in for AWS's base image."""
+    for part in ("deploy", "image_classification_trash"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(bundle / "export/model.tflite", tmp_path / "model.tflite")
+    argument = "--build-arg=MODEL=model.tflite"
+    build(podman, "deploy/serverless-trash.dockerfile", "trash-lambda", argument, context=tmp_path)
+    with running(podman, "trash-lambda") as (url, _):
+        event = {"image": base64.b64encode(PHOTOS[0].read_bytes()).decode()}
+        transport = httpx.HTTPTransport(retries=5)
+        with httpx.Client(transport=transport, timeout=60) as client:
+            answer = client.post(f"{url}/2015-03-31/functions/function/invocations", json=event).json()
+        (prediction,) = answer["predictions"]
+        assert ranked(prediction) == pytest.approx(expected(bundle)[0], abs=1e-4)
