@@ -27,24 +27,10 @@ from image_classification_trash.models.parity import FLOAT32_TOLERANCE
 from image_classification_trash.serving import lambda_function
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--input-height", "96", "--input-width", "128"]
+STAND_IN = Path(f"{sys.prefix}-stand-in/bin/python")
+"""Where `make stand-in` puts KServe, beside this environment."""
 pytestmark = pytest.mark.slow
 Rows = list[dict[str, float]]
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a network trained on the sample, and its exports."""
-    folder = tmp_path_factory.mktemp("workspace")
-    (folder / "data").mkdir()
-    (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
-    for line in (
-        ["data", "sample"],
-        ["train", "sample", "--epochs", "0", *SMALL],
-        ["export", "--quantize", "fp16"],
-    ):
-        command(folder, *line)
-    return folder
 
 
 def command(folder: Path, *arguments: str) -> str:
@@ -55,8 +41,8 @@ def command(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def tflite(workspace: Path) -> Path:
-    return workspace / "models/sample/export/model.tflite"
+def tflite(exported: Path) -> Path:
+    return exported / "models/sample/export/model.tflite"
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +64,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def labels(workspace: Path) -> tuple[str, ...]:
-    return read_bundle(workspace / "models/sample").config.labels
+def labels(exported: Path) -> tuple[str, ...]:
+    return read_bundle(exported / "models/sample").config.labels
 
 
 @pytest.fixture(scope="module")
@@ -111,17 +97,17 @@ def test_photos_get_different_answers(expected: Probabilities) -> None:
     assert len(set(expected.argmax(1))) >= 4 and expected.std(0).min() > 0.01
 
 
-def test_command(workspace: Path, tflite: Path, photos: list[Path], agrees: Callable[[object], None]) -> None:
-    printed = command(workspace, "predict", *map(str, photos), "--model", str(tflite), "--json")
+def test_command(exported: Path, tflite: Path, photos: list[Path], agrees: Callable[[object], None]) -> None:
+    printed = command(exported, "predict", *map(str, photos), "--model", str(tflite), "--json")
     agrees(json.loads(printed)["predictions"])
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "torch"])
 def test_other_engines(
-    workspace: Path, file: str, photos: list[Path], agrees: Callable[[object], None]
+    exported: Path, file: str, photos: list[Path], agrees: Callable[[object], None]
 ) -> None:
     model = ["models/sample", "--runtime", "torch"] if file == "torch" else [f"models/sample/export/{file}"]
-    printed = command(workspace, "predict", *map(str, photos), "--json", "--model", *model)
+    printed = command(exported, "predict", *map(str, photos), "--json", "--model", *model)
     agrees(json.loads(printed)["predictions"])
 
 
@@ -162,11 +148,40 @@ def by_open_inference(url: str, photo: Path) -> list[float]:
 
 
 def test_gateway_before_a_model_server(
-    workspace: Path, gateway: str, photos: list[Path], agrees: Callable[[object], None]
+    exported: Path, gateway: str, photos: list[Path], agrees: Callable[[object], None]
 ) -> None:
     before = ["--runtime", "tf-serving", "--backend-url", gateway]
-    with serving(workspace / "models/sample", *before) as (front, _):
+    with serving(exported / "models/sample", *before) as (front, _):
         agrees([asked(front, photo) for photo in photos])
+
+
+@pytest.fixture(scope="module")
+def model_server(tflite: Path) -> Iterator[str]:
+    """KServe's server, in its own environment: not ours, and it speaks TensorFlow Serving's REST format."""
+    if not STAND_IN.exists():
+        pytest.skip(f"{STAND_IN} is not there: make stand-in")
+    line = [STAND_IN, ROOT / "scripts/model_stand_in.py", tflite, "--port", "0"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+def test_gateway_before_kserve(
+    exported: Path, model_server: str, photos: list[Path], agrees: Callable[[object], None]
+) -> None:
+    before = ["--runtime", "tf-serving", "--backend-url", model_server]
+    with serving(exported / "models/sample", *before) as (front, _):
+        agrees([asked(front, photo) for photo in photos])
+
+
+def test_kserves_error_is_passed_on(exported: Path, model_server: str, photos: list[Path]) -> None:
+    before = ["--runtime", "tf-serving", "--backend-url", model_server, "--backend-model", "other"]
+    with serving(exported / "models/sample", *before, ready=False) as (front, _):
+        answer = httpx.post(f"{front}/predict", files={"photos": photos[0].read_bytes()}, timeout=30)
+        assert answer.status_code == 502 and "status 404" in answer.json()["error"]["message"]
 
 
 class Context:
@@ -200,7 +215,7 @@ def test_page(gateway: str, photos: list[Path], agrees: Callable[[object], None]
     agrees([found[photo.name] for photo in photos])
 
 
-def test_saved_model(workspace: Path, photos: list[Path], agrees: Callable[[object], None]) -> None:
+def test_saved_model(exported: Path, photos: list[Path], agrees: Callable[[object], None]) -> None:
     """The signature that a model server runs, fed with the bitmaps that the gateway sends it."""
     program = """
 import json, sys
@@ -214,6 +229,6 @@ photos = [bitmap(read_photo(path, config.input_size, config.fit)) for path in sy
 print(json.dumps(SavedModelRuntime(Path("models/sample/export/saved_model/1")).run_bytes(photos).tolist()))
 """
     line = [sys.executable, "-c", program, *map(str, photos)]
-    done = subprocess.run(line, cwd=workspace, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(line, cwd=exported, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     agrees(json.loads(done.stdout))
