@@ -22,8 +22,8 @@ remove() {
 install_tools() {
     local tools=(podman buildah runc netavark aardvark-dns iptables debootstrap)
     dpkg -s "${tools[@]}" >/dev/null 2>&1 && return
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${tools[@]}" >/dev/null
+    apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${tools[@]}" >/dev/null
 }
 
 write_settings() {
@@ -92,7 +92,7 @@ if [ "${1:-}" = --remove ]; then
 fi
 [ "$(id -u)" = 0 ] || { echo "make_base_images.sh: needs root, for debootstrap and podman." >&2; exit 1; }
 folder=$(realpath -m "${1:?usage: make_base_images.sh [--remove] FOLDER}")
-install_tools
+install_tools || { echo "make_base_images.sh: podman and its like cannot be installed." >&2; exit 77; }
 write_settings
 # shellcheck source=/dev/null
 source "$folder/environment"
