@@ -110,7 +110,7 @@ lock: ## renew requirements.txt from the ranges in pyproject.toml (needs uv)
 	PATH="$(abspath $(VENV))/bin:$$PATH" scripts/lock.sh
 
 images-test: install deploy-tools ## build the images and run them without rights (root; installs podman)
-	$(VENV)/bin/pytest tests/integration/test_images.py
+	$(VENV)/bin/pytest tests/integration/test_container_images.py
 
 stand-in: $(VENV)-stand-in/.installed ## make the environment of the stand-in for TensorFlow Serving
 

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -57,6 +59,24 @@ def trashnet_zip() -> Path:
     if not archive.is_file():
         pytest.skip(f"{archive} is not on this machine")
     return archive
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `models/sample`: a head on small photos of the sample, quickly made, with all its exports."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "data").mkdir()
+    (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
+    small = ["--input-height", "96", "--input-width", "128"]
+    for line in (
+        ["data", "sample"],
+        ["train", "sample", "--epochs", "0", *small],
+        ["export", "--quantize", "fp16"],
+    ):
+        whole = [sys.executable, "-m", "image_classification_trash.cli", *line]
+        done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folder
 
 
 @pytest.fixture(autouse=True)

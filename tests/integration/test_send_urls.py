@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
-from conftest import encoded, picture
+from gateways import photos
 
 from image_classification_trash.config import ServeSettings
 from image_classification_trash.inference.bundle import BundleConfig
@@ -23,7 +23,7 @@ from image_classification_trash.inference.runtimes import Probabilities
 from image_classification_trash.serving.fetch import FetchRules
 from image_classification_trash.serving.gateway import create_app
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = BundleConfig(
     name="tiny", architecture="mean_colour", labels=("a", "b", "c"), input_height=8, input_width=8, fit="stretch",
     temperature=1.0, threshold=0.0, data={}, training={}, git_commit="0", versions={}, created="now",
@@ -32,7 +32,7 @@ CONFIG = BundleConfig(
 
 @pytest.fixture
 def photo_server(tmp_path: Path) -> Iterator[http.server.ThreadingHTTPServer]:
-    (tmp_path / "good.jpg").write_bytes(encoded(picture(1)))
+    (tmp_path / "good.jpg").write_bytes(photos(1)[0])
     (tmp_path / "bad.jpg").write_bytes(b"no photo")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
