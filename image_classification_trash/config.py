@@ -64,6 +64,17 @@ class InputSettings(StageSettings):
         return self.input_height, self.input_width
 
 
+class TrackSettings(StageSettings):
+    """Where a run is followed from outside."""
+
+    tracker: Literal["none", "wandb"] = Field("none", description="where the run is followed; wandb: W&B")
+    tracker_project: str = Field(
+        "image-classification-trash", min_length=1, description="the tracker's project"
+    )
+    tracker_entity: str | None = Field(None, description="the tracker's team or user; default: the key's own")
+    log_photos: bool = Field(False, description="give the tracker the photos too, not their list alone")
+
+
 class DataSettings(StageSettings):
     """Prepare a data set: fetch, check every photo, find near-duplicates, split, write the manifest."""
 
@@ -116,7 +127,7 @@ class FeatureSettings(InputSettings):
     processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
 
 
-class TrainSettings(InputSettings):
+class TrainSettings(InputSettings, TrackSettings):
     """Train a classifier: a head on cached embeddings, then the whole network; writes a bundle."""
 
     stage: ClassVar[str] = "train"
@@ -181,7 +192,7 @@ class TrainSettings(InputSettings):
         return self.output or self.name
 
 
-class EvaluateSettings(StageSettings):
+class EvaluateSettings(TrackSettings):
     """Evaluate a bundle on the test part of its data set, or on any labelled folder; writes figures and a report."""
 
     stage: ClassVar[str] = "evaluate"

@@ -21,7 +21,7 @@ DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "references").glob("*.md")],
 )
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-OTHER_PROGRAMS = {"aws", "curl", "docker", "find", "pip", "python3", "sam", "source", "tensorboard"}
+OTHER_PROGRAMS = {"aws", "curl", "docker", "find", "pip", "python3", "sam", "source", "tensorboard", "wandb"}
 Words = list[str]
 
 

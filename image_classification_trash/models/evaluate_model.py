@@ -40,6 +40,7 @@ from image_classification_trash.models.metrics import (
     uncalibrated,
 )
 from image_classification_trash.models.model_card import model_card
+from image_classification_trash.models.tracking import tracking
 from image_classification_trash.models.train_model import machine
 
 TEST = "test"
@@ -84,7 +85,15 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     Raises:
         BundleError: there is no model, or it is damaged.
         DatasetError: nothing to measure on, a class the model does not know, or another data set than it learned.
+        MissingExtraError: the tracker's library is not installed.
     """
+    with tracking(settings, settings.reports_dir, "evaluate") as tracker:
+        evaluation = _evaluate(settings)
+        tracker.log_evaluation(evaluation)
+    return evaluation
+
+
+def _evaluate(settings: EvaluateSettings) -> Evaluation:
     bundle = read_bundle(settings.bundle or newest_bundle(settings.models_dir))
     photos = labelled_folder(settings, bundle) if settings.data else own_test_part(settings, bundle)
     predictions = _predict(bundle, photos, settings.batch_size)

@@ -38,6 +38,7 @@ from image_classification_trash.inference.images import Pixels
 from image_classification_trash.models.architectures import PIECE, TrashNetwork, to_planes
 from image_classification_trash.models.linear_head import class_weights
 from image_classification_trash.models.metrics import Ints, macro_f1
+from image_classification_trash.models.tracking import Tracker
 
 HISTORY = "history.csv"
 MONITOR = "val_macro_f1"
@@ -252,8 +253,28 @@ class HistoryFile(Callback):
             write_text(self._file, history_csv(pl_module.history))
 
 
+class TrackedEpochs(Callback):
+    """Tells the tracker of every epoch."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell after each validation, in the first process alone."""
+        assert isinstance(pl_module, FineTuning)
+        if trainer.is_global_zero and pl_module.history:
+            backbone = float(trainer.optimizers[0].param_groups[0]["lr"])
+            self._tracker.log_epoch({**pl_module.history[-1], "learning_rate_backbone": backbone})
+
+
 def fine_tune(
-    network: TrashNetwork, settings: TrainSettings, train: Part, val: Part, classes: int, folder: Path
+    network: TrashNetwork,
+    settings: TrainSettings,
+    train: Part,
+    val: Part,
+    classes: int,
+    folder: Path,
+    tracker: Tracker,
 ) -> list[dict[str, float]] | None:
     """Fine-tune `network` in place; leaves it with the weights of the best epoch.
 
@@ -276,7 +297,7 @@ def fine_tune(
     module = FineTuning(network, settings, train, val, classes)
     module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
     _quieten()
-    trainer = _trainer(settings, folder, [best, *_callbacks(settings, folder)])
+    trainer = _trainer(settings, folder, [best, TrackedEpochs(tracker), *_callbacks(settings, folder)])
     trainer.fit(module, ckpt_path=last, weights_only=True)
     if not trainer.is_global_zero:
         return None

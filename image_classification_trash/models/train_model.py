@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import yaml
 
-from image_classification_trash.config import TrainSettings
+from image_classification_trash.config import TrackSettings, TrainSettings
 from image_classification_trash.data.manifest import Manifest, Photo, Split, read_manifest
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
@@ -56,6 +56,7 @@ from image_classification_trash.models.metrics import (
     softmax,
 )
 from image_classification_trash.models.torch_settings import keep_freed_memory
+from image_classification_trash.models.tracking import Tracker, tracking
 
 CACHE_MARGIN = 1.2
 """Training photos are cached this much larger than the input, so that crops need not be blown up."""
@@ -80,7 +81,13 @@ def train(settings: TrainSettings) -> Bundle | None:
     Raises:
         DatasetError: the data set is not prepared.
         TrainingError: unknown architecture, foreign weights, nothing to train, or nothing to resume.
+        MissingExtraError: the tracker's library is not installed.
     """
+    with tracking(settings, settings.reports_dir, "train") as tracker:
+        return _train(settings, tracker)
+
+
+def _train(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     keep_freed_memory()
     started = time.perf_counter()
     manifest = read_manifest(settings.processed_dir / settings.name)
@@ -91,12 +98,14 @@ def train(settings: TrainSettings) -> Bundle | None:
     )
     _check_plan(settings, manifest)
     _write_conditions(folder, settings, manifest)
+    tracker.log_config(resolved(settings))
+    tracker.log_dataset(manifest)
     head = _fit_head(network, settings, manifest) if _wants_head(settings) else None
     history: list[dict[str, float]] | None = []
     if settings.epochs:
         train_part = _part(manifest, "train", _cache_size(settings.input_size), settings)
         val_part = _part(manifest, "val", settings.input_size, settings)
-        history = fine_tune(network, settings, train_part, val_part, len(manifest.labels), folder)
+        history = fine_tune(network, settings, train_part, val_part, len(manifest.labels), folder, tracker)
         if history is None:
             return None
     truth, scores = _validation_scores(network, settings, manifest)
@@ -105,7 +114,9 @@ def train(settings: TrainSettings) -> Bundle | None:
     files = {WEIGHTS: network_bytes(network)}
     if history:
         files[HISTORY] = history_csv(history).encode()
-    return write_bundle(settings.models_dir / settings.bundle_name, config, files)
+    bundle = write_bundle(settings.models_dir / settings.bundle_name, config, files)
+    tracker.log_bundle(bundle)
+    return bundle
 
 
 def truth_of(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
@@ -239,8 +250,12 @@ def _write_conditions(folder: Path, settings: TrainSettings, manifest: Manifest)
 
 
 def resolved(settings: TrainSettings) -> dict[str, Any]:
-    """All settings of a training as they were used, without its folders."""
-    hidden = {"config", "resume", *(name for name in type(settings).model_fields if name.endswith("_dir"))}
+    """All settings of a training as they were used, without its folders and its tracker."""
+    hidden = {
+        "resume",
+        *TrackSettings.model_fields,
+        *(name for name in type(settings).model_fields if name.endswith("_dir")),
+    }
     return settings.model_dump(mode="json", exclude=hidden)
 
 
