@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from image_classification_trash.config import TrackSettings
 from image_classification_trash.data.manifest import MANIFEST, Manifest, manifest_csv
 from image_classification_trash.errors import MissingExtraError
-from image_classification_trash.files import write_text
+from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, LABELS, WEIGHTS, Bundle
 
 if TYPE_CHECKING:
@@ -120,18 +120,18 @@ class WandbTracker:
             file.write(manifest_csv(manifest.photos))
         for photo in manifest.photos if self._settings.log_photos else ():
             artifact.add_file(str(manifest.path_of(photo)), f"photos/{photo.path}")
-        self._run.use_artifact(artifact)
+        self._use(artifact, ["latest", manifest.fingerprint[:12]])
 
     def log_bundle(self, bundle: Bundle) -> None:
         """The bundle as a `model` artifact, `latest`, and `best` where no validation here was better."""
-        aliases = ["latest", *(["best"] if self._is_best(bundle) else [])]
+        aliases = ["latest", _content_alias(bundle), *(["best"] if self._is_best(bundle) else [])]
         self._run.log_artifact(self._model(bundle), aliases=aliases)
 
     def log_evaluation(self, evaluation: "Evaluation") -> None:
         """Figures, confusion matrix and sample predictions, linked to the bundle's artifact."""
         part, labels = evaluation.photos.name, list(evaluation.bundle.config.labels)
         self._run.config.update({"bundle": evaluation.bundle.config.name, **evaluation.metrics["conditions"]})
-        self._run.use_artifact(self._model(evaluation.bundle))
+        self._use(self._model(evaluation.bundle), [_content_alias(evaluation.bundle)])
         matrix = self._wandb.plot.confusion_matrix(
             y_true=evaluation.truth.tolist(),
             preds=evaluation.probabilities.argmax(1).tolist(),
@@ -152,6 +152,14 @@ class WandbTracker:
         if offline:
             variable = f"WANDB_DATA_DIR={self._folder}"
             sys.stderr.write(f"tracked offline; send it later with: {variable} wandb sync {folder}\n")
+
+    def _use(self, artifact: Any, aliases: list[str]) -> None:
+        """Link what this run reads. W&B links nothing offline, so there it is logged, known by its content's alias."""
+        self._run.config.update({f"uses_{artifact.type}": f"{artifact.name}:{aliases[-1]}"})
+        if self._run.offline:
+            self._run.log_artifact(artifact, aliases=aliases)
+        else:
+            self._run.use_artifact(artifact, aliases=aliases)
 
     def _model(self, bundle: Bundle) -> Any:
         config = bundle.config
@@ -254,6 +262,11 @@ def _answers(address: str) -> bool:
     except requests.RequestException:
         return False
     return True
+
+
+def _content_alias(bundle: Bundle) -> str:
+    """The same for the same weights, so that using a bundle never moves `latest`."""
+    return f"weights-{sha256_of_file(bundle.weights)[:12]}"
 
 
 def _artifact_name(name: str) -> str:
