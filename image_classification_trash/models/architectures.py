@@ -15,7 +15,6 @@ from typing import cast
 import numpy as np
 import safetensors
 import safetensors.torch
-import timm
 import torch
 import torchvision
 from torch import nn
@@ -26,6 +25,10 @@ from image_classification_trash.files import sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.models.torch_settings import keep_freed_memory
+from image_classification_trash.models.without_wandb import hidden_wandb
+
+with hidden_wandb():  # timm imports it wherever it is installed
+    import timm
 
 StateDict = Mapping[str, torch.Tensor]
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PLAIN = ["--architecture", "sequential_cnn", "--no-head", "--freeze-stages", "0", "--epochs", "1"]
 SMALL = ["--input-height", "64", "--input-width", "96"]
 KEY = "0123456789abcdef0123456789abcdef01234567"
-PROXIES = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY")}
+PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 WITHOUT_MODE = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
 
 
