@@ -7,9 +7,8 @@
 #     scripts/make_base_images.sh --remove FOLDER
 #
 # They stand in for the real ones: the same Python and the same layout, but not the same builds of either.
-# PACKAGES names the Debian mirror.
+# PACKAGES names another Debian mirror than debootstrap's own.
 set -euo pipefail
-PACKAGES=${PACKAGES:-http://deb.debian.org/debian}
 RELEASE=trixie # its Python is 3.13
 
 remove() {
@@ -53,7 +52,7 @@ END
 # As docker.io/library/python:3.13-slim: Python and pip on the path.
 make_python_image() {
     debootstrap --variant=minbase --include=ca-certificates,python3-pip,python3-venv \
-        "$RELEASE" "$folder/debian" "$PACKAGES" >"$folder/debootstrap.log"
+        "$RELEASE" "$folder/debian" ${PACKAGES:+"$PACKAGES"} >"$folder/debootstrap.log"
     ln -s python3 "$folder/debian/usr/bin/python"
     rm -rf "$folder"/debian/var/cache/apt/* "$folder"/debian/var/lib/apt/lists/*
     tar -C "$folder/debian" --exclude=./dev/* -c . |
