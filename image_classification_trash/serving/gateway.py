@@ -347,7 +347,7 @@ def _jobs_at_once(settings: ServeSettings, classifier: TrashClassifier) -> int:
 
 
 def _result(found: _T | BaseException) -> _T:
-    """What a job returned; what it raised is a fault of the gateway, as bad photos do not raise here."""
+    """What a job returned; what it raised is the model server's failure or a fault of the gateway, never a bad photo."""
     if isinstance(found, BaseException):
         raise found
     return found
