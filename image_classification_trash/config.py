@@ -175,6 +175,17 @@ class TrainSettings(InputSettings, TrackSettings):
     erasing: float = Field(0.25, ge=0, le=1, description="share of photos with a rectangle blotted out")
     mixup: float = Field(0.2, ge=0, description="alpha of the mixing of photo pairs; 0: none")
 
+    paste: float = Field(
+        0.0, ge=0, le=1, description="share of photos, where the object can be cut out, put on other grounds"
+    )
+    corruption: float = Field(0.0, ge=0, le=1, description="share of photos blurred, noisy, dark, coarse, ...")
+    outliers: float = Field(
+        0.0, ge=0, le=1, description="grounds without waste added to each batch, as a share of it"
+    )
+    blend: float = Field(
+        1.0, gt=0, le=1, description="share of the fine-tuned weights; the rest are those of the start (WiSE-FT)"
+    )
+
     target_precision: float = Field(
         0.98, gt=0, lt=1, description="precision that answered photos reach on validation; sets the threshold"
     )

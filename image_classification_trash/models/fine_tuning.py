@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import (
@@ -45,12 +46,23 @@ MONITOR = "val_macro_f1"
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
+Alteration = Callable[[Pixels, npt.NDArray[np.int64], np.random.Generator], Pixels]
+"""Changes photos uint8 (B, H, W, 3), which are rows (B,) of their part, before they are augmented."""
+
+
 @dataclass(frozen=True)
 class Part:
-    """Decoded photos, uint8 (N, H, W, 3), and their class numbers (N,)."""
+    """Decoded photos, uint8 (N, H, W, 3), and their class numbers (N,).
+
+    Attributes:
+        alter: changes photos anew in every epoch; None: nothing does.
+        grounds: uint8 (G, H, W, 3), photos of no waste to learn from beside them; None: there are none.
+    """
 
     pixels: Pixels
     truth: Ints
+    alter: Alteration | None = None
+    grounds: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,8 @@ class ShuffledBatches:
             chosen = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
             photos = self.part.pixels[chosen]
             _forget_pages(self.part.pixels)
+            if self.part.alter is not None:
+                photos = self.part.alter(photos, chosen, np.random.default_rng([self.seed, step, self.rank]))
             yield torch.from_numpy(photos), torch.from_numpy(self.part.truth[chosen])
 
 
@@ -169,12 +183,25 @@ class FineTuning(pl.LightningModule):
             targets * (1 - self.settings.label_smoothing) + self.settings.label_smoothing / targets.shape[1]
         )
         x, targets = mixup(x, targets, self.settings.mixup, self._generator)
+        x, targets, weight = self._with_grounds(x, targets, self.class_weights[truth])
         scores = self.network.logits(x)
-        weight = self.class_weights[truth]
         loss = (F.cross_entropy(scores, targets, reduction="none") * weight).mean()
         self._train_losses.append(loss.detach())
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss
+
+    def _with_grounds(
+        self, x: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The batch with grounds behind it, on which no class is to be likely (outlier exposure, Hendrycks et al., 2019)."""
+        count = round(len(x) * self.settings.outliers)
+        if self._train.grounds is None or not count:
+            return x, targets, weight
+        chosen = torch.randint(len(self._train.grounds), (count,), generator=self._generator)
+        grounds = torch.from_numpy(self._train.grounds[chosen.numpy()]).to(x.device)
+        uniform = torch.full((count, targets.shape[1]), 1 / targets.shape[1], device=x.device)
+        x = torch.cat([x, self._augment(grounds, self._generator)])
+        return x, torch.cat([targets, uniform]), torch.cat([weight, torch.full((count,), 0.5, device=x.device)])
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Keep scores and truth until the epoch's end."""
@@ -294,6 +321,7 @@ def fine_tune(
         save_last=True,
         enable_version_counter=False,
     )
+    start = {name: value.clone() for name, value in network.state_dict().items()}
     module = FineTuning(network, settings, train, val, classes)
     module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
     _quieten()
@@ -303,8 +331,19 @@ def fine_tune(
         return None
     state = read_checkpoint(Path(best.best_model_path))["state_dict"]
     prefix = "network."
-    network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    tuned = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    network.load_state_dict(blend(start, tuned, settings.blend))
     return module.history
+
+
+def blend(
+    start: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """Weights on the line from those before fine-tuning (share 0) to those after (1): WiSE-FT, Wortsman et al., 2022."""
+    return {
+        name: torch.lerp(start[name].to(value), value, share) if value.is_floating_point() else value
+        for name, value in tuned.items()
+    }
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from image_classification_trash.models.fine_tuning import (
     fine_tune,
     history_csv,
 )
+from image_classification_trash.models.field_training import robust
 from image_classification_trash.models.linear_head import LinearHead, fit_head
 from image_classification_trash.models.metrics import (
     Floats,
@@ -103,7 +104,7 @@ def _train(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     head = _fit_head(network, settings, manifest) if _wants_head(settings) else None
     history: list[dict[str, float]] | None = []
     if settings.epochs:
-        train_part = _part(manifest, "train", _cache_size(settings.input_size), settings)
+        train_part = robust(_part(manifest, "train", _cache_size(settings.input_size), settings), manifest, settings)
         val_part = _part(manifest, "val", settings.input_size, settings)
         history = fine_tune(network, settings, train_part, val_part, len(manifest.labels), folder, tracker)
         if history is None:

@@ -1,0 +1,160 @@
+"""Objects cut out of photos taken on a plain ground: a mask a photo, where two methods agree on it.
+
+TrashNet's objects lie on white posterboard. One method fits a smooth ground to the photo's border and takes what
+differs from it in colour; the other is GrabCut (Rother et al., 2004), begun from a frame around the photo, which knows
+nothing of the first. Where they disagree, or where the object fills or leaves the frame, there is no mask: a wrong cut
+would teach posterboard's edges.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from image_classification_trash.data.manifest import Photo
+from image_classification_trash.errors import CacheError
+from image_classification_trash.files import atomic_path
+from image_classification_trash.inference.images import Pixels, read_photo
+
+Mask = npt.NDArray[np.uint8]
+MASK_SIZE = (120, 160)
+"""Height and width at which objects are cut out; edges are softened when they are enlarged anyway."""
+MASKS_VERSION = 1
+_AGREEMENT = 0.7
+_LEAST, _MOST = 0.03, 0.85
+_BORDER = 6
+_FRAME = 4
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks of a part's photos.
+
+    Attributes:
+        masks: uint8 (N, 120, 160): 255 on the object, 0 beside it; all zeros where there is none.
+        trusted: bool (N,): whether there is a mask.
+    """
+
+    masks: npt.NDArray[np.uint8]
+    trusted: npt.NDArray[np.bool_]
+
+
+def cut_out(photo: Pixels) -> Mask | None:
+    """The object's mask, uint8 (120, 160) of 0 and 255, of a photo uint8 (120, 160, 3); None where it is doubtful."""
+    by_colour, by_grabcut = _differs_from_ground(photo), _grabcut(photo)
+    both, either = by_colour & by_grabcut, by_colour | by_grabcut
+    if not either.any() or both.sum() / either.sum() < _AGREEMENT:
+        return None
+    mask = _largest(both)
+    share = mask.mean()
+    if not _LEAST <= share <= _MOST or _touched_sides(mask) > 2:
+        return None
+    return mask.astype(np.uint8) * 255
+
+
+def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
+    """Masks of photos, in their order; cut out once, then read from `folder`/masks.
+
+    Raises:
+        CacheError: the stored masks cannot be read.
+    """
+    file = folder / "masks" / f"v{MASKS_VERSION}-{MASK_SIZE[0]}x{MASK_SIZE[1]}.npz"
+    known = _read(file)
+    missing = [photo for photo in photos if photo.sha256 not in known]
+    if missing:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            made = pool.map(lambda photo: _cut_out_file(root / photo.path), missing)
+            for photo, mask in zip(missing, tqdm(made, "cut out", len(missing), unit="photo"), strict=True):
+                known[photo.sha256] = mask
+        _write(file, known)
+    masks = np.stack([known[photo.sha256] for photo in photos])
+    return Masks(masks, masks.any(axis=(1, 2)))
+
+
+def _cut_out_file(path: Path) -> Mask:
+    mask = cut_out(read_photo(path, MASK_SIZE, "stretch"))
+    return np.zeros(MASK_SIZE, np.uint8) if mask is None else mask
+
+
+def _differs_from_ground(photo: Pixels) -> npt.NDArray[np.bool_]:
+    """Pixels unlike a smooth ground fitted to the border, in CIE Lab; or full of edges; shadows, which darken softly, count little."""
+    lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)  # (H, W, 3)
+    difference = np.abs(cv2.GaussianBlur(lab, (0, 0), 1.0) - _smooth_ground(lab))
+    edges = cv2.morphologyEx(lab[..., 0], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    distance = np.linalg.norm(difference * np.float32([0.4, 1.5, 1.5]), axis=2) + cv2.GaussianBlur(edges, (0, 0), 2)
+    scaled = np.clip(distance * 3, 0, 255).astype(np.uint8)
+    threshold, _ = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return _filled(scaled > max(18.0, 0.7 * threshold))
+
+
+def _smooth_ground(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A quadratic surface through the border's pixels, fitted twice: the second time without those far off."""
+    height, width, _ = lab.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)  # type: ignore[misc]
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)  # (H, W, 6)
+    border = np.ones((height, width), bool)
+    border[_BORDER:-_BORDER, _BORDER:-_BORDER] = False
+    inputs, colours = terms[border], lab[border]
+    near = np.linalg.norm(colours - np.median(colours, axis=0), axis=1)
+    chosen = near <= np.quantile(near, 0.7)
+    for _ in range(2):
+        surface = np.linalg.lstsq(inputs[chosen], colours[chosen], rcond=None)[0]
+        off = np.linalg.norm(colours - inputs @ surface, axis=1)
+        chosen = off <= max(6.0, float(np.quantile(off, 0.6)))
+    return np.asarray(terms @ surface, dtype=np.float32)
+
+
+def _grabcut(photo: Pixels) -> npt.NDArray[np.bool_]:
+    mask = np.full(photo.shape[:2], cv2.GC_BGD, np.uint8)
+    mask[_FRAME:-_FRAME, _FRAME:-_FRAME] = cv2.GC_PR_FGD
+    try:
+        cv2.setRNGSeed(0)
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(photo[..., ::-1].copy(), mask, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+    except cv2.error:  # one colour all over has no two mixtures
+        return np.zeros(photo.shape[:2], bool)
+    return _filled((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD))
+
+
+def _filled(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Without specks, and without holes that no path joins to the border: lids and see-through sides belong to the object."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel)
+    contours, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(opened), contours, -1, 1, cv2.FILLED), dtype=bool)
+
+
+def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The largest piece, and those at least a fifth as large."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    kept = [i + 1 for i in range(count - 1) if areas[i] >= 0.2 * areas.max()]
+    return np.isin(pieces, kept)
+
+
+def _touched_sides(mask: npt.NDArray[np.bool_]) -> int:
+    sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    return sum(bool(side.mean() > 0.1) for side in sides)
+
+
+def _read(file: Path) -> dict[str, Mask]:
+    if not file.exists():
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return dict(zip(stored["sha256"].tolist(), stored["masks"], strict=True))
+    except Exception as error:  # a damaged zip makes numpy and zipfile raise almost anything
+        hint = "Delete it; it will be made again."
+        raise CacheError(f"The masks in {file} cannot be read: {error}.", hint) from error
+
+
+def _write(file: Path, known: dict[str, Mask]) -> None:
+    with atomic_path(file) as temporary, temporary.open("wb") as sink:
+        np.savez_compressed(sink, sha256=np.array(list(known)), masks=np.stack(list(known.values())))
