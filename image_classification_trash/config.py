@@ -178,16 +178,31 @@ class TrainSettings(InputSettings, TrackSettings):
     paste: float = Field(
         0.0, ge=0, le=1, description="share of photos, where the object can be cut out, put on other grounds"
     )
-    corruption: float = Field(0.0, ge=0, le=1, description="share of photos blurred, noisy, dark, coarse, ...")
+    corruption: float = Field(
+        0.0, ge=0, le=1, description="share of photos blurred, noisy, dark, coarse, ..."
+    )
     outliers: float = Field(
         0.0, ge=0, le=1, description="grounds without waste added to each batch, as a share of it"
     )
     blend: float = Field(
-        1.0, gt=0, le=1, description="share of the fine-tuned weights; the rest are those of the start (WiSE-FT)"
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the fine-tuned weights; the rest are those of the start (WiSE-FT)",
     )
 
     target_precision: float = Field(
         0.98, gt=0, lt=1, description="precision that answered photos reach on validation; sets the threshold"
+    )
+    most_turned_away: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of validation photos answered `unsure` at most; lowers the threshold",
+    )
+    detector: bool = Field(
+        False,
+        description="learn to tell photos without waste from drawn grounds; they are answered `not waste`",
     )
     devices: int = Field(1, ge=1, description="processes or accelerators to train on together (DDP)")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="what to train on")
@@ -214,6 +229,9 @@ class EvaluateSettings(TrackSettings):
     )
     data: Path | None = Field(
         None, description="labelled folder, zip or CSV to evaluate on instead of the test part"
+    )
+    negatives: Path | None = Field(
+        None, description="folder of photos that show no waste; is it told from waste?"
     )
     resamples: int = Field(2000, ge=100, description="bootstrap resamples for the intervals")
     seed: int = Field(0, ge=0, description="of the bootstrap")

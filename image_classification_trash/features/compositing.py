@@ -35,7 +35,9 @@ class Paster:
         pasted = photos.copy()
         for place, row in enumerate(rows):
             if self.masks.trusted[row] and rng.random() < self.share:
-                pasted[place] = paste(photos[place], self.masks.masks[row], self.ground(rng), self.ground(rng), rng)
+                pasted[place] = paste(
+                    photos[place], self.masks.masks[row], self.ground(rng), self.ground(rng), rng
+                )
         return pasted
 
     def ground(self, rng: np.random.Generator) -> Pixels:
@@ -103,7 +105,7 @@ def _hidden(alpha: Plane, rng: np.random.Generator) -> Plane:
         return np.zeros_like(alpha)
     y, x = inside[int(rng.integers(len(inside)))]
     reach = np.sqrt(len(inside)) * rng.uniform(0.1, 0.35)
-    corners = np.rint([x, y] + rng.normal(0, reach, (int(rng.integers(4, 9)), 2))).astype(np.int32)
+    corners = np.rint(np.array([x, y]) + rng.normal(0, reach, (int(rng.integers(4, 9)), 2))).astype(np.int32)
     blob = np.zeros((height, width), np.float32)
     cv2.fillPoly(blob, [corners], 1.0)
     return np.asarray(cv2.GaussianBlur(blob, (0, 0), rng.uniform(0.6, 3)), dtype=np.float32)

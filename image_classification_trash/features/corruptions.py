@@ -55,7 +55,9 @@ def moved(photo: Pixels, length: int, angle: float) -> Pixels:
 
 def turned(photo: Pixels, quarters: int) -> Pixels:
     """Turned by quarters, then brought back to its frame's size."""
-    return np.asarray(cv2.resize(np.ascontiguousarray(np.rot90(photo, quarters)), photo.shape[1::-1]), dtype=np.uint8)
+    return np.asarray(
+        cv2.resize(np.ascontiguousarray(np.rot90(photo, quarters)), photo.shape[1::-1]), dtype=np.uint8
+    )
 
 
 def _seeded_noise(photo: Pixels) -> Pixels:

@@ -58,6 +58,16 @@ def cut_out(photo: Pixels) -> Mask | None:
     return mask.astype(np.uint8) * 255
 
 
+def posterboard(photo: Pixels, rng: np.random.Generator) -> Pixels:
+    """The ground of a photo uint8 (H, W, 3) without its object, as its border lets it be guessed, with a camera's grain."""
+    height, width, _ = photo.shape
+    small = cv2.resize(photo, MASK_SIZE[::-1], interpolation=cv2.INTER_AREA)
+    smooth = _smooth_ground(cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32))
+    ground = cv2.cvtColor(np.clip(smooth, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
+    large = cv2.resize(ground, (width, height)) + rng.normal(0, rng.uniform(1, 4), photo.shape)
+    return np.clip(large, 0, 255).astype(np.uint8)
+
+
 def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
     """Masks of photos, in their order; cut out once, then read from `folder`/masks.
 
@@ -87,7 +97,9 @@ def _differs_from_ground(photo: Pixels) -> npt.NDArray[np.bool_]:
     lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)  # (H, W, 3)
     difference = np.abs(cv2.GaussianBlur(lab, (0, 0), 1.0) - _smooth_ground(lab))
     edges = cv2.morphologyEx(lab[..., 0], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    distance = np.linalg.norm(difference * np.float32([0.4, 1.5, 1.5]), axis=2) + cv2.GaussianBlur(edges, (0, 0), 2)
+    distance = np.linalg.norm(difference * np.float32([0.4, 1.5, 1.5]), axis=2) + cv2.GaussianBlur(
+        edges, (0, 0), 2
+    )
     scaled = np.clip(distance * 3, 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     return _filled(scaled > max(18.0, 0.7 * threshold))

@@ -46,7 +46,9 @@ def _noise(rng: np.random.Generator, size: Size, cell: float, octaves: int = 4, 
     return np.clip((total - low) / (high - low + 1e-6), 0, 1).astype(np.float32)
 
 
-def _colour(rng: np.random.Generator, hues: tuple[float, float], saturation: float, value: tuple[float, float]) -> Plane:
+def _colour(
+    rng: np.random.Generator, hues: tuple[float, float], saturation: float, value: tuple[float, float]
+) -> Plane:
     """A colour, float (3,) from 0 to 255; hues in turns of the colour circle."""
     hue = rng.uniform(*hues) % 1
     rgb = colorsys.hsv_to_rgb(hue, rng.uniform(0, saturation), rng.uniform(*value))
@@ -98,7 +100,9 @@ def _plain(rng: np.random.Generator, size: Size) -> Plane:
 
 def _grass(rng: np.random.Generator, size: Size) -> Plane:
     hues = (0.13, 0.36)
-    canvas = _blend(_noise(rng, size, 30), _colour(rng, hues, 0.6, (0.05, 0.2)), _colour(rng, hues, 0.6, (0.2, 0.4)))
+    canvas = _blend(
+        _noise(rng, size, 30), _colour(rng, hues, 0.6, (0.05, 0.2)), _colour(rng, hues, 0.6, (0.2, 0.4))
+    )
     value = rng.uniform(0.4, 0.95)
     return _strokes(rng, canvas, int(rng.integers(300, 1500)), (10, rng.uniform(30, 130)), rng.uniform(0.2, 1.5),
                     lambda: _colour(rng, hues, 0.75, (0.3 * value, value)))  # fmt: skip
@@ -168,10 +172,16 @@ def _leaves(rng: np.random.Generator, size: Size) -> Plane:
     """Fallen or growing leaves: pointed ellipses over one another, each with a vein and a lit side."""
     height, width = size
     hues = [(0.02, 0.12), (0.2, 0.38), (0.05, 0.3)][int(rng.integers(3))]
-    canvas = _blend(_noise(rng, size, 20), _colour(rng, hues, 0.5, (0.02, 0.15)), _colour(rng, hues, 0.5, (0.1, 0.35)))
+    canvas = _blend(
+        _noise(rng, size, 20), _colour(rng, hues, 0.5, (0.02, 0.15)), _colour(rng, hues, 0.5, (0.1, 0.35))
+    )
     scale = rng.uniform(8, 40)
     for _ in range(int(min(900, 60000 / scale**1.5))):
-        centre, reach, angle = rng.uniform((0, 0), (width, height)), scale * rng.uniform(0.5, 1.4), rng.uniform(0, 2 * np.pi)
+        centre, reach, angle = (
+            rng.uniform((0, 0), (width, height)),
+            scale * rng.uniform(0.5, 1.4),
+            rng.uniform(0, 2 * np.pi),
+        )
         t = np.linspace(0, 2 * np.pi, 14)
         outline = np.stack([np.cos(t), rng.uniform(0.3, 0.7) * np.sin(t) * (1 - 0.4 * np.cos(t))]) * reach
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -206,7 +216,9 @@ def _shapes(rng: np.random.Generator, size: Size) -> Plane:
 
 def _straw(rng: np.random.Generator, size: Size) -> Plane:
     hues = (0.06, 0.14)
-    canvas = _blend(_noise(rng, size, 25), _colour(rng, hues, 0.5, (0.1, 0.3)), _colour(rng, hues, 0.5, (0.2, 0.5)))
+    canvas = _blend(
+        _noise(rng, size, 25), _colour(rng, hues, 0.5, (0.1, 0.3)), _colour(rng, hues, 0.5, (0.2, 0.5))
+    )
     return _strokes(rng, canvas, int(rng.integers(200, 900)), (20, 160), 3.0,
                     lambda: _colour(rng, hues, 0.6, (0.3, 0.95)), curved=False)  # fmt: skip
 
@@ -221,7 +233,9 @@ def _stones(rng: np.random.Generator, size: Size) -> Plane:
     distance, cells = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     tones = np.stack([_colour(rng, (0.02, 0.6), 0.25, (0.2, 0.95)) for _ in range(count + 2)])
     rounded = np.clip(1.15 - distance / (distance.max() * rng.uniform(0.6, 1.0) + 1), 0.15, 1)
-    return np.asarray(tones[cells % len(tones)] * rounded[..., None] + rng.normal(0, 7, (*size, 1)), dtype=np.float32)
+    return np.asarray(
+        tones[cells % len(tones)] * rounded[..., None] + rng.normal(0, 7, (*size, 1)), dtype=np.float32
+    )
 
 
 def _weave(rng: np.random.Generator, size: Size) -> Plane:
@@ -230,7 +244,11 @@ def _weave(rng: np.random.Generator, size: Size) -> Plane:
     pitch = rng.uniform(3, 14)
     warp, weft = np.sin(2 * np.pi * x / pitch), np.sin(2 * np.pi * y / (pitch * rng.uniform(0.7, 1.4)))
     over = np.where(np.sign(np.sin(np.pi * x / pitch) * np.sin(np.pi * y / pitch)) > 0, warp, weft)
-    cloth = _blend((0.5 + 0.5 * over).astype(np.float32), _colour(rng, (0, 1), 0.8, (0.05, 0.6)), _colour(rng, (0, 1), 0.8, (0.2, 1)))
+    cloth = _blend(
+        (0.5 + 0.5 * over).astype(np.float32),
+        _colour(rng, (0, 1), 0.8, (0.05, 0.6)),
+        _colour(rng, (0, 1), 0.8, (0.2, 1)),
+    )
     return np.asarray(cloth * (0.8 + 0.4 * _noise(rng, size, 100, 3)[..., None]), dtype=np.float32)
 
 
@@ -242,13 +260,19 @@ def _water(rng: np.random.Generator, size: Size) -> Plane:
         angle, wave = rng.uniform(0, 2 * np.pi), rng.uniform(12, 90)
         height += np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / wave + rng.uniform(0, 6))
     height = (height - height.min()) / (height.max() - height.min())
-    water = _blend(height, _colour(rng, (0.4, 0.65), 0.7, (0.05, 0.4)), _colour(rng, (0.3, 0.65), 0.5, (0.3, 0.8)))
+    water = _blend(
+        height, _colour(rng, (0.4, 0.65), 0.7, (0.05, 0.4)), _colour(rng, (0.3, 0.65), 0.5, (0.3, 0.8))
+    )
     return water + 160 * np.clip(height - 0.8, 0, 1)[..., None] * 5 * rng.random()
 
 
 def _sand(rng: np.random.Generator, size: Size) -> Plane:
     """Sand or earth: fine grain, soft dunes, a few darker crumbs."""
-    base = _blend(_noise(rng, size, rng.uniform(30, 160), 3), _colour(rng, (0.06, 0.13), 0.5, (0.3, 0.7)), _colour(rng, (0.06, 0.13), 0.4, (0.5, 0.95)))
+    base = _blend(
+        _noise(rng, size, rng.uniform(30, 160), 3),
+        _colour(rng, (0.06, 0.13), 0.5, (0.3, 0.7)),
+        _colour(rng, (0.06, 0.13), 0.4, (0.5, 0.95)),
+    )
     ground = base + rng.normal(0, rng.uniform(6, 20), (*size, 1))
     crumbs = rng.random(size) < rng.uniform(0, 0.01)
     dark = cv2.dilate(crumbs.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
@@ -259,20 +283,39 @@ def _sand(rng: np.random.Generator, size: Size) -> Plane:
 def _carpet(rng: np.random.Generator, size: Size) -> Plane:
     """A pattern that repeats: one small random tile, mirrored."""
     side = int(rng.integers(16, 72))
-    tile = cv2.resize(rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    tile = cv2.resize(
+        rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC
+    )
     tile = np.concatenate([tile, tile[:, ::-1]], axis=1)
     tile = np.concatenate([tile, tile[::-1]], axis=0)
     rows, columns = -(-size[0] // tile.shape[0]), -(-size[1] // tile.shape[1])
-    return np.ascontiguousarray(np.tile(tile, (rows, columns, 1))[: size[0], : size[1]]) + rng.normal(0, 10, (*size, 1)).astype(np.float32)
+    return np.ascontiguousarray(np.tile(tile, (rows, columns, 1))[: size[0], : size[1]]) + rng.normal(
+        0, 10, (*size, 1)
+    ).astype(np.float32)
 
 
 def _bark(rng: np.random.Generator, size: Size) -> Plane:
     """Ridges along one direction, torn by noise."""
     ridges = cv2.resize(_noise(rng, (size[0] // 6 + 2, size[1]), 14, 4, 0.8), (size[1], size[0]))
     torn = np.abs(ridges - 0.5) * 2
-    bark = _blend(torn.astype(np.float32), _colour(rng, (0.02, 0.12), 0.5, (0.03, 0.25)), _colour(rng, (0.02, 0.14), 0.4, (0.3, 0.75)))
+    bark = _blend(
+        torn.astype(np.float32),
+        _colour(rng, (0.02, 0.12), 0.5, (0.03, 0.25)),
+        _colour(rng, (0.02, 0.14), 0.4, (0.3, 0.75)),
+    )
     return bark if rng.random() < 0.5 else _turned(bark)
 
 
-TRAINING: tuple[Rule, ...] = (_clouds, _grass, _asphalt, _wood, _bricks, _leaves, _stripes, _shapes, _straw, _plain)
+TRAINING: tuple[Rule, ...] = (
+    _clouds,
+    _grass,
+    _asphalt,
+    _wood,
+    _bricks,
+    _leaves,
+    _stripes,
+    _shapes,
+    _straw,
+    _plain,
+)
 HELD_OUT: tuple[Rule, ...] = (_stones, _weave, _water, _sand, _carpet, _bark)

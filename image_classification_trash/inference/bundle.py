@@ -29,6 +29,9 @@ CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
     "config.json", "labels.txt", "model.safetensors", "metrics.json", "README.md", "SHA256SUMS",
 )  # fmt: skip
 EXPORT, REPORT = "export", "report.json"
+NEGATIVE_LABEL = "not waste"
+_ADDED_LATER = {"negative_label", "negative_threshold"}
+"""Fields that bundles of earlier releases lack."""
 _EXPORT_AGAIN = "Export it again with: trash-classifier export"
 _TRAIN_AGAIN = "Train it again with: trash-classifier train"
 
@@ -37,8 +40,10 @@ _TRAIN_AGAIN = "Train it again with: trash-classifier train"
 class BundleConfig:
     """What a program must know to use the model, and where the model comes from.
 
-    `temperature` divides the logits inside the model graph. `threshold` is the smallest top probability that is
-    answered; below it the decision is `unsure`.
+    `labels` names the model's outputs in their order. `temperature` divides the logits inside the model graph.
+    `threshold` is the smallest top probability that is answered; below it the decision is `unsure`. A model that knows
+    photos without waste has `negative_label` as its last label; photos where that one's probability reaches
+    `negative_threshold` are answered with it.
     """
 
     name: str
@@ -56,11 +61,18 @@ class BundleConfig:
     created: str
     license: str = "MIT"
     format_version: int = FORMAT_VERSION
+    negative_label: str | None = None
+    negative_threshold: float = 0.5
 
     @property
     def input_size(self) -> Size:
         """Height and width, in pixels, that the model takes."""
         return self.input_height, self.input_width
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of waste: all but the one for photos without."""
+        return self.labels if self.negative_label is None else self.labels[:-1]
 
 
 @dataclass(frozen=True)
@@ -239,8 +251,9 @@ def _parse_config(text: str, file: str) -> BundleConfig:
         if version != FORMAT_VERSION:
             found = f"{file} has bundle format {version}; this version of the program reads {FORMAT_VERSION}."
             raise BundleError(found, "Use the version of the program that wrote it, or train again.")
-        known = {field.name for field in fields(BundleConfig)}
-        config = BundleConfig(**{**{k: values[k] for k in known}, "labels": tuple(values["labels"])})
+        required = {field.name for field in fields(BundleConfig)} - _ADDED_LATER
+        known = {k: values[k] for k in required} | {k: values[k] for k in _ADDED_LATER & set(values)}
+        config = BundleConfig(**{**known, "labels": tuple(values["labels"])})
         _check_values(file, config)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{file} is not a bundle's description: {error!r}.", _TRAIN_AGAIN) from error
@@ -249,11 +262,13 @@ def _parse_config(text: str, file: str) -> BundleConfig:
 
 def _check_values(file: str, config: BundleConfig) -> None:
     sane = {
-        "labels": len(config.labels) >= 2 and len(set(config.labels)) == len(config.labels),
+        "labels": len(config.classes) >= 2 and len(set(config.labels)) == len(config.labels),
         "input size": config.input_height > 0 and config.input_width > 0,
         "fit": config.fit in FITS,
         "temperature": config.temperature > 0,
         "threshold": 0 <= config.threshold <= 1,
+        "negative label": config.negative_label in (None, config.labels[-1]),
+        "negative threshold": 0 <= config.negative_threshold <= 1,
     }
     wrong = [name for name, good in sane.items() if not good]
     if wrong:

@@ -35,10 +35,12 @@ class Prediction:
 
     Attributes:
         path: the photo's path, or `photo N` for bytes and images without one.
-        label: the most probable class; None with an error.
+        label: the most probable class of waste; None with an error.
         probability: calibrated probability of `label`, 0 to 1.
-        decision: `label`, or `unsure` where `probability` is under the bundle's threshold.
-        probabilities: class to calibrated probability, highest first.
+        decision: `label`; `unsure` where `probability` is under the bundle's threshold; the bundle's negative label,
+            `not waste`, where the photo seems to show none.
+        probabilities: label to calibrated probability, highest first; they sum to 1.
+        waste_score: 1 minus the probability of the negative label; None where the model has no such label.
         error: what was wrong with the photo; None if it was answered.
     """
 
@@ -47,6 +49,7 @@ class Prediction:
     probability: float | None = None
     decision: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
+    waste_score: float | None = None
     error: str | None = None
 
 
@@ -166,12 +169,22 @@ class TrashClassifier:
         ]
 
     def prediction(self, name: str, row: npt.NDArray[np.float32], top_k: int | None = None) -> Prediction:
-        """Rank one photo's probabilities, float32 (C,), and decide; `unsure` under the bundle's threshold."""
+        """Rank one photo's probabilities, float32 (C,), and decide: a class, `unsure`, or the negative label."""
         order = np.argsort(-row, kind="stable")
         ranked = {self.config.labels[i]: float(row[i]) for i in order[:top_k]}
-        label, probability = self.config.labels[order[0]], float(row[order[0]])
-        decision = label if probability >= self.config.threshold else UNSURE
-        return Prediction(name, label, probability, decision, ranked)
+        best = int(row[: len(self.config.classes)].argmax())
+        label, probability = self.config.labels[best], float(row[best])
+        score = None if self.config.negative_label is None else 1 - float(row[-1])
+        decision = decide(self.config, label, probability, score)
+        return Prediction(name, label, probability, decision, ranked, score)
+
+
+def decide(config: BundleConfig, label: str, probability: float, waste_score: float | None) -> str:
+    """What is answered: the negative label if the photo seems to show no waste, `unsure` under the threshold, else `label`."""
+    negative = config.negative_label
+    if negative is not None and waste_score is not None and 1 - waste_score >= config.negative_threshold:
+        return negative
+    return label if probability >= config.threshold else UNSURE
 
 
 def _batches(items: Iterator[_T], size: int) -> Iterator[list[_T]]:

@@ -80,14 +80,18 @@ class TrashNetwork(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
     temperature: torch.Tensor
+    detector: nn.Linear | None
 
-    def __init__(self, architecture: str, classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, architecture: str, classes: int, dropout: float = 0.0, detects_waste: bool = False
+    ) -> None:
         super().__init__()
         plan = find_architecture(architecture)
         self.architecture = architecture
         self.backbone = plan.build().to(memory_format=torch.channels_last)
         self.width = _output_width(architecture, self.backbone)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.width, classes))
+        self.detector = nn.Linear(self.width, 1) if detects_waste else None
         self.register_buffer("mean", torch.tensor(plan.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(plan.std).view(1, -1, 1, 1))
         self.register_buffer("temperature", torch.tensor(1.0))
@@ -103,8 +107,13 @@ class TrashNetwork(nn.Module):
         return scores
 
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, H, W, 3) to probabilities (B, C)."""
-        return torch.softmax(self.logits(to_planes(photos)) / self.temperature, dim=1)
+        """uint8 (B, H, W, 3) to probabilities (B, C); with a detector (B, C + 1), the last that of no waste."""
+        embedded = self.embed(to_planes(photos))  # (B, D)
+        classes = torch.softmax(self.head(embedded) / self.temperature, dim=1)  # (B, C)
+        if self.detector is None:
+            return classes
+        waste = torch.sigmoid(self.detector(embedded))  # (B, 1)
+        return torch.cat([classes * waste, 1 - waste], dim=1)
 
     def set_linear_head(self, weight: Embeddings, bias: Embeddings) -> None:
         """Put a fitted linear head in place: weight (C, D), bias (C,)."""
@@ -112,6 +121,13 @@ class TrashNetwork(nn.Module):
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight))
             linear.bias.copy_(torch.from_numpy(bias))
+
+    def set_detector(self, weight: Embeddings, bias: float) -> None:
+        """Put a fitted detector of waste in place: weight (D,); above 0 the photo shows waste."""
+        self.detector = nn.Linear(self.width, 1)
+        with torch.no_grad():
+            self.detector.weight.copy_(torch.from_numpy(weight)[None])
+            self.detector.bias.fill_(bias)
 
     def stages(self) -> list[nn.Module]:
         """The backbone's parts from input to output, for freezing and for layer-wise rates."""
@@ -277,7 +293,7 @@ def load_network(bundle: Bundle) -> TrashNetwork:
         BundleError: the weights belong to another architecture or to other labels.
     """
     keep_freed_memory()
-    network = TrashNetwork(bundle.config.architecture, len(bundle.config.labels))
+    network = new_network(bundle)
     try:
         network.load_state_dict(safetensors.torch.load_file(bundle.weights))
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
@@ -285,6 +301,14 @@ def load_network(bundle: Bundle) -> TrashNetwork:
         found = f"{bundle.weights} does not fit a {bundle.config.architecture} with {len(bundle.config.labels)} labels: {first}"
         raise BundleError(found, "Copy the whole bundle again, or train again.") from error
     return network.eval()
+
+
+def new_network(bundle: Bundle) -> TrashNetwork:
+    """A network of the bundle's shape, with random weights."""
+    config = bundle.config
+    return TrashNetwork(
+        config.architecture, len(config.classes), detects_waste=config.negative_label is not None
+    )
 
 
 def weights_fingerprint(bundle: Bundle) -> str:

@@ -198,10 +198,10 @@ def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], C
     from PIL import Image  # noqa: PLC0415
     from torchvision import transforms  # noqa: PLC0415
 
-    from image_classification_trash.models.architectures import TrashNetwork, read_weights  # noqa: PLC0415
+    from image_classification_trash.models.architectures import new_network, read_weights  # noqa: PLC0415
 
     torch.set_num_threads(threads)
-    network = TrashNetwork(bundle.config.architecture, len(bundle.config.labels))
+    network = new_network(bundle)
     network.load_state_dict(read_weights(bundle.weights))
     network.to(memory_format=torch.contiguous_format).eval()
     mean, std = (buffer.flatten().tolist() for buffer in (network.mean / 255, network.std / 255))

@@ -35,11 +35,13 @@ from image_classification_trash.models.metrics import (
     Ints,
     answered,
     describe,
+    most_confident,
     reliability,
     risk_coverage,
     uncalibrated,
 )
 from image_classification_trash.models.model_card import model_card
+from image_classification_trash.models.negatives import measure_negatives
 from image_classification_trash.models.tracking import tracking
 from image_classification_trash.models.train_model import machine
 
@@ -64,7 +66,7 @@ class Evaluation:
         bundle: the bundle, its metrics and card on disk brought up to date.
         photos: what it was measured on.
         truth: class numbers (N,) of the photos that could be read.
-        probabilities: calibrated, (N, C).
+        probabilities: calibrated, (N, C), of the classes of waste, given that there is some.
         paths: of the photos that could be read.
         metrics: ready for JSON, conditions included.
         unreadable: predictions of the photos that could not be read.
@@ -101,16 +103,25 @@ def _evaluate(settings: EvaluateSettings) -> Evaluation:
     if not good:
         found = f"None of the {len(predictions)} photos of {photos.name} can be read: {predictions[0].error}"
         raise DatasetError(found, "Look at the files.")
-    labels = bundle.config.labels
-    truth = np.array([labels.index(photos.labels[i]) for i in good], dtype=np.int64)
-    probabilities = np.array([[predictions[i].probabilities[label] for label in labels] for i in good])
+    classes = bundle.config.classes
+    truth = np.array([classes.index(photos.labels[i]) for i in good], dtype=np.int64)
+    answers = [predictions[i] for i in good]
+    probabilities = np.array([[answer.probabilities[label] for label in classes] for answer in answers])
     unreadable = tuple(prediction for prediction in predictions if prediction.error is not None)
     metrics = _measure(bundle, photos, truth, probabilities, settings) | {"unreadable": len(unreadable)}
+    if settings.negatives is not None:
+        metrics["no_waste"] = measure_negatives(bundle, answers, settings)
+    probabilities = of_classes(probabilities)
     measured = bundle.metrics() | {photos.name: metrics}
     card = model_card(bundle.config, measured, bundle.export_report())
     add_to_bundle(bundle, {METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n", CARD: card})
     paths = tuple(photos.paths[i] for i in good)
     return Evaluation(bundle, photos, truth, probabilities, paths, metrics, unreadable)
+
+
+def of_classes(shares: Floats) -> Floats:
+    """Which class, given that the photo shows waste: rows (N, C) that sum to 1."""
+    return np.asarray(shares / np.maximum(shares.sum(1, keepdims=True), 1e-12))
 
 
 def own_test_part(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
@@ -149,9 +160,9 @@ def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhoto
         source, name = read_source(target), path.stem
     else:
         source, name = read_source(path), path.resolve().stem
-    unknown = sorted({file.label for file in source.files} - set(bundle.config.labels))
+    unknown = sorted({file.label for file in source.files} - set(bundle.config.classes))
     if unknown:
-        known = ", ".join(bundle.config.labels)
+        known = ", ".join(bundle.config.classes)
         found = f"{path} holds classes that the model does not know: {', '.join(unknown)}."
         raise DatasetError(found, f"It knows: {known}. Rename their folders, or begin their names with _.")
     paths = tuple(source.root / file.path for file in source.files)
@@ -170,7 +181,9 @@ def _predict(bundle: Bundle, photos: LabelledPhotos, batch_size: int) -> list[Pr
 def _measure(
     bundle: Bundle, photos: LabelledPhotos, truth: Ints, probabilities: Floats, settings: EvaluateSettings
 ) -> dict[str, Any]:
-    config = bundle.config
+    config, shares = bundle.config, probabilities
+    waste = shares.sum(1) if config.negative_label is not None else None
+    probabilities = of_classes(shares)
     before = uncalibrated(probabilities, config.temperature)
     return {
         "conditions": {
@@ -182,11 +195,12 @@ def _measure(
             "interval": f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}",
             "machine": machine(),
         },
-        **describe(truth, probabilities, config.labels, settings.resamples, settings.seed),
+        **describe(truth, probabilities, config.classes, settings.resamples, settings.seed),
         "reliability_before": reliability(truth, before),
         "reliability": reliability(truth, probabilities),
         "risk_coverage_area": risk_coverage(truth, probabilities)["area"],
-        "answered": answered(truth, probabilities, config.threshold),
+        "answered": answered(truth, shares, config.threshold, waste, config.negative_threshold),
+        "most_confident": most_confident(truth, shares, 0.8, settings.resamples, settings.seed),
     }
 
 
@@ -207,7 +221,21 @@ def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
             "ECE",
             f"{m['reliability']['ece']:.3f} ({m['reliability_before']['ece']:.3f} before temperature scaling)",
         ),
+        ("accuracy, surest 80%", with_interval(m["most_confident"])),
         ("answered", f"{done['coverage']:.1%} at threshold {config.threshold:.2f}, {precision}"),
+        *_no_waste_rows(m.get("no_waste")),
+    ]
+
+
+def _no_waste_rows(measured: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if measured is None:
+        return []
+    return [
+        ("photos of no waste", f"{measured['n']} ({measured['name']}), score: {measured['score']}"),
+        ("told from waste, AUROC", with_interval(measured["auroc"])),
+        ("false alarms at 95% of waste kept", with_interval(measured["fpr_at_95"])),
+        ("turned away", with_interval(measured["turned_away"])),
+        ("answered with more than 0.9", with_interval(measured["answered_above_0.9"])),
     ]
 
 

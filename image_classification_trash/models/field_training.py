@@ -1,18 +1,30 @@
 """Training for the field: photos on grounds they were not taken on, with a camera's faults, and grounds without waste."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from image_classification_trash.config import TrainSettings
-from image_classification_trash.data.manifest import Manifest
+from image_classification_trash.data.manifest import Manifest, Split
+from image_classification_trash.features.build_features import PixelSettings, pixel_cache
 from image_classification_trash.features.compositing import Paster
 from image_classification_trash.features.corruptions import corrupt
 from image_classification_trash.features.cutouts import masks_of
 from image_classification_trash.features.grounds import TRAINING, draw_grounds
 from image_classification_trash.inference.images import Pixels
+from image_classification_trash.models.architectures import EmbeddingBackbone, TrashNetwork
+from image_classification_trash.models.detector import Detector, fit_detector
 from image_classification_trash.models.fine_tuning import Part
+from image_classification_trash.models.metrics import Floats, Ints
+from image_classification_trash.models.shifts import (
+    ShiftedPhotos,
+    accuracy_under_shift,
+    no_waste,
+    shifted_photos,
+)
 
 GROUNDS = 400
 """Drawn once a training: they are mirrored, cropped and coloured anew each time they are used."""
@@ -40,3 +52,58 @@ def robust(part: Part, manifest: Manifest, settings: TrainSettings) -> Part:
     masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir) if settings.paste else None
     paster = Paster(masks, grounds, settings.paste) if masks is not None else None
     return replace(part, alter=FieldAlteration(paster, settings.corruption), grounds=grounds)
+
+
+BOARDS = 200
+"""Photos whose object is removed, to learn what posterboard alone looks like."""
+LOST = 0.01
+"""Share of the validation photos that the detector may take for no waste."""
+
+
+def learn_shift(network: TrashNetwork, settings: TrainSettings, manifest: Manifest) -> dict[str, Any]:
+    """Fit the network's detector of waste, and measure on shifted validation photos; returns a record of both."""
+    pixels, truth = _pixels(manifest, "val", settings)
+    shifted = shifted_photos(pixels, truth, manifest.part("val"), manifest.root, settings.interim_dir)
+    detector = _fit_detector(network, settings, manifest, pixels, shifted)
+    backbone = EmbeddingBackbone(network)
+
+    def scores(photos: Pixels) -> Floats:
+        embedded = torch.from_numpy(backbone.embed(photos))
+        with torch.inference_mode():
+            return np.asarray(network.head(embedded).numpy(), dtype=np.float64)
+
+    network.set_detector(detector.weight, detector.bias)
+    return {
+        "validation_under_shift": accuracy_under_shift(scores, pixels, truth, shifted),
+        "detector": {"auroc": detector.auroc, "kept": detector.kept},
+    }
+
+
+def _fit_detector(
+    network: TrashNetwork, settings: TrainSettings, manifest: Manifest, val: Pixels, shifted: ShiftedPhotos
+) -> Detector:
+    """Photos as they are and pasted against drawn grounds and bare posterboard; chosen on the held-out family."""
+    backbone = EmbeddingBackbone(network)
+    pixels, _ = _pixels(manifest, "train", settings)
+    masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir)
+    rng = np.random.default_rng([settings.seed, 3])
+    paster = Paster(masks, draw_grounds(TRAINING, GROUNDS, settings.input_size, settings.seed + 1), 1.0)
+    rows = np.flatnonzero(masks.trusted)
+    pasted = corrupt(paster(np.array(pixels[rows]), rows, rng), settings.corruption, rng)
+    other = corrupt(
+        no_waste(TRAINING, pixels, masks, settings.seed + 2, GROUNDS, BOARDS), settings.corruption, rng
+    )
+    waste = [backbone.embed(np.array(photos)) for photos in (pixels, pasted)]
+    val_waste = backbone.embed(np.concatenate([val, shifted.pasted]))
+    return fit_detector(
+        np.concatenate(waste), backbone.embed(other), val_waste, backbone.embed(shifted.no_waste), LOST
+    )
+
+
+def _pixels(manifest: Manifest, split: Split, settings: TrainSettings) -> tuple[Pixels, Ints]:
+    photos = manifest.part(split)
+    pixels = pixel_cache(
+        photos, manifest.root, PixelSettings(settings.input_size, settings.fit), settings.interim_dir, split
+    )
+    number = {label: i for i, label in enumerate(manifest.labels)}
+    return np.array(pixels), np.array([number[photo.label] for photo in photos], dtype=np.int64)

@@ -201,7 +201,11 @@ class FineTuning(pl.LightningModule):
         grounds = torch.from_numpy(self._train.grounds[chosen.numpy()]).to(x.device)
         uniform = torch.full((count, targets.shape[1]), 1 / targets.shape[1], device=x.device)
         x = torch.cat([x, self._augment(grounds, self._generator)])
-        return x, torch.cat([targets, uniform]), torch.cat([weight, torch.full((count,), 0.5, device=x.device)])
+        return (
+            x,
+            torch.cat([targets, uniform]),
+            torch.cat([weight, torch.full((count,), 0.5, device=x.device)]),
+        )
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Keep scores and truth until the epoch's end."""

@@ -105,9 +105,20 @@ def risk_coverage(truth: Ints, probabilities: Floats) -> dict[str, Any]:
     }
 
 
-def answered(truth: Ints, probabilities: Floats, threshold: float) -> dict[str, float | int | None]:
-    """How many photos are answered at a threshold, and how many of these rightly."""
+def answered(
+    truth: Ints, probabilities: Floats, threshold: float, waste: Floats | None = None, limit: float = 0.5
+) -> dict[str, float | int | None]:
+    """How many photos are answered, and how many of these rightly.
+
+    Args:
+        truth: class numbers (N,).
+        probabilities: of the classes, (N, C).
+        threshold: smallest top probability that is answered.
+        waste: probability of each photo to show waste, (N,); None: nothing is said about that.
+        limit: photos whose probability to show none reaches this are turned away.
+    """
     sure = probabilities.max(1) >= threshold
+    sure = sure if waste is None else sure & (1 - waste < limit)
     right = probabilities.argmax(1) == truth
     return {
         "threshold": threshold,
@@ -115,6 +126,17 @@ def answered(truth: Ints, probabilities: Floats, threshold: float) -> dict[str, 
         "coverage": float(sure.mean()),
         "precision": float(right[sure].mean()) if sure.any() else None,
     }
+
+
+def most_confident(
+    truth: Ints, probabilities: Floats, coverage: float = 0.8, resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Accuracy on the `coverage` of photos whose answers are most confident, with its interval and n."""
+    count = max(1, round(coverage * len(truth)))
+    kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
+    right = (probabilities.argmax(1) == truth)[kept]
+    weights = _bootstrap_weights(count, resamples, seed)
+    return {"coverage": coverage, "n": count, **(_interval(weights @ right / weights.sum(1)) or {})}
 
 
 def fit_temperature(truth: Ints, logits: Floats) -> float:
@@ -139,6 +161,13 @@ def choose_threshold(truth: Ints, probabilities: Floats, target_precision: float
     last_of_ties = np.append(confidence[1:] < confidence[:-1], True)
     good = np.nonzero((precision >= target_precision) & last_of_ties)[0]
     return float(confidence[good[-1]]) if len(good) else 1.0
+
+
+def cap_threshold(probabilities: Floats, threshold: float, share: float) -> float:
+    """`threshold`, lowered until at most `share` of these photos are under it."""
+    confidence = np.sort(probabilities.max(1))
+    allowed = min(int(share * len(confidence)), len(confidence) - 1)
+    return min(threshold, float(confidence[allowed]))
 
 
 def softmax(logits: Floats) -> Floats:

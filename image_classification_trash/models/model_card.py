@@ -59,8 +59,8 @@ def model_card(
     return _CARD.format(
         name=config.name,
         architecture=config.architecture,
-        classes=len(config.labels),
-        labels=", ".join(config.labels),
+        classes=len(config.classes),
+        labels=", ".join(config.classes),
         height=config.input_height,
         width=config.input_width,
         fit=config.fit,

@@ -270,6 +270,14 @@ def _linear(network: LoweredNetwork, node: Node) -> None:
     network.step(node, node.args[:1], lambda x: tf.nn.bias_add(tf.matmul(x, kernel), shift))
 
 
+def _concatenate(network: LoweredNetwork, node: Node) -> None:
+    """Rows side by side, (B, C) and (B, D) to (B, C + D)."""
+    parts, axis = _arguments(node, None, 0)
+    if any(part.meta["val"].ndim != 2 for part in parts) or axis not in (1, -1):
+        raise unknown(f"a concatenation along axis {axis}")
+    network.step(node, parts, lambda *rows: tf.concat(rows, axis=1))
+
+
 def _softmax(network: LoweredNetwork, node: Node) -> None:
     network.step(node, node.args[:1], lambda x: tf.nn.softmax(x, axis=-1))
 
@@ -311,6 +319,7 @@ _LOWERINGS: dict[Any, Lowering] = {
     _aten.sub.Tensor: _elementwise(tf.subtract),
     _aten.mul.Tensor: _elementwise(tf.multiply),
     _aten.div.Tensor: _elementwise(tf.divide),
+    _aten.rsub.Scalar: _elementwise(lambda x, whole: whole - x),
     _aten.relu.default: _unary(tf.nn.relu),
     _aten.sigmoid.default: _unary(tf.sigmoid),
     _aten.silu.default: _unary(lambda x: x * tf.sigmoid(x)),
@@ -326,4 +335,5 @@ _LOWERINGS: dict[Any, Lowering] = {
     _aten.view.default: _flatten,
     _aten.linear.default: _linear,
     _aten.softmax.int: _softmax,
+    _aten.cat.default: _concatenate,
 }

@@ -129,7 +129,7 @@ class WandbTracker:
 
     def log_evaluation(self, evaluation: "Evaluation") -> None:
         """Figures, confusion matrix and sample predictions, linked to the bundle's artifact."""
-        part, labels = evaluation.photos.name, list(evaluation.bundle.config.labels)
+        part, labels = evaluation.photos.name, list(evaluation.bundle.config.classes)
         self._run.config.update({"bundle": evaluation.bundle.config.name, **evaluation.metrics["conditions"]})
         self._use(self._model(evaluation.bundle), [_content_alias(evaluation.bundle)])
         matrix = self._wandb.plot.confusion_matrix(
@@ -191,7 +191,7 @@ class WandbTracker:
 
     def _samples(self, evaluation: "Evaluation") -> Any:
         """A table of photos, evenly spaced over the part; with their pixels only where asked."""
-        labels = evaluation.bundle.config.labels
+        labels = evaluation.bundle.config.classes
         photos = ["image"] if self._settings.log_photos else []
         table = self._wandb.Table(columns=["photo", "truth", "predicted", *labels, *photos])
         for i in range(0, len(evaluation.truth), max(1, len(evaluation.truth) // SAMPLES)):

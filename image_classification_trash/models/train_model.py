@@ -27,7 +27,13 @@ from image_classification_trash.data.manifest import Manifest, Photo, Split, rea
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
 from image_classification_trash.files import write_text
-from image_classification_trash.inference.bundle import WEIGHTS, Bundle, BundleConfig, write_bundle
+from image_classification_trash.inference.bundle import (
+    NEGATIVE_LABEL,
+    WEIGHTS,
+    Bundle,
+    BundleConfig,
+    write_bundle,
+)
 from image_classification_trash.inference.images import Size
 from image_classification_trash.models.architectures import (
     PIECE,
@@ -38,6 +44,7 @@ from image_classification_trash.models.architectures import (
     network_bytes,
     to_planes,
 )
+from image_classification_trash.models.field_training import learn_shift, robust
 from image_classification_trash.models.fine_tuning import (
     HISTORY,
     OrderedBatches,
@@ -45,12 +52,11 @@ from image_classification_trash.models.fine_tuning import (
     fine_tune,
     history_csv,
 )
-from image_classification_trash.models.field_training import robust
 from image_classification_trash.models.linear_head import LinearHead, fit_head
 from image_classification_trash.models.metrics import (
-    Floats,
     Ints,
     answered,
+    cap_threshold,
     choose_threshold,
     fit_temperature,
     macro_f1,
@@ -104,14 +110,17 @@ def _train(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     head = _fit_head(network, settings, manifest) if _wants_head(settings) else None
     history: list[dict[str, float]] | None = []
     if settings.epochs:
-        train_part = robust(_part(manifest, "train", _cache_size(settings.input_size), settings), manifest, settings)
+        train_part = robust(
+            _part(manifest, "train", _cache_size(settings.input_size), settings), manifest, settings
+        )
         val_part = _part(manifest, "val", settings.input_size, settings)
         history = fine_tune(network, settings, train_part, val_part, len(manifest.labels), folder, tracker)
         if history is None:
             return None
-    truth, scores = _validation_scores(network, settings, manifest)
-    config = _describe(settings, manifest, network, truth, scores)
-    config.training.update(_record(head, history, time.perf_counter() - started))
+    shift = learn_shift(network, settings, manifest) if settings.detector else {}
+    truth, embedded = _validation_embeddings(network, settings, manifest)
+    config = _describe(settings, manifest, network, truth, embedded)
+    config.training.update(_record(head, history, time.perf_counter() - started) | shift)
     files = {WEIGHTS: network_bytes(network)}
     if history:
         files[HISTORY] = history_csv(history).encode()
@@ -143,6 +152,9 @@ def _check_plan(settings: TrainSettings, manifest: Manifest) -> None:
             raise TrainingError(
                 "The validation part is empty.", "Prepare the data with a larger --val-fraction."
             )
+    if settings.detector and NEGATIVE_LABEL in manifest.labels:
+        found = f"The data set has a class {NEGATIVE_LABEL!r} of its own."
+        raise TrainingError(found, "Train without the detector, or rename the class.")
     if not settings.epochs and not _wants_head(settings):
         hint = "Give --epochs 1 or more, or begin from pretrained weights with a head."
         raise TrainingError("There is nothing to train: no epochs, and no head on pretrained weights.", hint)
@@ -174,35 +186,41 @@ def _cache_size(size: Size) -> Size:
     return height, width
 
 
-def _validation_scores(
+def _validation_embeddings(
     network: TrashNetwork, settings: TrainSettings, manifest: Manifest
-) -> tuple[Ints, Floats]:
-    """Scores of the validation part, (N, C), from pixels at the input size."""
+) -> tuple[Ints, torch.Tensor]:
+    """Class numbers (N,) and embeddings (N, D) of the validation part, from pixels at the input size."""
     part = _part(manifest, "val", settings.input_size, settings)
     network = network.eval().cpu()
     with torch.inference_mode():
-        scores = [network.logits(to_planes(photos)) for photos, _ in OrderedBatches(part, PIECE)]
-    return part.truth, torch.cat(scores).numpy().astype(np.float64)
+        vectors = [network.embed(to_planes(photos)) for photos, _ in OrderedBatches(part, PIECE)]
+    return part.truth, torch.cat(vectors)
 
 
 def _describe(
-    settings: TrainSettings, manifest: Manifest, network: TrashNetwork, truth: Ints, scores: Floats
+    settings: TrainSettings, manifest: Manifest, network: TrashNetwork, truth: Ints, embedded: torch.Tensor
 ) -> BundleConfig:
     """Calibrate on validation and write down what the model is and where it comes from."""
+    with torch.inference_mode():
+        scores = network.head(embedded).numpy().astype(np.float64)  # (N, C)
+        waste = (
+            None if network.detector is None else torch.sigmoid(network.detector(embedded)).numpy()
+        )  # (N, 1)
     temperature = fit_temperature(truth, scores)
     network.temperature.fill_(temperature)
-    probabilities = softmax(scores / temperature)
+    probabilities = softmax(scores / temperature) * (1 if waste is None else waste)
     threshold = choose_threshold(truth, probabilities, settings.target_precision)
+    threshold = cap_threshold(probabilities, threshold, settings.most_turned_away)
     validation = {
         "n": len(truth),
         "accuracy": float((scores.argmax(1) == truth).mean()),
         "macro_f1": macro_f1(truth, scores.argmax(1)),
-        **answered(truth, probabilities, threshold),
+        **answered(truth, probabilities, threshold, None if waste is None else waste[:, 0]),
     }
     return BundleConfig(
         name=settings.bundle_name,
         architecture=settings.architecture,
-        labels=manifest.labels,
+        labels=(*manifest.labels, *([] if waste is None else [NEGATIVE_LABEL])),
         input_height=settings.input_height,
         input_width=settings.input_width,
         fit=settings.fit,
@@ -213,6 +231,7 @@ def _describe(
         git_commit=git_commit(),
         versions=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        negative_label=None if waste is None else NEGATIVE_LABEL,
     )
 
 

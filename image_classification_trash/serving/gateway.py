@@ -229,6 +229,7 @@ class Gateway:
             decision=prediction.decision,
             label=prediction.label,
             probability=prediction.probability,
+            waste_score=prediction.waste_score,
             probabilities=[
                 LabelAnswer(label=label, probability=p) for label, p in prediction.probabilities.items()
             ],

@@ -156,6 +156,7 @@ def _answer(model: TrashClassifier, name: str, row: Any, seconds: Mapping[str, f
                 "decision": prediction.decision,
                 "label": prediction.label,
                 "probability": prediction.probability,
+                "waste_score": prediction.waste_score,
                 "probabilities": [
                     {"label": label, "probability": p} for label, p in prediction.probabilities.items()
                 ],

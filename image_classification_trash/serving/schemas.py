@@ -69,10 +69,15 @@ class PhotoAnswer(BaseModel):
     """The answer for one photo, or its error."""
 
     photo: str = Field(description="name of the file, or the address")
-    decision: str | None = Field(None, description="the label, or unsure; null with an error")
-    label: str | None = Field(None, description="the most probable class; null with an error")
+    decision: str | None = Field(
+        None, description="the label, unsure, or the model's label for no waste; null with an error"
+    )
+    label: str | None = Field(None, description="the most probable class of waste; null with an error")
     probability: float | None = Field(None, description="of that class; null with an error")
-    probabilities: list[LabelAnswer] = Field([], description="all classes, most probable first")
+    waste_score: float | None = Field(
+        None, description="probability that the photo shows waste; null where the model cannot tell"
+    )
+    probabilities: list[LabelAnswer] = Field([], description="all labels, most probable first")
     milliseconds: PhotoMilliseconds = PhotoMilliseconds()
     error: Error | None = None
 

@@ -71,7 +71,7 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
     name = config.name if evaluation.photos.name == "test" else f"{config.name}-{evaluation.photos.name}"
     figures = {
         "confusion_matrix": (
-            plots.confusion_matrix(np.array(metrics["confusion"]), config.labels),
+            plots.confusion_matrix(np.array(metrics["confusion"]), config.classes),
             "Where answers go: rows are true classes.",
         ),
         "per_class": (plots.per_class_scores(metrics["per_class"]), "Per class, with 95% intervals."),

@@ -1,0 +1,58 @@
+"""Objects on other grounds: what stays, what changes, and that a seed decides it all."""
+
+import cv2
+import numpy as np
+import pytest
+
+from image_classification_trash.features.compositing import Paster, paste
+from image_classification_trash.features.cutouts import MASK_SIZE, Masks
+from image_classification_trash.features.grounds import HELD_OUT, TRAINING, draw_ground, draw_grounds
+
+SIZE = (96, 128)
+
+
+def disc_mask() -> np.ndarray:
+    return cv2.circle(np.zeros(MASK_SIZE, np.uint8), (80, 60), 30, 255, cv2.FILLED)
+
+
+def paster(share: float) -> Paster:
+    masks = Masks(np.stack([disc_mask(), np.zeros(MASK_SIZE, np.uint8)]), np.array([True, False]))
+    return Paster(masks, draw_grounds(TRAINING, 4, SIZE, 0), share)
+
+
+@pytest.mark.parametrize("rule", [*TRAINING, *HELD_OUT], ids=lambda rule: rule.__name__.strip("_"))
+def test_every_ground_is_a_picture_that_its_seed_decides(rule: object) -> None:
+    first, again, other = (draw_ground([rule], number, SIZE, 5) for number in (0, 0, 1))  # type: ignore[list-item]
+    assert first.shape == (*SIZE, 3) and first.dtype == np.uint8
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_the_families_share_no_rule() -> None:
+    assert not set(TRAINING) & set(HELD_OUT)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_object_lies_on_the_new_ground(seed: int) -> None:
+    """A red object on blue: some of the picture is reddish, most of it the ground, nothing white from the old one."""
+    photo = np.full((*SIZE, 3), 255, np.uint8)
+    photo[cv2.resize(disc_mask(), SIZE[::-1]) > 127] = (220, 20, 20)
+    ground = np.full((*SIZE, 3), (10, 10, 160), np.uint8)
+    picture = paste(photo, disc_mask(), ground, ground, np.random.default_rng(seed)).astype(int)
+    red = picture[..., 0] > picture[..., 2]
+    assert 0.01 < red.mean() < 0.7
+    assert (picture.min(axis=2) > 200).mean() < 0.002
+    assert np.array_equal(picture[0, 0][:2] <= 20, [True, True])
+
+
+def test_photos_without_a_trusted_mask_stay_as_they_are() -> None:
+    photos = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
+    pasted = paster(1.0)(photos, np.array([0, 1]), np.random.default_rng(0))
+    assert not np.array_equal(pasted[0], photos[0]) and np.array_equal(pasted[1], photos[1])
+
+
+def test_a_share_of_zero_pastes_nothing_and_a_seed_decides_the_rest() -> None:
+    photos = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
+    rows = np.array([0, 0])
+    assert np.array_equal(paster(0.0)(photos, rows, np.random.default_rng(0)), photos)
+    once, again = (paster(0.5)(photos, rows, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(once, again)
