@@ -7,10 +7,12 @@ MODEL ?= models/$(DATA)
 CONFIG ?= configs/quickstart.yaml
 PHOTO ?= $(firstword $(sort $(wildcard data/sample/test/glass/*.jpg)))
 ARCHIVE ?= dataset-resized.zip
+RELEASE ?= trashnet-field
+FIELD ?= $(wildcard ../shared/fieldwaste)
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean
+.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -49,6 +51,17 @@ features: install ## fill the pixel caches and embeddings
 
 train: install ## train a model: make train DATA=trashnet CONFIG=configs/efficientnet_lite0.yaml
 	$(RUN) train $(DATA) --config $(CONFIG)
+
+release-model: install ## train, export, measure and ship the model of the package: make release-model ARCHIVE=dataset-resized.zip
+	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
+	$(RUN) train trashnet --config configs/field.yaml --output $(RELEASE)
+	$(RUN) export models/$(RELEASE)
+	$(MAKE) measure-release
+
+measure-release:
+	$(RUN) evaluate models/$(RELEASE) $(if $(FIELD),--negatives $(FIELD)/_background)
+	$(if $(FIELD),$(RUN) evaluate models/$(RELEASE) --data $(FIELD) --negatives $(FIELD)/_background)
+	$(VENV)/bin/python scripts/ship_model.py models/$(RELEASE)
 
 evaluate: install ## measure a model and write its report
 	$(RUN) evaluate $(MODEL)

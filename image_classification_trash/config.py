@@ -292,7 +292,8 @@ class PredictSettings(StageSettings):
         description="files, folders, globs, URLs, or - for a list on stdin"
     )
     model: Path | None = Field(
-        None, description="folder of a bundle, or one exported file; default: the newest bundle in models/"
+        None,
+        description="folder of a bundle, or one exported file; default: the newest in models/, or the shipped model",
     )
     json_output: bool = Field(False, description="print one JSON document")
     csv: Path | None = Field(None, description="write the table to this CSV file")
@@ -332,7 +333,8 @@ class ServeSettings(StageSettings):
     model_config = SettingsConfigDict(env_prefix="TRASH_SERVE_")
 
     model: CliPositionalArg[Path | None] = Field(
-        None, description="folder of a bundle, or one exported file; default: the newest bundle in models/"
+        None,
+        description="folder of a bundle, or one exported file; default: the newest in models/, or the shipped model",
     )
     runtime: str = Field(
         "auto",

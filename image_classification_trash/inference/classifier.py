@@ -1,5 +1,6 @@
 """Photos in, predictions out.
 
+classifier = TrashClassifier.load()                                          # the model that comes with the package
 classifier = TrashClassifier.load("models/quickstart")                       # a bundle, in the best engine there is
 classifier = TrashClassifier.load("models/quickstart/export/model.tflite")   # or one exported file
 for prediction in classifier.stream(["a.jpg", "b.heic"]):
@@ -22,6 +23,7 @@ from image_classification_trash.errors import BundleError, PhotoError
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, read_bundle
 from image_classification_trash.inference.images import PhotoSource, Pixels, read_photo
 from image_classification_trash.inference.runtimes import Runtime, open_bundle, open_file
+from image_classification_trash.inference.shipped import shipped_model
 from image_classification_trash.inference.tf_serving import ModelServer, TfServingRuntime
 
 UNSURE = "unsure"
@@ -63,12 +65,13 @@ class TrashClassifier:
 
     @classmethod
     def load(
-        cls, model: Bundle | Path | str, runtime: str = "auto", threads: int | None = None
+        cls, model: Bundle | Path | str | None = None, runtime: str = "auto", threads: int | None = None
     ) -> "TrashClassifier":
         """Read a bundle or one exported file, check it, and load it into an engine.
 
         Args:
-            model: a bundle, its folder, or a .tflite or .onnx file that `trash-classifier export` made.
+            model: a bundle, its folder, or a .tflite or .onnx file that `trash-classifier export` made; None: the one
+                that comes with the package.
             runtime: litert, onnxruntime, torch, or auto: the first of them that can run the model.
             threads: of one run of the model; default 1, for then `stream` runs one on each processor core.
 
@@ -76,6 +79,7 @@ class TrashClassifier:
             BundleError: the model is damaged or foreign, or no such engine is known.
             MissingExtraError: the engine is not installed.
         """
+        model = shipped_model() if model is None else model
         if not isinstance(model, Bundle) and Path(model).is_file():
             config, opened = open_file(Path(model), runtime, threads)
             return cls(config, opened, threads)

@@ -19,9 +19,10 @@ from tqdm import tqdm
 from image_classification_trash.config import PredictSettings
 from image_classification_trash.errors import PhotoError, SettingsError
 from image_classification_trash.files import sha256_of
-from image_classification_trash.inference.bundle import BundleConfig, newest_bundle
+from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import MAX_BYTES, PHOTO_SUFFIXES
+from image_classification_trash.inference.shipped import default_model
 from image_classification_trash.models.prediction_files import PredictionFile
 
 URL_TIMEOUT = 20
@@ -50,7 +51,7 @@ def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Predictions
     """
     names = list(photo_names(settings.photos, stdin))
     classifier = TrashClassifier.load(
-        settings.model or newest_bundle(settings.models_dir), settings.runtime, settings.threads
+        settings.model or default_model(settings.models_dir), settings.runtime, settings.threads
     )
     return Predictions(classifier, names, settings.batch_size)
 

@@ -120,7 +120,7 @@ def _train(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     shift = learn_shift(network, settings, manifest) if settings.detector else {}
     truth, embedded = _validation_embeddings(network, settings, manifest)
     config = _describe(settings, manifest, network, truth, embedded)
-    config.training.update(_record(head, history, time.perf_counter() - started) | shift)
+    config.training.update(_record(head, history, _elapsed(folder, settings, started)) | shift)
     files = {WEIGHTS: network_bytes(network)}
     if history:
         files[HISTORY] = history_csv(history).encode()
@@ -139,7 +139,8 @@ def _wants_head(settings: TrainSettings) -> bool:
     begins_trained = settings.weights is not None or (
         settings.pretrained and has_pretrained_weights(settings.architecture)
     )
-    return settings.head and begins_trained and not settings.resume
+    # A resumed run has its head from the checkpoint, unless its weights are to be blended with those of the start.
+    return settings.head and begins_trained and (not settings.resume or settings.blend < 1)
 
 
 def _check_plan(settings: TrainSettings, manifest: Manifest) -> None:
@@ -255,6 +256,15 @@ def _record(
         best = max(history, key=lambda row: row["val_macro_f1"])
         record["epochs_run"], record["best_epoch"] = len(history), int(best["epoch"])
     return record
+
+
+def _elapsed(folder: Path, settings: TrainSettings, started: float) -> float:
+    """Seconds of this training, with those of the runs that it resumes."""
+    file = folder / "elapsed.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if settings.resume and file.exists() else 0.0
+    total = float(before) + time.perf_counter() - started
+    write_text(file, json.dumps(total))
+    return total
 
 
 def _write_conditions(folder: Path, settings: TrainSettings, manifest: Manifest) -> None:

@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from image_classification_trash import __version__
 from image_classification_trash.config import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
-from image_classification_trash.inference.bundle import newest_bundle
+from image_classification_trash.inference.shipped import default_model
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.inference.tf_serving import ModelServer
@@ -288,7 +288,7 @@ def load_model(settings: ServeSettings) -> TrashClassifier:
         BundleError: there is no model, or it is damaged.
         MissingExtraError: its engine is not installed.
     """
-    model = settings.model or newest_bundle(settings.models_dir)
+    model = settings.model or default_model(settings.models_dir)
     if settings.backend_url is None:
         return TrashClassifier.load(model, settings.runtime, settings.threads)
     server = ModelServer(
