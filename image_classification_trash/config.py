@@ -146,6 +146,9 @@ class TrainSettings(InputSettings, TrackSettings):
     pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
     seed: int = Field(0, ge=0, description="of shuffling, augmentation and dropout")
 
+    start: Path | None = Field(
+        None, description="bundle to go on from: its backbone and head, instead of pretrained weights"
+    )
     head: bool = Field(True, description="fit the head on cached embeddings first; needs pretrained weights")
     epochs: int = Field(20, ge=0, description="passes of fine-tuning; 0: the head alone")
     batch_size: int = Field(32, ge=1, description="photos a step, on each device")
@@ -176,7 +179,7 @@ class TrainSettings(InputSettings, TrackSettings):
     mixup: float = Field(0.2, ge=0, description="alpha of the mixing of photo pairs; 0: none")
 
     paste: float = Field(
-        0.0, ge=0, le=1, description="share of photos, where the object can be cut out, put on other grounds"
+        0.0, ge=0, le=1, description="share of photos whose object is cut out and put on other grounds"
     )
     corruption: float = Field(
         0.0, ge=0, le=1, description="share of photos blurred, noisy, dark, coarse, ..."

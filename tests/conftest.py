@@ -70,7 +70,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = ["--input-height", "96", "--input-width", "128"]
     for line in (
         ["data", "sample"],
-        ["train", "sample", "--epochs", "0", *small],
+        ["train", "sample", "--epochs", "0", "--detector", *small],
         ["export", "--quantize", "fp16"],
     ):
         whole = [sys.executable, "-m", "image_classification_trash.cli", *line]

@@ -21,24 +21,34 @@ class Paster:
     """Gives photos other grounds.
 
     Attributes:
-        masks: of the photos, in their order.
+        masks: of the part's photos, in their order.
         grounds: uint8 (G, H, W, 3), as large as the photos.
-        share: of the photos with a trusted mask that are pasted.
+        share: of the photos that are pasted.
+        pixels: the part's photos, uint8 (N, H, W, 3).
+        truth: their class numbers (N,). A photo whose object cannot be cut out is replaced by one of its class whose can.
     """
 
     masks: Masks
     grounds: Pixels
     share: float
+    pixels: Pixels
+    truth: npt.NDArray[np.int64]
 
     def __call__(self, photos: Pixels, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Pixels:
         """Photos uint8 (B, H, W, 3), which are rows (B,) of the part, some of them on other grounds now."""
         pasted = photos.copy()
         for place, row in enumerate(rows):
-            if self.masks.trusted[row] and rng.random() < self.share:
-                pasted[place] = paste(
-                    photos[place], self.masks.masks[row], self.ground(rng), self.ground(rng), rng
-                )
+            if rng.random() < self.share and (source := self._cut_out(int(row), rng)) is not None:
+                grounds = self.ground(rng), self.ground(rng)
+                pasted[place] = paste(self.pixels[source], self.masks.masks[source], *grounds, rng)
         return pasted
+
+    def _cut_out(self, row: int, rng: np.random.Generator) -> int | None:
+        """The photo itself where its object can be cut out, else another one of its class; None where there is none."""
+        if self.masks.trusted[row]:
+            return row
+        others = np.flatnonzero(self.masks.trusted & (self.truth == self.truth[row]))
+        return int(rng.choice(others)) if len(others) else None
 
     def ground(self, rng: np.random.Generator) -> Pixels:
         """One of the grounds, uint8 (H, W, 3), mirrored at random."""

@@ -50,7 +50,7 @@ def robust(part: Part, manifest: Manifest, settings: TrainSettings) -> Part:
     height, width = part.pixels.shape[1:3]
     grounds = draw_grounds(TRAINING, GROUNDS, (height, width), settings.seed)
     masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir) if settings.paste else None
-    paster = Paster(masks, grounds, settings.paste) if masks is not None else None
+    paster = Paster(masks, grounds, settings.paste, part.pixels, part.truth) if masks is not None else None
     return replace(part, alter=FieldAlteration(paster, settings.corruption), grounds=grounds)
 
 
@@ -84,10 +84,11 @@ def _fit_detector(
 ) -> Detector:
     """Photos as they are and pasted against drawn grounds and bare posterboard; chosen on the held-out family."""
     backbone = EmbeddingBackbone(network)
-    pixels, _ = _pixels(manifest, "train", settings)
+    pixels, truth = _pixels(manifest, "train", settings)
     masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir)
     rng = np.random.default_rng([settings.seed, 3])
-    paster = Paster(masks, draw_grounds(TRAINING, GROUNDS, settings.input_size, settings.seed + 1), 1.0)
+    grounds = draw_grounds(TRAINING, GROUNDS, settings.input_size, settings.seed + 1)
+    paster = Paster(masks, grounds, 1.0, pixels, truth)
     rows = np.flatnonzero(masks.trusted)
     pasted = corrupt(paster(np.array(pixels[rows]), rows, rng), settings.corruption, rng)
     other = corrupt(

@@ -47,7 +47,8 @@ def shifted_photos(
     masks = masks_of(photos, root, interim)
     rng = np.random.default_rng([seed, 1])
     rows = np.flatnonzero(masks.trusted)
-    paster = Paster(masks, draw_grounds(HELD_OUT, GROUNDS, pixels.shape[1:3], seed), 1.0)
+    grounds = draw_grounds(HELD_OUT, GROUNDS, pixels.shape[1:3], seed)
+    paster = Paster(masks, grounds, 1.0, pixels, truth)
     cut = np.array(pixels[rows])
     pasted = [paster(cut, rows, rng) for _ in range(COPIES)]
     return ShiftedPhotos(

@@ -32,6 +32,7 @@ from image_classification_trash.inference.bundle import (
     WEIGHTS,
     Bundle,
     BundleConfig,
+    read_bundle,
     write_bundle,
 )
 from image_classification_trash.inference.images import Size
@@ -41,6 +42,7 @@ from image_classification_trash.models.architectures import (
     TrashNetwork,
     build_network,
     has_pretrained_weights,
+    load_network,
     network_bytes,
     to_planes,
 )
@@ -103,6 +105,8 @@ def _train(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     network = build_network(
         settings.architecture, len(manifest.labels), settings.pretrained, settings.weights, settings.dropout
     )
+    if settings.start is not None:
+        go_on_from(network, read_bundle(settings.start), manifest.labels)
     _check_plan(settings, manifest)
     _write_conditions(folder, settings, manifest)
     tracker.log_config(resolved(settings))
@@ -129,6 +133,22 @@ def _train(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     return bundle
 
 
+def go_on_from(network: TrashNetwork, bundle: Bundle, labels: Sequence[str]) -> None:
+    """Put a bundle's backbone and head into `network`.
+
+    Raises:
+        TrainingError: it is another architecture, or tells other classes apart.
+    """
+    config = bundle.config
+    if config.architecture != network.architecture or config.classes != tuple(labels):
+        found = f"{bundle.path} is a {config.architecture} for {', '.join(config.classes)}."
+        hint = f"Begin from a bundle of {network.architecture} for {', '.join(labels)}, or without --start."
+        raise TrainingError(found, hint)
+    trained = load_network(bundle)
+    network.backbone.load_state_dict(trained.backbone.state_dict())
+    network.head.load_state_dict(trained.head.state_dict())
+
+
 def truth_of(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
     """Class numbers (N,) of photos."""
     number = {label: i for i, label in enumerate(labels)}
@@ -140,7 +160,12 @@ def _wants_head(settings: TrainSettings) -> bool:
         settings.pretrained and has_pretrained_weights(settings.architecture)
     )
     # A resumed run has its head from the checkpoint, unless its weights are to be blended with those of the start.
-    return settings.head and begins_trained and (not settings.resume or settings.blend < 1)
+    return (
+        settings.start is None
+        and settings.head
+        and begins_trained
+        and (not settings.resume or settings.blend < 1)
+    )
 
 
 def _check_plan(settings: TrainSettings, manifest: Manifest) -> None:

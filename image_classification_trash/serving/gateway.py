@@ -26,9 +26,9 @@ from starlette.exceptions import HTTPException
 from image_classification_trash import __version__
 from image_classification_trash.config import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
-from image_classification_trash.inference.shipped import default_model
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
+from image_classification_trash.inference.shipped import default_model
 from image_classification_trash.inference.tf_serving import ModelServer
 from image_classification_trash.serving import page, protocols
 from image_classification_trash.serving.bodies import (

@@ -14,8 +14,8 @@ from uvicorn.supervisors import Multiprocess
 
 from image_classification_trash.config import ServeSettings
 from image_classification_trash.errors import SettingsError
-from image_classification_trash.inference.shipped import default_model
 from image_classification_trash.inference.classifier import TrashClassifier
+from image_classification_trash.inference.shipped import default_model
 from image_classification_trash.serving.gateway import create_app, load_model
 from image_classification_trash.serving.metrics import FOLDER
 

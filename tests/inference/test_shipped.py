@@ -1,0 +1,65 @@
+"""The model that comes with the package: whole, small, described, and used where no other was trained."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from image_classification_trash import TrashClassifier
+from image_classification_trash.errors import BundleError
+from image_classification_trash.files import sha256_of_file
+from image_classification_trash.inference import shipped
+
+CLASSES = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+
+
+def test_every_file_is_there_and_matches_its_checksum() -> None:
+    listed = dict(line.split("  ")[::-1] for line in (shipped.FOLDER / "SHA256SUMS").read_text().splitlines())
+    assert {"model.tflite", "labels.txt", "README.md", "metrics.json", "NOTICE.txt"} <= set(listed)
+    assert all(sha256_of_file(shipped.FOLDER / name) == digest for name, digest in listed.items())
+    assert (shipped.FOLDER / "model.tflite").stat().st_size <= 10_000_000
+
+
+def test_it_answers_without_any_folder_of_models(tmp_path: Path) -> None:
+    assert shipped.default_model(tmp_path) == shipped.FOLDER / "model.tflite"
+    classifier = TrashClassifier.load()
+    assert classifier.config.classes == CLASSES and classifier.config.negative_label == "not waste"
+    photos = sorted((SAMPLE / "test").glob("*/*.jpg"))
+    answers = classifier.predict(photos)
+    right = np.mean(
+        [answer.label == photo.parent.name for answer, photo in zip(answers, photos, strict=True)]
+    )
+    assert right > 0.8  # 48 photos of TrashNet's test part
+    assert all(sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-3) for answer in answers)
+
+
+def test_pictures_of_nothing_are_not_called_waste() -> None:
+    rng = np.random.default_rng(0)
+    grey = [Image.fromarray(np.full((300, 400, 3), level, np.uint8)) for level in (60, 130, 200)]
+    noise = Image.fromarray(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8))
+    decisions = [answer.decision for answer in TrashClassifier.load().predict([*grey, noise])]
+    assert set(decisions) <= {"not waste", "unsure"}
+
+
+def test_a_model_that_was_trained_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    assert shipped.default_model(tmp_path) == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_a_damaged_installation_is_said_so(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "shipped"
+    shutil.copytree(shipped.FOLDER, copy)
+    monkeypatch.setattr(shipped, "FOLDER", copy)
+    if damage == "missing":
+        (copy / "model.tflite").unlink()
+    else:
+        (copy / "model.tflite").write_bytes((copy / "model.tflite").read_bytes()[:1000])
+    with pytest.raises(BundleError, match="model"):
+        TrashClassifier.load()
