@@ -92,6 +92,9 @@ class DataSettings(StageSettings):
     seed: int = Field(0, ge=0, description="of the split")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for validation")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for the test")
+    corrections: Path | None = Field(
+        None, description="CSV of photos to leave out or to relabel; `audit` writes one to decide on"
+    )
     embeddings: bool = Field(True, description="find near-duplicates by embeddings too, not by hashes alone")
     force: bool = Field(False, description="prepare again even if nothing has changed")
     raw_dir: Path = Field(Path("data/raw"), description="where archives are unpacked")
