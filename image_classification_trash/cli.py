@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from image_classification_trash import __version__
 from image_classification_trash.config import (
+    AuditSettings,
     BenchmarkSettings,
     DataSettings,
     EvaluateSettings,
@@ -45,6 +46,9 @@ def run_data(settings: DataSettings) -> int:
         ["class", *manifest.counts()],
         [[label, *(str(part[label]) for part in manifest.counts().values())] for label in manifest.labels],
     )
+    corrections = manifest.about.get("corrections")
+    if corrections:
+        print(f"corrections: {_corrections_line(corrections)}")
     problems = manifest.about["problems"]
     if problems:
         kinds = ", ".join(f"{count} {kind}" for kind, count in problems.items())
@@ -52,6 +56,24 @@ def run_data(settings: DataSettings) -> int:
     overlap = manifest.about["near_duplicates"]["overlap"]["test"]
     share = f"{overlap['with_near_duplicate_in_train']} of {overlap['photos']}"
     print(f"test photos with a near-duplicate in train: {share} ({overlap['share']:.1%})")
+    return GOOD
+
+
+def run_audit(settings: AuditSettings) -> int:
+    """Look for faults in a data set."""
+    from image_classification_trash.models.audit_data import as_json, as_table, audit_data
+    from image_classification_trash.visualization.audit_page import write_audit_page
+
+    audit = audit_data(settings)
+    page = write_audit_page(audit, settings)
+    if settings.json_output:
+        print(json.dumps(as_json(audit) | {"page": str(page)}, indent=2, ensure_ascii=False))
+        return GOOD
+    _print_table(["kind", "photos", "meaning", "first"], as_table(audit))
+    for note in audit.notes:
+        print(f"note: {note}")
+    print(f"page: {page}\ntable: {audit.table}")
+    print(f"decide in {audit.corrections}, then: trash-classifier data {settings.name} --corrections FILE")
     return GOOD
 
 
@@ -202,6 +224,7 @@ COMMANDS = {
     command.settings.stage: command
     for command in (
         Command(DataSettings, run_data),
+        Command(AuditSettings, run_audit),
         Command(ExploreSettings, run_explore),
         Command(FeatureSettings, run_features),
         Command(TrainSettings, run_train),
@@ -261,8 +284,24 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do, see below")
+    arguments = _in_one_word(arguments)
     parsed = parser.parse_args(arguments[:1])
     return parsed.command, list(arguments[1:])
+
+
+def _in_one_word(arguments: Sequence[str]) -> Sequence[str]:
+    """`data audit NAME` is `audit NAME`: `data` takes one name, so two can mean nothing else."""
+    if list(arguments[:2]) == ["data", "audit"] and arguments[2:3] and not arguments[2].startswith("-"):
+        return arguments[1:]
+    return arguments
+
+
+def _corrections_line(corrections: dict[str, Any]) -> str:
+    done = (
+        ", ".join(f"{action} {count}" for action, count in corrections["photos"].items()) or "none accepted"
+    )
+    left = corrections["suggested_and_not_applied"]
+    return f"{done}; {left} suggested ones were not applied ({corrections['file']})"
 
 
 def _near_duplicate_embedder(settings: DataSettings) -> Any:

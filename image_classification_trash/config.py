@@ -114,6 +114,21 @@ class ExploreSettings(StageSettings):
     reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
 
 
+class AuditSettings(StageSettings):
+    """Look for faults in a prepared data set: contradictions, duplicates, suspect labels, poor and odd photos."""
+
+    stage: ClassVar[str] = "audit"
+    model_config = SettingsConfigDict(env_prefix="TRASH_AUDIT_", cli_shortcuts=_JSON)
+
+    name: CliPositionalArg[DataName] = "sample"
+    seed: int = Field(0, ge=0, description="of the folds that suspect labels are found with")
+    show: int = Field(48, ge=1, description="photos of each kind on the page; the CSV has all of them")
+    json_output: bool = Field(False, description="print the findings as JSON")
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    reports_dir: Path = Field(Path("reports"), description="where the page, the table and the corrections go")
+
+
 class FeatureSettings(InputSettings):
     """Decode all photos once into pixel caches, and compute their embeddings."""
 
@@ -366,7 +381,7 @@ class ServeSettings(StageSettings):
 
 
 STAGES: tuple[type[StageSettings], ...] = (
-    DataSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings,
+    DataSettings, AuditSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings,
     BenchmarkSettings, PredictSettings, ServeSettings,
 )  # fmt: skip
 

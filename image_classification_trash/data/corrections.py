@@ -195,14 +195,18 @@ def _photos_of(
     if not row.path:
         if row.sha256 not in by_digest:
             found = f"{where}: no photo in {source.root} has the SHA-256 {row.sha256}."
-            raise DatasetError(found, "It may have been saved anew; name its path instead, or take the line out.")
+            raise DatasetError(
+                found, "It may have been saved anew; name its path instead, or take the line out."
+            )
         return by_digest[row.sha256]
     if row.path not in by_path:
         found = f"{where}: there is no photo {row.path} in {source.root}."
         raise DatasetError(found, _nearest(row.path, by_path))
     if row.sha256 and row.sha256 != _digest(source.root / row.path):
         found = f"{where}: {row.path} is not the photo that was judged, its SHA-256 is another."
-        raise DatasetError(found, "Look at the photo again; then bring the line's sha256 up to date, or empty it.")
+        raise DatasetError(
+            found, "Look at the photo again; then bring the line's sha256 up to date, or empty it."
+        )
     return [row.path]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from image_classification_trash.data.manifest import Photo
 from image_classification_trash.data.splits import grouped_folds
 from image_classification_trash.features.build_features import Embeddings
-from image_classification_trash.models.linear_head import fit_head
+from image_classification_trash.models.linear_head import LinearHead, fit_head
 from image_classification_trash.models.metrics import Floats, Ints
 
 FOLDS = 5
@@ -69,6 +69,15 @@ def out_of_fold(vectors: Embeddings, truth: Ints, photos: Sequence[Photo], class
     return probabilities
 
 
+def head_on_all(
+    vectors: Embeddings, truth: Ints, photos: Sequence[Photo], classes: int, seed: int
+) -> LinearHead:
+    """A linear head for photos that are not among these; arguments as in `out_of_fold`."""
+    fold = _folds(photos, seed)
+    train, val = fold != 0, fold == 0
+    return fit_head(vectors[train], truth[train], vectors[val], truth[val], classes, WEIGHTING)
+
+
 def find_suspects(truth: Ints, probabilities: Floats) -> list[Suspect]:
     """Label faults by confident learning, the worst first.
 
@@ -99,7 +108,9 @@ def softmax(logits: Floats) -> Floats:
 
 def _folds(photos: Sequence[Photo], seed: int) -> Ints:
     """A fold for each photo; the split that the data set is used with does not matter here."""
-    return np.array(grouped_folds([replace(photo, split="") for photo in photos], FOLDS, seed), dtype=np.int64)
+    return np.array(
+        grouped_folds([replace(photo, split="") for photo in photos], FOLDS, seed), dtype=np.int64
+    )
 
 
 def _sides(fold: Ints, held_out: int) -> tuple[Ints, Ints, Ints]:
