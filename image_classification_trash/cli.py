@@ -1,7 +1,7 @@
 """The command `trash-classifier`: parses, calls one function, prints.
 
 Results go to standard output, logs and progress bars to standard error. Exit status: 0 good; 1 an error that the
-user can mend; 2 a wrong flag or setting; 3 finished, but some photos could not be read.
+user can mend; 2 a wrong flag or setting; 3 finished, but some photos could not be read; 4 (monitor) the stream drifted.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from image_classification_trash.config import (
     ExploreSettings,
     ExportSettings,
     FeatureSettings,
+    MonitorSettings,
     PredictSettings,
     ServeSettings,
     StageSettings,
@@ -31,7 +32,7 @@ from image_classification_trash.errors import SettingsError, TrashClassifierErro
 if TYPE_CHECKING:
     from image_classification_trash.models.predict_model import Predictions
 
-GOOD, FAILED, WRONG_USE, SOME_UNREADABLE = 0, 1, 2, 3
+GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED = 0, 1, 2, 3, 4
 
 
 def run_data(settings: DataSettings) -> int:
@@ -168,6 +169,31 @@ def run_predict(settings: PredictSettings) -> int:
     return SOME_UNREADABLE if show(predictions) else GOOD
 
 
+def run_monitor(settings: MonitorSettings) -> int:
+    """Compare a stream with what was trained on."""
+    from image_classification_trash.models.monitor_model import as_json, as_table, monitor, store_reference
+
+    if settings.write_reference:
+        print(f"reference: {store_reference(settings)}", file=sys.stderr)
+    if not settings.sources:
+        return GOOD
+    found = monitor(settings)
+    if settings.json_output:
+        print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+    else:
+        _print_table(["compared", "value", "p", "chance reaches", "power", "stream is"], as_table(found))
+        for message in found.unreadable:
+            print(f"unreadable: {message}", file=sys.stderr)
+        says = "no longer looks like" if found.has_drifted else "looks like"
+        sizes = f"n = {found.photos}, against {found.reference_photos} validation photos"
+        print(
+            f"The stream {says} {found.bundle.config.data['name']} ({sizes}; each p against {found.level:.4f})."
+        )
+    if found.has_drifted:
+        return DRIFTED
+    return SOME_UNREADABLE if found.unreadable else GOOD
+
+
 def run_serve(settings: ServeSettings) -> int:
     """Answer requests."""
     from image_classification_trash.serving.server import prepare
@@ -232,6 +258,7 @@ COMMANDS = {
         Command(ExportSettings, run_export),
         Command(BenchmarkSettings, run_benchmark),
         Command(PredictSettings, run_predict),
+        Command(MonitorSettings, run_monitor),
         Command(ServeSettings, run_serve),
     )
 }

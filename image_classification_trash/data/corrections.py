@@ -111,12 +111,13 @@ def read_corrections(path: Path) -> Corrections:
         if not _REQUIRED <= columns <= set(COLUMNS) or not columns & {"path", "sha256"}:
             found = f"{path} has the columns {', '.join(table.fieldnames or ['(none)'])}."
             raise DatasetError(found, f"Its first line must be: {','.join(COLUMNS)}")
-        rows = {table.line_num: _row(f"{path}, line {table.line_num}", row) for row in table}
+        numbered = [(table.line_num, row) for row in table]
     except OSError as error:
         hint = "`trash-classifier audit` writes one that you can edit."
         raise DatasetError(f"{path} cannot be read: {error.strerror}.", hint) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} is not a CSV in UTF-8: {error}.", "Save it as CSV, UTF-8.") from error
+    rows = {line: _row(f"{path}, line {line}", row) for line, row in numbered}
     return Corrections(str(path), rows, sha256_of(data))
 
 

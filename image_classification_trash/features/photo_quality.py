@@ -22,7 +22,7 @@ KINDS = {
     "low_information": "almost empty: its grey values hardly differ",
     "odd_aspect_ratio": "much longer than wide, or wider than long",
 }
-_SIDE = 512
+_SIDE = 256
 """Larger photos are scaled down to this first: the scores hardly change, and a big photo takes no second."""
 
 
