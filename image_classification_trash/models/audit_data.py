@@ -39,7 +39,7 @@ from image_classification_trash.models.train_model import truth_of
 
 KINDS = {
     "two_labels": "the same file under several labels; kept out of the data set",
-    "near_duplicate_labels": "one object under several labels, by near-duplicates",
+    "near_duplicate_labels": "photos that look like one object, under different labels",
     "suspect_label": "the other photos speak for another label (confident learning)",
     "duplicate": "the same file again; kept out of the data set",
     "near_duplicate": "one object or take, several times",
@@ -50,8 +50,8 @@ KINDS = {
 TO_EXCLUDE = (*FLAWS, "outlier")
 """What is better left out where a person agrees. `data` keeps problems out by itself, and near-duplicates together."""
 NEIGHBOURS = 10
-FENCE = 3.0
-"""Interquartile ranges above the third quartile at which a distance is far out (Tukey, 1977)."""
+FENCE = 1.5
+"""Interquartile ranges above the third quartile beyond which a distance is outside (Tukey, Exploratory Data Analysis, 1977)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,8 @@ def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Finding]:
         kind = "near_duplicate_labels" if clashing else "near_duplicate"
         similarity, other = min(clashing or pairs)
         crossing = f", across {photo.split} and {photos[other].split}" * (photo.split != photos[other].split)
-        detail = f"like {other} ({photos[other].label}){crossing}; {len(pairs)} such photo(s)"
+        more = f"; {len(pairs)} photos are that near" * (len(pairs) > 1)
+        detail = f"like {other} ({photos[other].label}){crossing}{more}"
         yield _finding(photo, kind, round(1 + similarity, 3), "", other, detail)
 
 
@@ -256,7 +257,7 @@ def _flaws(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _outliers(manifest: Manifest, vectors: Embeddings) -> Iterator[Finding]:
-    """Photos whose mean cosine distance to their nearest neighbours is beyond Tukey's outer fence.
+    """Photos whose mean cosine distance to their nearest neighbours is beyond Tukey's inner fence.
 
     Distance to neighbours as a score: Ramaswamy, Rastogi, Shim (2000); on embeddings: Sun et al. (2022).
     """

@@ -40,6 +40,7 @@ class Kind:
     meaning: str
     count: int
     cards: tuple[Card, ...]
+    pairs: bool
 
 
 def write_audit_page(audit: DataAudit, settings: AuditSettings) -> Path:
@@ -74,7 +75,7 @@ def _lead(audit: DataAudit) -> str:
 def _kind(audit: DataAudit, name: str, count: int, show: int) -> Kind:
     findings = _without_mirrored([finding for finding in audit.findings if finding.kind == name])[:show]
     cards = tuple(_card(audit.manifest.root, finding) for finding in findings)
-    return Kind(name, KINDS.get(name, "kept out of the data set"), count, cards)
+    return Kind(name, KINDS.get(name, "kept out of the data set"), count, cards, name in _TWO_PICTURES)
 
 
 def _without_mirrored(findings: Sequence[Finding]) -> list[Finding]:
