@@ -41,7 +41,8 @@ class StatisticsFile:
             return
         for row in rows:
             answer = self._classifier.prediction("", row, 1)
-            self._counts.add(str(answer.label), float(row.max()), str(answer.decision))
+            label = self._classifier.config.labels[int(row.argmax())]
+            self._counts.add(label, float(row.max()), str(answer.decision))
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
