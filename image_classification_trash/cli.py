@@ -311,12 +311,12 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do, see below")
-    arguments = _in_one_word(arguments)
+    arguments = in_one_word(arguments)
     parsed = parser.parse_args(arguments[:1])
     return parsed.command, list(arguments[1:])
 
 
-def _in_one_word(arguments: Sequence[str]) -> Sequence[str]:
+def in_one_word(arguments: Sequence[str]) -> Sequence[str]:
     """`data audit NAME` is `audit NAME`: `data` takes one name, so two can mean nothing else."""
     if list(arguments[:2]) == ["data", "audit"] and arguments[2:3] and not arguments[2].startswith("-"):
         return arguments[1:]
