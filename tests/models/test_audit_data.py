@@ -53,10 +53,10 @@ def noise(rng: np.random.Generator, channel: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def pyramid() -> Image.Image:
+def soft_hill() -> Image.Image:
     """All grey values and no edge: black at the border, white in the middle."""
-    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) / (n / 2) for n in (384, 512))
-    grey = (255 * np.minimum(rows[:, None], columns[None])).astype(np.uint8)
+    rows, columns = (np.sin(np.pi * np.linspace(0, 1, n)) for n in (384, 512))
+    grey = (255 * rows[:, None] * columns[None]).astype(np.uint8)
     return Image.fromarray(np.stack([grey] * 3, axis=2))
 
 
