@@ -1,7 +1,7 @@
 """The command `trash-classifier`: parses, calls one function, prints.
 
 Results go to standard output, logs and progress bars to standard error. Exit status: 0 good; 1 an error that the
-user can mend; 2 a wrong flag or setting; 3 finished, but some photos could not be read.
+user can mend; 2 a wrong flag or setting; 3 finished, but some photos could not be read; 4 (monitor) the stream drifted.
 """
 
 import argparse
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from image_classification_trash import __version__
 from image_classification_trash.config import (
+    AuditSettings,
     BenchmarkSettings,
     DataSettings,
     EvaluateSettings,
     ExploreSettings,
     ExportSettings,
     FeatureSettings,
+    MonitorSettings,
     PredictSettings,
     ServeSettings,
     StageSettings,
@@ -30,7 +32,7 @@ from image_classification_trash.errors import SettingsError, TrashClassifierErro
 if TYPE_CHECKING:
     from image_classification_trash.models.predict_model import Predictions
 
-GOOD, FAILED, WRONG_USE, SOME_UNREADABLE = 0, 1, 2, 3
+GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED = 0, 1, 2, 3, 4
 
 
 def run_data(settings: DataSettings) -> int:
@@ -45,6 +47,9 @@ def run_data(settings: DataSettings) -> int:
         ["class", *manifest.counts()],
         [[label, *(str(part[label]) for part in manifest.counts().values())] for label in manifest.labels],
     )
+    corrections = manifest.about.get("corrections")
+    if corrections:
+        print(f"corrections: {_corrections_line(corrections)}")
     problems = manifest.about["problems"]
     if problems:
         kinds = ", ".join(f"{count} {kind}" for kind, count in problems.items())
@@ -52,6 +57,24 @@ def run_data(settings: DataSettings) -> int:
     overlap = manifest.about["near_duplicates"]["overlap"]["test"]
     share = f"{overlap['with_near_duplicate_in_train']} of {overlap['photos']}"
     print(f"test photos with a near-duplicate in train: {share} ({overlap['share']:.1%})")
+    return GOOD
+
+
+def run_audit(settings: AuditSettings) -> int:
+    """Look for faults in a data set."""
+    from image_classification_trash.models.audit_data import as_json, as_table, audit_data
+    from image_classification_trash.visualization.audit_page import write_audit_page
+
+    audit = audit_data(settings)
+    page = write_audit_page(audit, settings)
+    if settings.json_output:
+        print(json.dumps(as_json(audit) | {"page": str(page)}, indent=2, ensure_ascii=False))
+        return GOOD
+    _print_table(["kind", "photos", "meaning", "first"], as_table(audit))
+    for note in audit.notes:
+        print(f"note: {note}")
+    print(f"page: {page}\ntable: {audit.table}")
+    print(f"decide in {audit.corrections}, then: trash-classifier data {settings.name} --corrections FILE")
     return GOOD
 
 
@@ -146,6 +169,31 @@ def run_predict(settings: PredictSettings) -> int:
     return SOME_UNREADABLE if show(predictions) else GOOD
 
 
+def run_monitor(settings: MonitorSettings) -> int:
+    """Compare a stream with what was trained on."""
+    from image_classification_trash.models.monitor_model import as_json, as_table, monitor, store_reference
+
+    if settings.write_reference:
+        print(f"reference: {store_reference(settings)}", file=sys.stderr)
+    if not settings.sources:
+        return GOOD
+    found = monitor(settings)
+    if settings.json_output:
+        print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+    else:
+        _print_table(["compared", "value", "p", "chance reaches", "power", "stream is"], as_table(found))
+        for message in found.unreadable:
+            print(f"unreadable: {message}", file=sys.stderr)
+        says = "no longer looks like" if found.has_drifted else "looks like"
+        sizes = f"n = {found.photos}, against {found.reference_photos} validation photos"
+        print(
+            f"The stream {says} {found.bundle.config.data['name']} ({sizes}; each p against {found.level:.4f})."
+        )
+    if found.has_drifted:
+        return DRIFTED
+    return SOME_UNREADABLE if found.unreadable else GOOD
+
+
 def run_serve(settings: ServeSettings) -> int:
     """Answer requests."""
     from image_classification_trash.serving.server import prepare
@@ -202,6 +250,7 @@ COMMANDS = {
     command.settings.stage: command
     for command in (
         Command(DataSettings, run_data),
+        Command(AuditSettings, run_audit),
         Command(ExploreSettings, run_explore),
         Command(FeatureSettings, run_features),
         Command(TrainSettings, run_train),
@@ -209,6 +258,7 @@ COMMANDS = {
         Command(ExportSettings, run_export),
         Command(BenchmarkSettings, run_benchmark),
         Command(PredictSettings, run_predict),
+        Command(MonitorSettings, run_monitor),
         Command(ServeSettings, run_serve),
     )
 }
@@ -261,8 +311,24 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do, see below")
+    arguments = in_one_word(arguments)
     parsed = parser.parse_args(arguments[:1])
     return parsed.command, list(arguments[1:])
+
+
+def in_one_word(arguments: Sequence[str]) -> Sequence[str]:
+    """`data audit NAME` is `audit NAME`: `data` takes one name, so two can mean nothing else."""
+    if list(arguments[:2]) == ["data", "audit"] and arguments[2:3] and not arguments[2].startswith("-"):
+        return arguments[1:]
+    return arguments
+
+
+def _corrections_line(corrections: dict[str, Any]) -> str:
+    done = (
+        ", ".join(f"{action} {count}" for action, count in corrections["photos"].items()) or "none accepted"
+    )
+    left = corrections["suggested_and_not_applied"]
+    return f"{done}; {left} suggested ones were not applied ({corrections['file']})"
 
 
 def _near_duplicate_embedder(settings: DataSettings) -> Any:

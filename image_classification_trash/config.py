@@ -92,6 +92,9 @@ class DataSettings(StageSettings):
     seed: int = Field(0, ge=0, description="of the split")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for validation")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for the test")
+    corrections: Path | None = Field(
+        None, description="CSV of photos to leave out or to relabel; `audit` writes one to decide on"
+    )
     embeddings: bool = Field(True, description="find near-duplicates by embeddings too, not by hashes alone")
     force: bool = Field(False, description="prepare again even if nothing has changed")
     raw_dir: Path = Field(Path("data/raw"), description="where archives are unpacked")
@@ -109,6 +112,21 @@ class ExploreSettings(StageSettings):
     interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
     processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
     reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
+
+
+class AuditSettings(StageSettings):
+    """Look for faults in a prepared data set: contradictions, duplicates, suspect labels, poor and odd photos."""
+
+    stage: ClassVar[str] = "audit"
+    model_config = SettingsConfigDict(env_prefix="TRASH_AUDIT_", cli_shortcuts=_JSON)
+
+    name: CliPositionalArg[DataName] = "sample"
+    seed: int = Field(0, ge=0, description="of the folds that suspect labels are found with")
+    show: int = Field(48, ge=1, description="photos of each kind on the page; the CSV has all of them")
+    json_output: bool = Field(False, description="print the findings as JSON")
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    reports_dir: Path = Field(Path("reports"), description="where the page, the table and the corrections go")
 
 
 class FeatureSettings(InputSettings):
@@ -329,6 +347,46 @@ class PredictSettings(StageSettings):
         return self
 
 
+class MonitorSettings(StageSettings):
+    """Compare photos, or a gateway's statistics, with what a bundle learned from; exit status 4 where they differ."""
+
+    stage: ClassVar[str] = "monitor"
+    model_config = SettingsConfigDict(env_prefix="TRASH_MONITOR_", cli_shortcuts=_JSON)
+
+    sources: CliPositionalArg[list[str]] = Field(
+        [], description="files, folders or globs of photos, or JSON files that serve --statistics wrote"
+    )
+    model: Path | None = Field(None, description="folder of a bundle; default: the newest in models/")
+    write_reference: bool = Field(
+        False, description="write the reference into the bundle, for machines without the data set"
+    )
+    alpha: float = Field(
+        0.01, gt=0, lt=0.5, description="how often a stream like the training data is called different"
+    )
+    permutations: int = Field(999, ge=99, description="random reassignments that the p-values rest on")
+    min_photos: int = Field(30, ge=10, description="fewer photos than this are not judged")
+    max_photos: int = Field(
+        1000, ge=50, description="photos compared by embedding; drawn at random from more"
+    )
+    seed: int = Field(0, ge=0, description="of the reassignments and of the draw")
+    json_output: bool = Field(False, description="print the comparison as JSON")
+    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
+    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+
+    @model_validator(mode="after")
+    def _p_values_fine_enough(self) -> Self:
+        if (self.permutations + 1) * self.alpha < 3:
+            raise ValueError("with so few permutations no p-value can fall below alpha / 3")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if not self.sources and not self.write_reference:
+            raise ValueError("name photos or statistics to compare, or --write-reference")
+        return self
+
+
 class ServeSettings(StageSettings):
     """Answer requests: a REST gateway with a web page, for one bundle or one exported file."""
 
@@ -376,6 +434,10 @@ class ServeSettings(StageSettings):
         [], description="hosts that photos are fetched from, *.example.org for those below; none: all public"
     )
     allowed_ports: list[int] = Field([80, 443], description="ports that photos are fetched from")
+    statistics: Path | None = Field(
+        None, description="JSON file for counts of the answers, which `monitor` reads; anew at each start"
+    )
+    statistics_seconds: float = Field(60, gt=0, description="between two writings of --statistics")
     models_dir: Path = Field(Path("models"), description="where bundles are looked for")
 
     @property
@@ -397,8 +459,8 @@ class ServeSettings(StageSettings):
 
 
 STAGES: tuple[type[StageSettings], ...] = (
-    DataSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings,
-    BenchmarkSettings, PredictSettings, ServeSettings,
+    DataSettings, AuditSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings,
+    BenchmarkSettings, PredictSettings, MonitorSettings, ServeSettings,
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from image_classification_trash.cli import COMMANDS
+from image_classification_trash.cli import COMMANDS, in_one_word
 from image_classification_trash.config import load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,7 @@ def check_trash_classifier(arguments: Words) -> None:
     """The verb is known and its settings accept the arguments."""
     if arguments in (["--help"], ["--version"]):
         return
-    verb, *rest = arguments
+    verb, *rest = in_one_word(arguments)
     assert verb in COMMANDS
     if "--help" not in rest:
         load_settings(COMMANDS[verb].settings, rest)
@@ -131,7 +131,7 @@ def anchors(document: Path) -> set[str]:
 @pytest.mark.parametrize("recipe", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_recipes_are_accepted(recipe: Path) -> None:
     for command in COMMANDS.values():
-        needed = ["photo.jpg"] if command.settings.stage == "predict" else []
+        needed = ["photo.jpg"] if command.settings.stage in ("predict", "monitor") else []
         load_settings(command.settings, [*needed, "--config", str(recipe)])
 
 

@@ -31,7 +31,7 @@ class Problem:
     Attributes:
         path: relative to the source's root.
         label: the class it stood in.
-        kind: unreadable, wrong_name, duplicate, two_labels, not_a_photo or no_split.
+        kind: unreadable, wrong_name, duplicate, two_labels, not_a_photo, no_split or excluded.
         detail: what was found, in a sentence.
     """
 

@@ -22,6 +22,7 @@ from image_classification_trash.config import DataSettings
 from image_classification_trash.data import splits
 from image_classification_trash.data.archive import unpack
 from image_classification_trash.data.audit import Audit, Inspected, Problem, audit_source, problems_csv
+from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
 from image_classification_trash.data.manifest import (
     DATASET,
     MANIFEST,
@@ -37,7 +38,7 @@ from image_classification_trash.data.trashnet import LABELS, download_trashnet, 
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import atomic_directory, sha256_of, sha256_of_file
 
-PROBLEMS, NEAR_DUPLICATES = "problems.csv", "near_duplicates.csv"
+PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems.csv", "near_duplicates.csv", "corrections.csv"
 SAMPLE = Path("data/sample")
 RECIPE_VERSION = 1
 """Raised when the same settings and photos would give another manifest."""
@@ -69,10 +70,11 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     """
     folder = settings.processed_dir / settings.name
     source = locate_source(settings)
-    key = _input_key(settings, source, embed is not None)
+    corrected = _corrected(settings, source)
+    key = _input_key(settings, source, embed is not None, corrected)
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, done_before=True)
-    audit = audit_source(source)
+    audit = _with_exclusions(audit_source(corrected.source if corrected else source), corrected)
     if settings.name in ("trashnet", "sample") and settings.split in ("auto", "official"):
         audit = _with_official_split(audit)
     for problem in audit.problems:
@@ -84,8 +86,10 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, pairs), strict=True)]
     method, photos = split_photos(settings, photos)
     about = _about(settings, audit, photos, pairs, method, embeddings is not None) | {"key": key}
+    if corrected:
+        about["corrections"] = corrected.about
     manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), about)
-    _write(folder, manifest, audit.problems, pairs)
+    _write(folder, manifest, audit.problems, pairs, corrected)
     return Prepared(read_manifest(folder), folder, done_before=False)
 
 
@@ -149,6 +153,19 @@ def _with_official_split(audit: Audit) -> Audit:
     return Audit(tuple(good), tuple(sorted([*audit.problems, *strangers], key=astuple)))
 
 
+def _corrected(settings: DataSettings, source: Source) -> Corrected | None:
+    if settings.corrections is None:
+        return None
+    return apply_corrections(source, read_corrections(settings.corrections.expanduser()))
+
+
+def _with_exclusions(audit: Audit, corrected: Corrected | None) -> Audit:
+    """What a person left out is listed with the rest of what was left out."""
+    excluded = corrected.excluded if corrected else ()
+    rows = [Problem(file.path, file.label, "excluded", reason or "by hand") for file, reason in excluded]
+    return Audit(audit.good, tuple(sorted([*audit.problems, *rows], key=astuple)))
+
+
 def _labels(photos: Sequence[Photo]) -> tuple[str, ...]:
     """Class names in the order of the model's outputs: alphabetical, which is TrashNet's own order too."""
     labels = tuple(sorted({photo.label for photo in photos}))
@@ -181,11 +198,19 @@ def _about(
     }
 
 
-def _write(folder: Path, manifest: Manifest, problems: Sequence[Problem], pairs: Sequence[Pair]) -> None:
+def _write(
+    folder: Path,
+    manifest: Manifest,
+    problems: Sequence[Problem],
+    pairs: Sequence[Pair],
+    corrected: Corrected | None,
+) -> None:
     with atomic_directory(folder) as temporary:
         write_manifest(temporary, manifest, final=folder)
         (temporary / PROBLEMS).write_text(problems_csv(problems), encoding="utf-8")
         (temporary / NEAR_DUPLICATES).write_text(pairs_csv(manifest.photos, pairs), encoding="utf-8")
+        if corrected:
+            (temporary / CORRECTIONS).write_text(corrected.table, encoding="utf-8")
         _write_view(temporary, manifest)
 
 
@@ -209,7 +234,9 @@ def _folder_name(label: str) -> str:
     return "_" if name in (".", "..") else name
 
 
-def _input_key(settings: DataSettings, source: Source, with_embeddings: bool) -> str:
+def _input_key(
+    settings: DataSettings, source: Source, with_embeddings: bool, corrected: Corrected | None
+) -> str:
     """Changes when a photo is added, removed or touched, or when a setting that matters changes."""
     stats = []
     for file in source.files:
@@ -220,6 +247,8 @@ def _input_key(settings: DataSettings, source: Source, with_embeddings: bool) ->
             stats.append((file.path, file.label, file.split, file.group, -1, -1))
     chosen = settings.model_dump(mode="json", include={"split", "seed", "val_fraction", "test_fraction"})
     description = [RECIPE_VERSION, str(source.root.resolve()), with_embeddings, chosen, stats, source.others]
+    if corrected:
+        description.append(corrected.about)
     return sha256_of(json.dumps(description, sort_keys=True).encode())
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,13 @@ def class_weights(truth: Ints, classes: int, weighting: float) -> npt.NDArray[np
 
 
 def fit_head(
-    train: Embeddings, train_truth: Ints, val: Embeddings, val_truth: Ints, classes: int, weighting: float
+    train: Embeddings,
+    train_truth: Ints,
+    val: Embeddings,
+    val_truth: Ints,
+    classes: int,
+    weighting: float,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> LinearHead:
     """Multinomial logistic regression on standardised embeddings, its strength chosen on validation.
 
@@ -53,11 +60,12 @@ def fit_head(
         val_truth: class numbers (M,).
         classes: number of classes C.
         weighting: as in `class_weights`.
+        strengths: to choose from.
     """
     mean, spread = train.mean(0), train.std(0) + 1e-6
     sample_weight = class_weights(train_truth, classes, weighting)[train_truth]
     best: LinearHead | None = None
-    for strength in tqdm(STRENGTHS, desc="fit head", unit="fit"):
+    for strength in tqdm(strengths, desc="fit head", unit="fit"):
         weight, bias = _fit((train - mean) / spread, train_truth, sample_weight, classes, strength)
         head = _score(weight / spread, bias - (weight / spread) @ mean, strength, val, val_truth)
         if best is None or head.val_log_loss < best.val_log_loss:

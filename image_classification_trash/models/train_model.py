@@ -268,6 +268,7 @@ def _data_record(manifest: Manifest) -> dict[str, Any]:
         "split": manifest.about["split"],
         "counts": manifest.counts(),
         "overlap": manifest.about["near_duplicates"]["overlap"],
+        "corrections": manifest.about.get("corrections"),
     }
 
 

@@ -54,6 +54,7 @@ from image_classification_trash.serving.schemas import (
     PhotoMilliseconds,
     PredictAnswer,
 )
+from image_classification_trash.serving.statistics import StatisticsFile
 from image_classification_trash.serving.work import WorkQueue, cores
 
 _T = TypeVar("_T")
@@ -116,6 +117,7 @@ class Gateway:
         """Setup; the model runs once, so that the first request is not the slowest."""
         self.settings, self.classifier, self.rules = settings, classifier, rules
         self.metrics = Metrics()
+        self.statistics = StatisticsFile(settings, classifier)
         self.queue = WorkQueue(
             _jobs_at_once(settings, classifier), settings.queue_size, settings.model_seconds
         )
@@ -214,6 +216,8 @@ class Gateway:
         for step, seconds in steps.items():
             if seconds:
                 self.metrics.steps.labels(step).observe(seconds)
+        if not isinstance(answer.row, PhotoError):
+            self.statistics.add(answer.row[None])
         return answer
 
     def _photo_answer(self, answer: Answered) -> PhotoAnswer:
@@ -327,7 +331,8 @@ def _add_state_routes(app: FastAPI, gateway: Gateway) -> None:
 
 @asynccontextmanager
 async def _lifespan(gateway: Gateway, _: FastAPI) -> AsyncIterator[None]:
-    yield
+    async with gateway.statistics.kept():
+        yield
     gateway.close()
 
 

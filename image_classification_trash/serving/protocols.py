@@ -134,6 +134,7 @@ async def _answer(gateway: "Gateway", read: Callable[[], Pixels]) -> list[list[f
     (found,) = await gateway.queue.run(job, [read])
     if isinstance(found, BaseException):
         raise found
+    gateway.statistics.add(found)
     rows: list[list[float]] = found.tolist()
     return rows
 

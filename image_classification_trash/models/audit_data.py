@@ -1,0 +1,313 @@
+"""Faults of a prepared data set: what a person should look at before trusting it.
+
+    python -m image_classification_trash.models.audit_data sample
+    trash-classifier audit trashnet
+
+Nothing is changed. The findings go to a table and a page, and to a file of suggested corrections, of which a person accepts
+some and `trash-classifier data NAME --corrections FILE` applies these.
+"""
+
+import csv
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from image_classification_trash.config import AuditSettings
+from image_classification_trash.data.corrections import SUGGESTED, Correction, corrections_csv
+from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS, Embed
+from image_classification_trash.data.manifest import Manifest, Photo, read_manifest
+from image_classification_trash.features.build_features import Embeddings
+from image_classification_trash.features.photo_quality import KINDS as FLAWS
+from image_classification_trash.features.photo_quality import find_flaws
+from image_classification_trash.files import sha256_of_file, write_text
+from image_classification_trash.models.features_of_data import near_duplicate_embedder
+from image_classification_trash.models.label_suspects import (
+    classes_in_too_few_folds,
+    find_suspects,
+    head_on_all,
+    out_of_fold,
+    softmax,
+)
+from image_classification_trash.models.metrics import Floats
+from image_classification_trash.models.train_model import truth_of
+
+KINDS = {
+    "two_labels": "the same file under several labels; kept out of the data set",
+    "near_duplicate_labels": "photos that look like one object, under different labels",
+    "suspect_label": "the other photos speak for another label (confident learning)",
+    "duplicate": "the same file again; kept out of the data set",
+    "near_duplicate": "one object or take, several times",
+    **FLAWS,
+    "outlier": "unlike all other photos",
+}
+"""What is looked for, in the order of the report; other problems that `data` found follow."""
+TO_EXCLUDE = (*FLAWS, "outlier")
+"""What is better left out where a person agrees. `data` keeps problems out by itself, and near-duplicates together."""
+NEIGHBOURS = 10
+FENCE = 1.5
+"""Interquartile ranges above the third quartile beyond which a distance is outside (Tukey, Exploratory Data Analysis, 1977)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A photo and one thing about it.
+
+    Attributes:
+        path: below the data set's root.
+        label: that it stands under.
+        split: its part; empty where it was kept out.
+        kind: one of `KINDS`, or a kind of problem that `data` found.
+        score: from 0, the worst, to 1; None where there are no degrees.
+        suggested_label: that fits better, or empty.
+        other: a photo that it clashes with, or empty.
+        detail: what was found, in words.
+        sha256: of the file; empty where it cannot be read.
+    """
+
+    path: str
+    label: str
+    split: str
+    kind: str
+    score: float | None
+    suggested_label: str
+    other: str
+    detail: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DataAudit:
+    """What was found, and where it was written.
+
+    Attributes:
+        manifest: the data set.
+        findings: by kind, the worst first.
+        notes: what could not be looked for, and why.
+        out_of_fold_accuracy: of the predictions that suspects rest on; None without them.
+        table: all findings as CSV.
+        corrections: suggestions for `data --corrections`.
+    """
+
+    manifest: Manifest
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    out_of_fold_accuracy: float | None
+    table: Path
+    corrections: Path
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Photos of each kind, none included."""
+        counts = Counter(finding.kind for finding in self.findings)
+        return {kind: counts[kind] for kind in [*KINDS, *sorted(counts.keys() - KINDS.keys())]}
+
+
+def audit_data(settings: AuditSettings) -> DataAudit:
+    """Look for faults, and write the table and the suggested corrections.
+
+    Raises:
+        DatasetError: the data set is not prepared, or its photos are gone.
+        MissingExtraError: the backbone's weights or cleanlab are not installed.
+    """
+    folder = settings.processed_dir / settings.name
+    manifest = read_manifest(folder)
+    embed = near_duplicate_embedder(settings.interim_dir)
+    vectors = embed(manifest.photos, manifest.root)
+    truth = truth_of(manifest.photos, manifest.labels)
+    kept_out = list(_kept_out(manifest, folder))
+    lacking = classes_in_too_few_folds(manifest.photos, truth, settings.seed)
+    probabilities, notes = None, []
+    if lacking:
+        named = ", ".join(manifest.labels[i] for i in lacking)
+        notes.append(f"labels were not checked: too few different objects of {named} to leave some out")
+    else:
+        probabilities = out_of_fold(vectors, truth, manifest.photos, len(manifest.labels), settings.seed)
+        kept_out = _with_better_labels(kept_out, manifest, vectors, embed, settings.seed)
+    findings = [
+        *kept_out,
+        *_near_duplicates(manifest, folder),
+        *_suspects(manifest, probabilities),
+        *_flaws(manifest),
+        *_outliers(manifest, vectors),
+    ]
+    findings = sorted(findings, key=_order)
+    table, corrections = (
+        settings.reports_dir / f"{stem}-{manifest.name}.csv" for stem in ("audit", "corrections")
+    )
+    write_text(table, findings_csv(findings))
+    write_text(corrections, corrections_csv(suggestions(findings)))
+    return DataAudit(
+        manifest, tuple(findings), tuple(notes), _accuracy(manifest, probabilities), table, corrections
+    )
+
+
+def suggestions(findings: Sequence[Finding]) -> list[Correction]:
+    """One suggested row for each photo that something could be done about, the first finding deciding."""
+    rows: dict[str, Correction] = {}
+    for finding in findings:
+        if finding.path in rows or (finding.kind not in TO_EXCLUDE and not finding.suggested_label):
+            continue
+        action = "relabel" if finding.suggested_label else "exclude"
+        rows[finding.path] = Correction(
+            finding.path, finding.sha256, action, finding.suggested_label, finding.detail, SUGGESTED
+        )
+    return list(rows.values())
+
+
+def findings_csv(findings: Sequence[Finding]) -> str:
+    """All findings as CSV text."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [field.name for field in fields(Finding)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(finding) for finding in findings)
+    return buffer.getvalue()
+
+
+def as_json(audit: DataAudit) -> dict[str, Any]:
+    """Counts, conditions and findings."""
+    return {
+        "data": audit.manifest.name,
+        "fingerprint": audit.manifest.fingerprint,
+        "photos": len(audit.manifest.photos),
+        "out_of_fold_accuracy": audit.out_of_fold_accuracy,
+        "counts": audit.counts,
+        "notes": list(audit.notes),
+        "table": str(audit.table),
+        "corrections": str(audit.corrections),
+        "findings": [asdict(finding) for finding in audit.findings],
+    }
+
+
+def as_table(audit: DataAudit) -> list[list[str]]:
+    """A row for each kind: how many photos, the worst of them, what it means."""
+    worst = {finding.kind: finding for finding in reversed(audit.findings)}
+    rows = []
+    for kind, count in audit.counts.items():
+        first = worst.get(kind)
+        shown = "" if first is None else f"{first.path}{f' ({first.other})' if first.other else ''}"
+        rows.append([kind, str(count), KINDS.get(kind, "kept out of the data set"), shown])
+    return rows
+
+
+def _kept_out(manifest: Manifest, folder: Path) -> Iterator[Finding]:
+    """What `data` found and kept out: it is not in the manifest, but it is in the source."""
+    for row in csv.DictReader(io.StringIO((folder / PROBLEMS).read_text(encoding="utf-8"))):
+        other = row["detail"].rpartition(": ")[2] if row["kind"] == "two_labels" else ""
+        digest = _digest(manifest.root / row["path"])
+        yield Finding(row["path"], row["label"], "", row["kind"], None, "", other, row["detail"], digest)
+
+
+def _with_better_labels(
+    kept_out: Sequence[Finding], manifest: Manifest, vectors: Embeddings, embed: Embed, seed: int
+) -> list[Finding]:
+    """Where a head that saw no copy of a file under several labels finds one of these the likeliest, the others get it."""
+    torn = [finding for finding in kept_out if finding.kind == "two_labels" and finding.sha256]
+    if not torn:
+        return list(kept_out)
+    photos = [Photo(f.path, f.label, "", "", f.sha256, 0, 0) for f in torn]
+    truth = truth_of(manifest.photos, manifest.labels)
+    head = head_on_all(vectors, truth, manifest.photos, len(manifest.labels), seed)
+    guesses = softmax(head.logits(embed(photos, manifest.root)))
+    better = {}
+    for finding, row in zip(torn, guesses, strict=True):
+        rivals = {other.label for other in torn if other.sha256 == finding.sha256}
+        label, probability = manifest.labels[row.argmax()], row.max()
+        if label in rivals - {finding.label}:
+            detail = f"{finding.detail}; rather {label} ({probability:.0%})"
+            better[finding.path] = replace(finding, suggested_label=label, detail=detail)
+    return [better.get(finding.path, finding) for finding in kept_out]
+
+
+def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Finding]:
+    """For each photo, its nearest near-duplicate; those under another label are a kind of their own."""
+    photos = {photo.path: photo for photo in manifest.photos}
+    near: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for row in csv.DictReader(io.StringIO((folder / NEAR_DUPLICATES).read_text(encoding="utf-8"))):
+        for here, there in ((1, 2), (2, 1)):
+            near[row[f"path_{here}"]].append((-_number(row["similarity"]), row[f"path_{there}"]))
+    for path, pairs in near.items():
+        photo = photos[path]
+        clashing = [pair for pair in pairs if photos[pair[1]].label != photo.label]
+        kind = "near_duplicate_labels" if clashing else "near_duplicate"
+        similarity, other = min(clashing or pairs)
+        crossing = f", across {photo.split} and {photos[other].split}" * (photo.split != photos[other].split)
+        more = f"; {len(pairs)} photos are that near" * (len(pairs) > 1)
+        detail = f"like {other} ({photos[other].label}){crossing}{more}"
+        yield _finding(photo, kind, round(1 + similarity, 3), "", other, detail)
+
+
+def _suspects(manifest: Manifest, probabilities: Floats | None) -> Iterator[Finding]:
+    if probabilities is None:
+        return
+    for suspect in find_suspects(truth_of(manifest.photos, manifest.labels), probabilities):
+        photo, better = manifest.photos[suspect.index], manifest.labels[suspect.suggested]
+        detail = f"rather {better} ({suspect.probability:.0%}) than {photo.label} ({suspect.given:.0%})"
+        yield _finding(photo, "suspect_label", round(suspect.given, 4), better, "", detail)
+
+
+def _flaws(manifest: Manifest) -> Iterator[Finding]:
+    for flaw in find_flaws([manifest.path_of(photo) for photo in manifest.photos]):
+        yield _finding(manifest.photos[flaw.index], flaw.kind, flaw.score, "", "", FLAWS[flaw.kind])
+
+
+def _outliers(manifest: Manifest, vectors: Embeddings) -> Iterator[Finding]:
+    """Photos whose mean cosine distance to their nearest neighbours is beyond Tukey's inner fence.
+
+    Distance to neighbours as a score: Ramaswamy, Rastogi, Shim (2000); on embeddings: Sun et al. (2022).
+    """
+    distances = neighbour_distances(vectors)
+    low, high = np.percentile(distances, [25, 75])
+    limit = high + FENCE * (high - low)
+    for i in np.flatnonzero(distances > limit):
+        detail = f"mean cosine distance to its {NEIGHBOURS} nearest {distances[i]:.2f}, median of all {np.median(distances):.2f}"
+        score = round(float(limit / distances[i]), 4)
+        yield _finding(manifest.photos[i], "outlier", score, "", "", detail)
+
+
+def neighbour_distances(vectors: Embeddings) -> Floats:
+    """Mean cosine distance (N,) of embeddings (N, D) to their nearest neighbours."""
+    count = min(NEIGHBOURS, len(vectors) - 1)
+    fitted = NearestNeighbors(n_neighbors=count, metric="cosine").fit(vectors)
+    distances, _ = fitted.kneighbors()  # of the photos themselves, without each one's distance to itself
+    return np.asarray(distances.mean(1), dtype=np.float64)
+
+
+def _finding(photo: Photo, kind: str, score: float, suggested: str, other: str, detail: str) -> Finding:
+    return Finding(photo.path, photo.label, photo.split, kind, score, suggested, other, detail, photo.sha256)
+
+
+def _order(finding: Finding) -> tuple[int, str, float, str]:
+    position = list(KINDS).index(finding.kind) if finding.kind in KINDS else len(KINDS)
+    return position, finding.kind, 0.0 if finding.score is None else finding.score, finding.path
+
+
+def _accuracy(manifest: Manifest, probabilities: Floats | None) -> float | None:
+    if probabilities is None:
+        return None
+    truth = truth_of(manifest.photos, manifest.labels)
+    return round(float((probabilities.argmax(1) == truth).mean()), 4)
+
+
+def _number(text: str) -> float:
+    """A similarity of the table; without embeddings there is none."""
+    number = float(text)
+    return 0.0 if np.isnan(number) else number
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["audit"])

@@ -1,0 +1,247 @@
+"""Does what comes in still look like what was trained on? Photos, or the statistics of a gateway, against a bundle.
+
+    python -m image_classification_trash.models.monitor_model ~/photos-of-today --model models/trashnet
+    trash-classifier monitor answers.json --model models/trashnet
+
+Three comparisons: predicted classes and largest probabilities by population stability index, embeddings by maximum mean
+discrepancy. Their level is divided among them (Bonferroni), so that together they raise a false alarm as rarely as asked for.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from image_classification_trash.config import MonitorSettings
+from image_classification_trash.errors import BundleError, DatasetError, PhotoError, SettingsError
+from image_classification_trash.features.build_features import Embeddings
+from image_classification_trash.inference.answer_statistics import AnswerStatistics, read_statistics
+from image_classification_trash.inference.bundle import Bundle, BundleConfig, newest_bundle, read_bundle
+from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.models.architectures import EmbeddingBackbone, load_network
+from image_classification_trash.models.metrics import Ints
+from image_classification_trash.models.monitor_reference import (
+    Reference,
+    counts,
+    make_reference,
+    probabilities_of,
+    reference_of,
+    write_reference,
+)
+from image_classification_trash.models.predict_model import photo_names
+from image_classification_trash.models.two_samples import (
+    LARGE,
+    SLIGHT,
+    Comparison,
+    compare_counts,
+    compare_embeddings,
+    merged,
+)
+
+BATCH = 16
+CLASSES, CONFIDENCE, EMBEDDINGS = "predicted classes (PSI)", "largest probability (PSI)", "embeddings (MMD²)"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is compared: counts as in `Reference`, and embeddings (N, D), which a gateway's statistics have not."""
+
+    classes: Ints
+    confidence: Ints
+    vectors: Embeddings | None
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def photos(self) -> int:
+        """How many were counted."""
+        return int(self.classes.sum())
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """The comparison of a stream with the reference.
+
+    Attributes:
+        bundle: whose reference it is.
+        photos: of the stream.
+        reference_photos: of the validation part.
+        unreadable: photos that could not be read, and why.
+        comparisons: one for each statistic.
+        level: of each comparison, so that all together keep `alpha`.
+    """
+
+    bundle: Bundle
+    photos: int
+    reference_photos: int
+    unreadable: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    level: float
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether any comparison says that the stream is another."""
+        return any(verdict(comparison, self.level) == "other" for comparison in self.comparisons)
+
+
+def store_reference(settings: MonitorSettings) -> Path:
+    """Write the reference into the bundle; raises as `monitor_reference.make_reference` does."""
+    bundle = _bundle(settings)
+    return write_reference(bundle, make_reference(bundle, settings.processed_dir, settings.interim_dir))
+
+
+def monitor(settings: MonitorSettings) -> Monitored:
+    """Compare the settings' photos or statistics with the bundle's reference.
+
+    Raises:
+        BundleError: no model, a damaged one, or statistics of another model.
+        DatasetError: there is nothing to compare with, or too little to judge.
+        SettingsError: photos and statistics are mixed, or a folder holds no photos.
+    """
+    bundle = _bundle(settings)
+    files = [Path(source) for source in settings.sources if source.lower().endswith(".json")]
+    if files and len(files) < len(settings.sources):
+        raise SettingsError("Photos and statistics cannot be compared together.", "Name one or the other.")
+    reference = reference_of(bundle, settings.processed_dir, settings.interim_dir)
+    if files:
+        stream = stream_of_statistics([read_statistics(file) for file in files], files, bundle.config)
+    else:
+        stream = _stream_of_photos(bundle, settings)
+    return compare(bundle, reference, stream, settings)
+
+
+def compare(bundle: Bundle, reference: Reference, stream: Stream, settings: MonitorSettings) -> Monitored:
+    """The comparisons of a stream with a reference.
+
+    Raises:
+        DatasetError: either has fewer photos than `min_photos`.
+    """
+    _check_size("to compare", stream.photos, settings.min_photos)
+    _check_size("in the validation part", int(reference.classes.sum()), settings.min_photos)
+    level = settings.alpha / (2 if stream.vectors is None else 3)
+    with_chance = (level, settings.permutations, settings.seed)
+    expected, found = merged(reference.confidence, stream.confidence)
+    comparisons = [
+        compare_counts(CLASSES, reference.classes, stream.classes, *with_chance),
+        compare_counts(CONFIDENCE, expected, found, *with_chance),
+    ]
+    if stream.vectors is not None:
+        comparisons.append(compare_embeddings(EMBEDDINGS, reference.vectors, stream.vectors, *with_chance))
+    total = int(reference.classes.sum())
+    return Monitored(bundle, stream.photos, total, stream.unreadable, tuple(comparisons), level)
+
+
+def verdict(comparison: Comparison, level: float) -> str:
+    """`same` where chance explains the value; else `other`, or `slightly other` for an index below the conventional 0.25."""
+    if comparison.p_value > level or (comparison.power is not None and comparison.value < SLIGHT):
+        return "same"
+    return "slightly other" if comparison.power is not None and comparison.value < LARGE else "other"
+
+
+def stream_of_statistics(
+    statistics: Sequence[AnswerStatistics], files: Sequence[Path], config: BundleConfig
+) -> Stream:
+    """Counts of all workers together.
+
+    Raises:
+        BundleError: they are those of another model.
+    """
+    for found, file in zip(statistics, files, strict=True):
+        if found.model.get("created") != config.created or set(found.labels) != set(config.labels):
+            is_of = f"{found.model.get('name')} of {found.model.get('created')}"
+            hint = "Name the bundle that the gateway served with --model."
+            raise BundleError(
+                f"{file} counts answers of {is_of}, not of {config.name} of {config.created}.", hint
+            )
+    classes = [[found.labels[label] for label in config.labels] for found in statistics]
+    confidence = [found.probability for found in statistics]
+    return Stream(np.sum(classes, axis=0, dtype=np.int64), np.sum(confidence, axis=0, dtype=np.int64), None)
+
+
+def as_json(monitored: Monitored) -> dict[str, Any]:
+    """Everything, for programs."""
+    return {
+        "model": monitored.bundle.config.name,
+        "data": monitored.bundle.config.data["name"],
+        "photos": monitored.photos,
+        "reference_photos": monitored.reference_photos,
+        "unreadable": list(monitored.unreadable),
+        "level_of_each": monitored.level,
+        "comparisons": [
+            {**asdict(comparison), "verdict": verdict(comparison, monitored.level)}
+            for comparison in monitored.comparisons
+        ],
+        "drift": monitored.has_drifted,
+    }
+
+
+def as_table(monitored: Monitored) -> list[list[str]]:
+    """A row for each comparison."""
+    return [
+        [
+            c.name,
+            f"{c.value:.4f}",
+            f"{c.p_value:.3f}",
+            f"{c.limit:.4f}",
+            "" if c.power is None else f"{c.power:.0%}",
+            verdict(c, monitored.level),
+        ]
+        for c in monitored.comparisons
+    ]
+
+
+def _bundle(settings: MonitorSettings) -> Bundle:
+    return read_bundle(settings.model or newest_bundle(settings.models_dir))
+
+
+def _check_size(where: str, count: int, least: int) -> None:
+    if count < least:
+        found = f"{count} photos {where} are too few to say anything; at least {least} are needed."
+        raise DatasetError(found, "Collect more, or lower --min-photos and trust the answer less.")
+
+
+def _stream_of_photos(bundle: Bundle, settings: MonitorSettings) -> Stream:
+    names = list(photo_names(settings.sources, sys.stdin))
+    if len(names) > settings.max_photos:
+        chosen = np.random.default_rng(settings.seed).choice(len(names), settings.max_photos, replace=False)
+        names = [names[i] for i in sorted(chosen)]
+    network = load_network(bundle)
+    backbone, unreadable, vectors = EmbeddingBackbone(network), [], []
+    for batch in _decoded(names, bundle.config):
+        unreadable += [outcome for outcome in batch if isinstance(outcome, str)]
+        good = [outcome for outcome in batch if not isinstance(outcome, str)]
+        if good:
+            vectors.append(backbone.embed(np.stack(good)))
+    _check_size("that can be read", len(names) - len(unreadable), settings.min_photos)
+    together = np.concatenate(vectors)
+    classes, confidence = counts(probabilities_of(network, together))
+    return Stream(classes, confidence, together, tuple(unreadable))
+
+
+def _decoded(names: Sequence[str], config: BundleConfig) -> Iterator[list[Pixels | str]]:
+    """Batches of photos, uint8 (H, W, 3) each, or what was wrong with one."""
+
+    def decode(name: str) -> Pixels | str:
+        try:
+            return read_photo(name, config.input_size, config.fit)
+        except PhotoError as error:
+            return str(error)
+
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(names), desc="embed photos", unit="photo", disable=len(names) < 2) as bar,
+    ):
+        for start in range(0, len(names), BATCH):
+            batch = list(pool.map(decode, names[start : start + BATCH]))
+            yield batch
+            bar.update(len(batch))
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["monitor"])
