@@ -87,7 +87,9 @@ plots.contact_sheet(
 
 # %%
 overlap = manifest.about["near_duplicates"]["overlap"]["test"]
-print(f"{overlap['with_near_duplicate_in_train']} of {overlap['photos']} test photos have a near-duplicate in train")
+print(
+    f"{overlap['with_near_duplicate_in_train']} of {overlap['photos']} test photos have a near-duplicate in train"
+)
 
 # %% [markdown]
 # ## Training, in two stages
@@ -218,7 +220,12 @@ from image_classification_trash import TrashClassifier
 
 classifier = TrashClassifier.load(bundle)
 for answer in classifier.predict(evaluation.paths[:5], top_k=2):
-    print(Path(answer.path).name, "->", answer.decision, {k: round(v, 2) for k, v in answer.probabilities.items()})
+    print(
+        Path(answer.path).name,
+        "->",
+        answer.decision,
+        {k: round(v, 2) for k, v in answer.probabilities.items()},
+    )
 
 # %% [markdown]
 # **Try next.** Change `name="sample"` to `"trashnet"`, or to a data set made from your own folders, and give training 20 epochs

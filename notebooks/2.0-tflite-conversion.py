@@ -39,7 +39,7 @@ from image_classification_trash.models.train_model import train
 data = DataSettings(name="sample")
 manifest = make_dataset(data, near_duplicate_embedder(data.interim_dir)).manifest
 bundle = train(
-    TrainSettings(name="sample", output="notebook-head", input_height=160, input_width=208, epochs=0)
+    TrainSettings(name="sample", output="notebook-head", input_height=96, input_width=128, epochs=0)
 )
 
 # %% [markdown]
@@ -74,7 +74,10 @@ for name, record in exported.records.items():
 from ai_edge_litert.interpreter import Interpreter
 
 interpreter = Interpreter(str(exported.folder / "model_int8.tflite"))
-for name, (tensor,) in {"in": interpreter.get_input_details(), "out": interpreter.get_output_details()}.items():
+for name, (tensor,) in {
+    "in": interpreter.get_input_details(),
+    "out": interpreter.get_output_details(),
+}.items():
     print(name, tensor["shape"], tensor["dtype"].__name__)
 
 # %% [markdown]
@@ -86,7 +89,12 @@ import zipfile
 
 with zipfile.ZipFile(exported.folder / "model_int8.tflite") as file:
     print(file.namelist(), "\n" + file.read("labels.txt").decode())
-    print({key: json.loads(file.read("bundle.json"))[key] for key in ("input_height", "input_width", "fit", "threshold")})
+    print(
+        {
+            key: json.loads(file.read("bundle.json"))[key]
+            for key in ("input_height", "input_width", "fit", "threshold")
+        }
+    )
 
 # %% [markdown]
 # ## Side by side

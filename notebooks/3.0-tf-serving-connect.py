@@ -47,7 +47,7 @@ from image_classification_trash.models.train_model import train
 data = DataSettings(name="sample")
 manifest = make_dataset(data, near_duplicate_embedder(data.interim_dir)).manifest
 bundle = train(
-    TrainSettings(name="sample", output="notebook-served", input_height=160, input_width=208, epochs=0)
+    TrainSettings(name="sample", output="notebook-served", input_height=96, input_width=128, epochs=0)
 )
 exported = export(ExportSettings(bundle=bundle.path, format=["tflite"], quantize=["float32"]))
 model_file = exported.folder / "model.tflite"
@@ -141,7 +141,9 @@ local = TrashClassifier.load(model_file)
 photos = [manifest.path_of(p) for p in manifest.part("test")[::6]]
 print("ready:", remote.is_ready())
 for there, in_process in zip(remote.stream(photos), local.stream(photos), strict=True):
-    print(f"{Path(there.path).name:<18}{there.decision:<11}{there.probability:.4f}  here {in_process.probability:.4f}")
+    print(
+        f"{Path(there.path).name:<18}{there.decision:<11}{there.probability:.4f}  here {in_process.probability:.4f}"
+    )
 
 # %% [markdown]
 # How far apart are they, over all classes?

@@ -20,7 +20,9 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS, PAGES = ROOT / "notebooks", ROOT / "docs" / "notebooks"
-ORIGIN = "<!-- Made by scripts/render_notebooks.py from notebooks/{}.ipynb: change that, then: make notebooks -->"
+ORIGIN = (
+    "<!-- Made by scripts/render_notebooks.py from notebooks/{}.ipynb: change that, then: make notebooks -->"
+)
 SECONDS = 900
 """One cell may take as long as this."""
 
