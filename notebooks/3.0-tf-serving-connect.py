@@ -24,6 +24,7 @@
 
 # %%
 # %matplotlib inline
+import atexit
 import base64
 import os
 import re
@@ -71,8 +72,9 @@ else:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     line = next(text for text in process.stdout if "http://" in text)
     threading.Thread(target=process.stdout.read, daemon=True).start()
-server = re.search(r"http://[^\s/]+", line)[0]
-print("asked here:", "a server of yours" if process is None else line.split("http")[0].strip())
+    atexit.register(process.kill)
+server = re.search(r"https?://[^\s/,]+", line)[0]
+print("asked here:", line.replace(server, "http://...").strip())
 
 # %% [markdown]
 # ## Is the model there?
@@ -140,17 +142,32 @@ remote = TrashClassifier.connect(bundle, ModelServer(server, model="trash", seco
 local = TrashClassifier.load(model_file)
 photos = [manifest.path_of(p) for p in manifest.part("test")[::6]]
 print("ready:", remote.is_ready())
-for there, in_process in zip(remote.stream(photos), local.stream(photos), strict=True):
+there_and_here = list(zip(remote.stream(photos), local.stream(photos), strict=True))
+for there, in_process in there_and_here:
     print(
         f"{Path(there.path).name:<18}{there.decision:<11}{there.probability:.4f}  here {in_process.probability:.4f}"
     )
 
 # %% [markdown]
-# How far apart are they, over all classes?
+# The same as pictures, each with what the server says of it:
 
 # %%
-pairs = zip(remote.stream(photos), local.stream(photos), strict=True)
-differences = [abs(a.probabilities[k] - b.probabilities[k]) for a, b in pairs for k in a.probabilities]
+from image_classification_trash.inference.images import read_photo
+from image_classification_trash.visualization import plots
+
+plots.contact_sheet(
+    [read_photo(photo, (96, 128)) for photo in photos],
+    [f"{there.decision} {there.probability:.0%}" for there, _ in there_and_here],
+    "Answered by the server",
+)
+
+# %% [markdown]
+# How far apart are there and here, over all classes?
+
+# %%
+differences = [
+    abs(a.probabilities[k] - b.probabilities[k]) for a, b in there_and_here for k in a.probabilities
+]
 print("largest difference of a probability:", f"{max(differences):.1e}")
 assert max(differences) < 1e-4
 

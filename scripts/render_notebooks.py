@@ -55,14 +55,18 @@ def page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
     resources = {"output_files_dir": f"{name}_files", "unique_key": name}
     text, resources = MarkdownExporter().from_notebook_node(notebook, resources)
     text = re.sub(r"^!\[png\]", "![What the cell above draws]", text, flags=re.MULTILINE)
-    text = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE))
-    return f"{ORIGIN.format(name)}\n\n{text.strip()}\n", resources["outputs"]
+    return f"{ORIGIN.format(name)}\n\n{tidy(text)}\n", resources["outputs"]
+
+
+def tidy(text: str) -> str:
+    """No blanks at the ends of lines, no more than one empty line."""
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)).strip()
 
 
 def write_page(name: str, text: str, pictures: dict[str, bytes]) -> None:
     shutil.rmtree(PAGES / f"{name}_files", ignore_errors=True)
-    (PAGES / f"{name}_files").mkdir(parents=True)
     for path, content in pictures.items():
+        (PAGES / path).parent.mkdir(parents=True, exist_ok=True)
         (PAGES / path).write_bytes(content)
     (PAGES / f"{name}.md").write_text(text, encoding="utf-8")
 

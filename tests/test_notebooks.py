@@ -52,8 +52,9 @@ def test_the_page_shows_this_notebook(notebook: Path, render: ModuleType) -> Non
     """The page's code and prose are the notebook's; what came out stands between."""
     page = (PAGES / f"{notebook.stem}.md").read_text(encoding="utf-8")
     for cell in render.without_noise(nbformat.read(notebook, as_version=4)).cells:
-        source = re.sub(r"[ \t]+$", "", cell.source, flags=re.MULTILINE)
-        assert source in page, f"docs/notebooks/{notebook.stem}.md lacks this: make notebooks"
+        assert render.tidy(cell.source) in page, (
+            f"docs/notebooks/{notebook.stem}.md lacks this: make notebooks"
+        )
 
 
 @each
