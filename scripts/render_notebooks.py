@@ -7,6 +7,7 @@ Each notebook runs in one temporary folder that holds nothing but the sample pho
 what else was made in the repository. The pages and their pictures are docs/notebooks/NAME.md and docs/notebooks/NAME_files/.
 """
 
+import io
 import re
 import shutil
 import sys
@@ -17,12 +18,15 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS, PAGES = ROOT / "notebooks", ROOT / "docs" / "notebooks"
 ORIGIN = (
     "<!-- Made by scripts/render_notebooks.py from notebooks/{}.ipynb: change that, then: make notebooks -->"
 )
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+PROGRESS = re.compile(r"\d+/(\d+|\?) \[\d\d:\d\d|^INFO:tensorflow:")
 SECONDS = 900
 """One cell may take as long as this."""
 
@@ -45,9 +49,15 @@ def without_noise(notebook: Any) -> Any:
     """Progress bars and warnings go; what was printed and drawn stays."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr" and not is_noise(out)]
             cell.source = re.sub(r"^%matplotlib inline\n", "", cell.source)
     return notebook
+
+
+def is_noise(output: Any) -> bool:
+    """Whether an output says nothing but how far something has come, as Lightning and TensorFlow print it."""
+    lines = ANSI.sub("", output.get("text", "-")).replace("\r", "\n").splitlines()
+    return not any(line.strip() and not PROGRESS.search(line) for line in lines)
 
 
 def page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
@@ -55,7 +65,15 @@ def page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
     resources = {"output_files_dir": f"{name}_files", "unique_key": name}
     text, resources = MarkdownExporter().from_notebook_node(notebook, resources)
     text = re.sub(r"^!\[png\]", "![What the cell above draws]", text, flags=re.MULTILINE)
-    return f"{ORIGIN.format(name)}\n\n{tidy(text)}\n", resources["outputs"]
+    pictures = {path: smaller(content) for path, content in resources["outputs"].items()}
+    return f"{ORIGIN.format(name)}\n\n{tidy(text)}\n", pictures
+
+
+def smaller(png: bytes) -> bytes:
+    """A picture with a palette: a third of the bytes, and none the worse to look at."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def tidy(text: str) -> str:
