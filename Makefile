@@ -112,8 +112,10 @@ notebooks: install ## bring both halves of the notebooks into step, run them, wr
 	$(VENV)/bin/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
 	$(VENV)/bin/python scripts/render_notebooks.py
 
-screenshots: install ## take the pictures of the page and the report in docs/images (needs Chromium)
-	$(VENV)/bin/python scripts/make_page_screenshots.py $(MODEL) docs/images
+screenshots: install ## renew the pictures of the page and the report in docs/images (needs Chromium)
+	$(VENV)/bin/python scripts/make_page_screenshots.py $(MODEL) build/screenshots reports/$(notdir $(MODEL)).html
+	cp build/screenshots/device.png docs/images/page.png
+	cp build/screenshots/report.png docs/images/report.png
 
 sample: install ## make the sample photos anew: make sample ARCHIVE=dataset-resized.zip
 	$(VENV)/bin/python scripts/make_sample.py $(ARCHIVE)
