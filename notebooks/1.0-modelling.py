@@ -193,7 +193,8 @@ plots.image_rows(rows, captions, f"Surest errors ({len(wrong)} in all)")
 #
 # A probability is worth something if it can be taken at its word. The plot groups answers by how sure they were, and compares
 # with how many were right. On the dashed line the two agree. Training fits one number on the validation photos, the
-# temperature, which all scores are divided by: left without it, right with it.
+# temperature, which all scores are divided by: left without it, right with it. The sample has 42 validation photos, too few to
+# fit it well, so here it may help or do harm.
 
 # %%
 plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"])

@@ -40,7 +40,7 @@ def take(browser: Any, url: str, path: Path, context: dict[str, Any], on_device:
 
 
 def take_report(browser: Any, report: Path, path: Path) -> None:
-    page = browser.new_context(viewport={"width": 1000, "height": 1250}).new_page()
+    page = browser.new_context(viewport={"width": 1000, "height": 1320}).new_page()
     page.goto(report.resolve().as_uri())
     page.locator("img").first.wait_for()
     page.screenshot(path=path)
