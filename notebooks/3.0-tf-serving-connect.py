@@ -70,7 +70,7 @@ else:
         else [sys.executable, "-m", "image_classification_trash.cli", "serve", model_file, "--port", "0"]
     )
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    line = next(text for text in process.stdout if "http://" in text)
+    line = next(text for text in process.stdout if "http://127.0.0.1:" in text)
     threading.Thread(target=process.stdout.read, daemon=True).start()
     atexit.register(process.kill)
 server = re.search(r"https?://[^\s/,]+", line)[0]
