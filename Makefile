@@ -12,7 +12,7 @@ FIELD ?= $(wildcard ../shared/fieldwaste)
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean
+.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean docs-site notebooks screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -95,10 +95,11 @@ $(VENV)-deploy/.installed: deploy/tools-requirements.txt
 	$(VENV)-deploy/bin/pip install $(PIP_FLAGS) -r deploy/tools-requirements.txt
 	@touch $@
 
-deploy-lint: deploy-tools ## check the SAM template, the compose files and the dockerfiles
+deploy-lint: deploy-tools ## check the SAM template, the compose files, the Kubernetes manifest and the dockerfiles
 	$(VENV)-deploy/bin/cfn-lint deploy/template.yaml
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 $(VENV)-deploy/bin/sam validate --lint --template deploy/template.yaml
 	$(VENV)-deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec $(wildcard deploy/docker-compose*.yaml)
+	$(VENV)-deploy/bin/kubernetes-validate --strict deploy/kubernetes.yaml
 	$(VENV)-deploy/bin/hadolint $(wildcard deploy/*.dockerfile)
 
 lint: install ## check style, format and the direction of imports
@@ -115,6 +116,19 @@ format: install ## bring the code into format
 
 docs: install ## check that what README.md and docs/ tell people to type exists
 	$(VENV)/bin/pytest -q tests/test_docs.py
+
+docs-site: install ## build the documentation's site: build/site/index.html
+	$(VENV)/bin/mkdocs build --strict
+
+notebooks: install ## bring both halves of the notebooks into step, run them, write their pages (minutes)
+	$(VENV)/bin/jupytext --sync $(wildcard notebooks/*.py)
+	$(VENV)/bin/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
+	$(VENV)/bin/python scripts/render_notebooks.py
+
+screenshots: install ## renew the pictures of the page and the report in docs/images (needs Chromium)
+	$(VENV)/bin/python scripts/make_page_screenshots.py $(MODEL) build/screenshots reports/$(notdir $(MODEL)).html
+	cp build/screenshots/device.png docs/images/page.png
+	cp build/screenshots/report.png docs/images/report.png
 
 sample: install ## make the sample photos anew: make sample ARCHIVE=dataset-resized.zip
 	$(VENV)/bin/python scripts/make_sample.py $(ARCHIVE)

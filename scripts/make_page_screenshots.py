@@ -1,7 +1,8 @@
-"""Take pictures of the gateway's page: python scripts/make_page_screenshots.py MODEL FOLDER
+"""Take pictures of the gateway's page and of a report: python scripts/make_page_screenshots.py MODEL FOLDER [REPORT]
 
-Light, dark, phone and a model that runs in the page, each with answers, as PNG files in FOLDER. Needs Debian's Chromium
-and the Python package playwright. docs/images/page.png is the one named device.png.
+Light, dark, phone and a model that runs in the page, each with answers, as PNG files in FOLDER; and of REPORT, which
+`trash-classifier evaluate` made, its first screen as report.png. Needs Debian's Chromium and the Python package playwright.
+docs/images/page.png is the one named device.png. `make screenshots` renews both pictures of the documentation.
 """
 
 import re
@@ -38,7 +39,14 @@ def take(browser: Any, url: str, path: Path, context: dict[str, Any], on_device:
     page.screenshot(path=path, full_page=True)
 
 
-def main(model: str, folder: str) -> None:
+def take_report(browser: Any, report: Path, path: Path) -> None:
+    page = browser.new_context(viewport={"width": 1000, "height": 1320}).new_page()
+    page.goto(report.resolve().as_uri())
+    page.locator("img").first.wait_for()
+    page.screenshot(path=path)
+
+
+def main(model: str, folder: str, report: str = "") -> None:
     line = [sys.executable, "-m", "image_classification_trash.cli", "serve", model, "--port", "0"]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process, chromium() as browser:
         assert process.stderr is not None
@@ -46,6 +54,8 @@ def main(model: str, folder: str) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, (context, on_device) in PICTURES.items():
             take(browser, url, Path(folder) / f"{name}.png", context, on_device)
+        if report:
+            take_report(browser, Path(report), Path(folder) / "report.png")
         process.terminate()
 
 

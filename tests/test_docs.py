@@ -18,10 +18,23 @@ from image_classification_trash.config import load_settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "references").glob("*.md")],
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "references").glob("*.md")],
 )
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-OTHER_PROGRAMS = {"aws", "curl", "docker", "find", "pip", "python3", "sam", "source", "tensorboard", "wandb"}
+OTHER_PROGRAMS = {
+    "aws",
+    "curl",
+    "docker",
+    "echo",
+    "find",
+    "kubectl",
+    "pip",
+    "python3",
+    "sam",
+    "source",
+    "tensorboard",
+    "wandb",
+}
 Words = list[str]
 
 

@@ -1,0 +1,210 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3 · Ask a model server
+#
+# In a larger installation the model runs on a server of its own, often TensorFlow Serving, and programs ask it over HTTP. Its
+# dialect is simple JSON. This notebook asks a running server in two ways: by plain JSON, to see what goes over the wire,
+# and through `TrashClassifier`, which does the same with time-outs and retries.
+#
+# Set `MODEL_SERVER=http://host:8501` to ask a server of yours. Otherwise one is started here, on a free port: the stand-in
+# (KServe's server, `make stand-in`) if it is installed, or else this project's gateway, which answers in the same dialect.
+# **TensorFlow Serving's own binary was not run for this page.**
+
+# %%
+# %matplotlib inline
+import atexit
+import base64
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+here = Path.cwd()
+os.chdir(next(folder for folder in (here, *here.parents) if (folder / "data" / "sample").is_dir()))
+
+from image_classification_trash.config import DataSettings, ExportSettings, TrainSettings
+from image_classification_trash.data.make_dataset import make_dataset
+from image_classification_trash.models.export_model import export
+from image_classification_trash.models.features_of_data import near_duplicate_embedder
+from image_classification_trash.models.train_model import train
+
+data = DataSettings(name="sample")
+manifest = make_dataset(data, near_duplicate_embedder(data.interim_dir)).manifest
+bundle = train(
+    TrainSettings(name="sample", output="notebook-served", input_height=96, input_width=128, epochs=0)
+)
+exported = export(ExportSettings(bundle=bundle.path, format=["tflite"], quantize=["float32"]))
+model_file = exported.folder / "model.tflite"
+
+# %% [markdown]
+# ## The server
+
+# %%
+import image_classification_trash
+
+stand_in = Path(f"{sys.prefix}-stand-in/bin/python")
+script = Path(image_classification_trash.__file__).parents[1] / "scripts" / "model_stand_in.py"
+if "MODEL_SERVER" in os.environ:
+    process, line = None, os.environ["MODEL_SERVER"]
+else:
+    command = (
+        [stand_in, script, model_file, "--port", "0"]
+        if stand_in.exists()
+        else [sys.executable, "-m", "image_classification_trash.cli", "serve", model_file, "--port", "0"]
+    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    line = next(text for text in process.stdout if "http://127.0.0.1:" in text)
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    atexit.register(process.kill)
+server = re.search(r"https?://[^\s/,]+", line)[0]
+print("asked here:", line.replace(server, "http://...").strip())
+
+# %% [markdown]
+# ## Is the model there?
+#
+# TensorFlow Serving tells a model's versions and their state under its name. The name is `trash` unless you chose another.
+
+# %%
+import time
+
+model = f"{server}/v1/models/trash"
+for _ in range(100):  # a server that has just started may need a moment
+    try:
+        state = httpx.get(model, timeout=5)
+    except httpx.TransportError:
+        time.sleep(0.1)
+        continue
+    break
+state.json()
+
+# %% [markdown]
+# ## By plain JSON
+#
+# A photo's bytes go into JSON as base64, under the key `b64`. The *signature* says which entrance of the model is meant:
+# `serving_bytes` takes encoded photos, decodes and resizes them on the server. (The exported SavedModel has a second entrance,
+# `serving_default`, for photos that are pixels already.)
+
+# %%
+photo = manifest.path_of(manifest.part("test")[0])
+body = {
+    "signature_name": "serving_bytes",
+    "instances": [{"b64": base64.b64encode(photo.read_bytes()).decode()}],
+}
+answer = httpx.post(f"{model}:predict", json=body, timeout=30)
+answer.raise_for_status()
+answer.json()
+
+# %% [markdown]
+# One row a photo, one number a class, in the order of the bundle's labels. Nothing says which is which, so keep `labels.txt`
+# at hand:
+
+# %%
+row = answer.json()["predictions"][0]
+dict(sorted(zip(bundle.config.labels, (round(p, 3) for p in row), strict=True), key=lambda pair: -pair[1]))
+
+# %% [markdown]
+# Several photos go in one request, as several instances. What is no photo is refused, and the answer says why:
+
+# %%
+bad = {"signature_name": "serving_bytes", "instances": [{"b64": base64.b64encode(b"not a photo").decode()}]}
+refused = httpx.post(f"{model}:predict", json=bad, timeout=30)
+print(refused.status_code, refused.text)
+
+# %% [markdown]
+# ## Through the classifier
+#
+# `TrashClassifier.connect` reads labels, input size and threshold from the bundle and asks the server for the probabilities.
+# The photo is decoded *here*, by the same code as everywhere, and travels as a lossless bitmap: HEIC works, rotation is
+# applied, and the answer is that of the model in this process.
+
+# %%
+from image_classification_trash import TrashClassifier
+from image_classification_trash.inference.tf_serving import ModelServer
+
+remote = TrashClassifier.connect(bundle, ModelServer(server, model="trash", seconds=10))
+local = TrashClassifier.load(model_file)
+photos = [manifest.path_of(p) for p in manifest.part("test")[::6]]
+print("ready:", remote.is_ready())
+there_and_here = list(zip(remote.stream(photos), local.stream(photos), strict=True))
+for there, in_process in there_and_here:
+    print(
+        f"{Path(there.path).name:<18}{there.decision:<11}{there.probability:.4f}  here {in_process.probability:.4f}"
+    )
+
+# %% [markdown]
+# The same as pictures, each with what the server says of it:
+
+# %%
+from image_classification_trash.inference.images import read_photo
+from image_classification_trash.visualization import plots
+
+plots.contact_sheet(
+    [read_photo(photo, (96, 128)) for photo in photos],
+    [f"{there.decision} {there.probability:.0%}" for there, _ in there_and_here],
+    "Answered by the server",
+)
+
+# %% [markdown]
+# How far apart are there and here, over all classes?
+
+# %%
+differences = [
+    abs(a.probabilities[k] - b.probabilities[k]) for a, b in there_and_here for k in a.probabilities
+]
+print("largest difference of a probability:", f"{max(differences):.1e}")
+assert max(differences) < 1e-4
+
+# %% [markdown]
+# ## What it costs to ask
+#
+# Twenty-four photos, one after the other, then in batches of eight:
+
+# %%
+pixels = np.zeros((24, *bundle.config.input_size, 3), np.uint8)
+timings = {}
+for size in (1, 8):
+    start = time.perf_counter()
+    for first in range(0, len(pixels), size):
+        remote.probabilities(pixels[first : first + size])
+    timings[size] = 1000 * (time.perf_counter() - start) / len(pixels)
+for size, each in timings.items():
+    print(f"batches of {size}: {each:.1f} ms a photo")
+
+# %% [markdown]
+# (One run on the machine that made this page, beside other work: a hint, not a measurement.)
+#
+# ## When the server goes away
+#
+# It is asked again for a while, then there is an error that says what happened:
+
+# %%
+from image_classification_trash import TrashClassifierError
+
+if process is not None:
+    process.terminate()
+    process.wait()
+    try:
+        remote.predict(photos[:1])
+    except TrashClassifierError as error:
+        print(str(error).replace(server, "http://..."))
+
+# %% [markdown]
+# A program that must not know about servers at all asks the gateway instead, which does what you saw here for everybody:
+# `trash-classifier serve BUNDLE --runtime tf-serving --backend-url http://host:8501`.
