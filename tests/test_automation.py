@@ -1,0 +1,106 @@
+"""Workflows: every command they run is a make target that exists, every action is pinned, no job has more rights than it says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def read(path: Path) -> dict[Any, Any]:
+    content: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
+def steps(workflow: dict[Any, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def test_the_five_workflows_are_there() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["ci", "deploy", "docs", "release", "train"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_rights_are_least_and_runs_do_not_pile_up(path: Path) -> None:
+    workflow = read(path)
+    assert workflow["permissions"] == {} and "group" in workflow["concurrency"]
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 360
+        if any("checkout" in step.get("uses", "") for step in job["steps"]):
+            assert job["permissions"]["contents"] in ("read", "write")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_with_their_version_beside(path: Path) -> None:
+    used = re.findall(r"uses: (.*)", path.read_text(encoding="utf-8"))
+    assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", line) for line in used)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_make_targets_exist_and_nothing_foreign_is_pasted_into_commands(path: Path) -> None:
+    for step in steps(read(path)):
+        command = step.get("run", "")
+        assert "${{" not in command
+        for line in re.findall(r"\bmake ([^|>&\n]*)", command):
+            words = [word for word in line.split() if "=" not in word and not word.startswith('"')]
+            assert set(words) <= TARGETS, line
+
+
+def test_ci_runs_what_the_readme_says_in_a_clone() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    first = re.search(r"^```bash\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert first is not None
+    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert all(command in run for command in first[1].strip().splitlines())
+    clone = next(number for number, line in enumerate(run) if line.startswith("git clone"))
+    assert clone < run.index("make quickstart")
+
+
+def test_the_job_summary_of_a_measured_bundle(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        from write_job_summary import confusion
+    finally:
+        sys.path.pop(0)
+    table = confusion(["glass", "metal"], [[7, 1], [0, 9]])
+    assert table[2:] == ["| **glass** | **7** | 1 |", "| **metal** | 0 | **9** |"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/write_job_summary.py", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "not a trained model" in done.stderr
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_smoke_test_of_a_function(good: bool, tmp_path: Path) -> None:
+    """A stand-in for the AWS command line, which names a function and writes its answer."""
+    answer = (
+        {"predictions": [{"decision": "glass", "probability": 0.9}]} if good else {"error": {"code": "fault"}}
+    )
+    tool = tmp_path / "aws"
+    tool.write_text(
+        "#!/usr/bin/env python3\nimport sys, json, pathlib\n"
+        "if sys.argv[1] == 'cloudformation': print('function-1')\n"
+        "else:\n"
+        "    assert sys.argv[4] == 'function-1'\n"
+        "    event = json.loads(pathlib.Path(sys.argv[8].removeprefix('file://')).read_text())\n"
+        "    assert event['image'].startswith('/9j/')\n"
+        f"    pathlib.Path(sys.argv[9]).write_text({json.dumps(answer)!r})\n"
+    )
+    tool.chmod(0o755)
+    line = [sys.executable, ROOT / "deploy/smoke_function.py", "trash-classifier-canary"]
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if good else 1)
+    assert "glass, 90.0%" in done.stdout if good else "fault" in done.stderr
