@@ -57,11 +57,12 @@ train: install ## train a model: make train DATA=trashnet CONFIG=configs/efficie
 
 release-model: install ## train, export, measure and ship the model of the package: make release-model ARCHIVE=dataset-resized.zip
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
-	$(RUN) train trashnet --config configs/field.yaml --output $(RELEASE)
+	$(RUN) train trashnet --config configs/field.yaml --output field
+	$(RUN) train trashnet --config configs/field.yaml --start models/field --epochs 12 --output $(RELEASE)
 	$(RUN) export models/$(RELEASE)
 	$(MAKE) measure-release
 
-measure-release:
+measure-release: ## measure the model to be shipped and put it into the package
 	$(RUN) evaluate models/$(RELEASE) $(if $(FIELD),--negatives $(FIELD)/_background)
 	$(if $(FIELD),$(RUN) evaluate models/$(RELEASE) --data $(FIELD) --negatives $(FIELD)/_background)
 	$(VENV)/bin/python scripts/ship_model.py models/$(RELEASE)

@@ -62,7 +62,7 @@ LOST = 0.01
 
 def learn_shift(network: TrashNetwork, settings: TrainSettings, manifest: Manifest) -> dict[str, Any]:
     """Fit the network's detector of waste, and measure on shifted validation photos; returns a record of both."""
-    pixels, truth = _pixels(manifest, "val", settings)
+    pixels, truth = part_pixels(manifest, "val", settings)
     shifted = shifted_photos(pixels, truth, manifest.part("val"), manifest.root, settings.interim_dir)
     detector = _fit_detector(network, settings, manifest, pixels, shifted)
     backbone = EmbeddingBackbone(network)
@@ -84,7 +84,7 @@ def _fit_detector(
 ) -> Detector:
     """Photos as they are and pasted against drawn grounds and bare posterboard; chosen on the held-out family."""
     backbone = EmbeddingBackbone(network)
-    pixels, truth = _pixels(manifest, "train", settings)
+    pixels, truth = part_pixels(manifest, "train", settings)
     masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir)
     rng = np.random.default_rng([settings.seed, 3])
     grounds = draw_grounds(TRAINING, GROUNDS, settings.input_size, settings.seed + 1)
@@ -101,7 +101,8 @@ def _fit_detector(
     )
 
 
-def _pixels(manifest: Manifest, split: Split, settings: TrainSettings) -> tuple[Pixels, Ints]:
+def part_pixels(manifest: Manifest, split: Split, settings: TrainSettings) -> tuple[Pixels, Ints]:
+    """Decoded photos of a part at the input size, uint8 (N, H, W, 3), and their class numbers (N,)."""
     photos = manifest.part(split)
     pixels = pixel_cache(
         photos, manifest.root, PixelSettings(settings.input_size, settings.fit), settings.interim_dir, split

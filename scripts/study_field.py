@@ -1,0 +1,231 @@
+"""What each ingredient of training for the field brings, and which score tells waste from no waste: tables of docs/robustness.md.
+
+python scripts/study_field.py models/trashnet-field models/field --processed-dir data/processed
+
+Heads are fitted on frozen ImageNet embeddings with one ingredient after another, with three seeds; then the bundles are
+measured. Everything is made from TrashNet's training and validation parts; test and field photos are not read, their
+figures come from the bundles' metrics.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from image_classification_trash.config import TrainSettings
+from image_classification_trash.data.manifest import Manifest, read_manifest
+from image_classification_trash.features.compositing import Paster
+from image_classification_trash.features.corruptions import FIXED, corrupt
+from image_classification_trash.features.cutouts import masks_of
+from image_classification_trash.features.grounds import TRAINING, draw_grounds
+from image_classification_trash.inference.bundle import Bundle, read_bundle
+from image_classification_trash.inference.images import Pixels
+from image_classification_trash.models.architectures import (
+    EmbeddingBackbone,
+    TrashNetwork,
+    build_network,
+    load_network,
+)
+from image_classification_trash.models.detector import fit_detector
+from image_classification_trash.models.evaluate_model import with_interval
+from image_classification_trash.models.field_training import GROUNDS, LOST, part_pixels
+from image_classification_trash.models.linear_head import fit_head
+from image_classification_trash.models.metrics import Floats, Ints
+from image_classification_trash.models.shifts import (
+    ShiftedPhotos,
+    accuracy_under_shift,
+    no_waste,
+    shifted_photos,
+)
+
+PAGE = Path("docs/robustness.md")
+SEEDS = (0, 1, 2)
+Embed = Callable[[Pixels], Floats]
+
+
+class Material:
+    """The validation part and what is made from it, and training photos with each ingredient."""
+
+    def __init__(self, manifest: Manifest, settings: TrainSettings) -> None:
+        self.train, self.truth = part_pixels(manifest, "train", settings)
+        self.val, self.val_truth = part_pixels(manifest, "val", settings)
+        self.masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir)
+        photos = manifest.part("val")
+        self.shifted: ShiftedPhotos = shifted_photos(
+            self.val, self.val_truth, photos, manifest.root, settings.interim_dir
+        )
+
+    def pasted(self, seed: int) -> Pixels:
+        grounds = draw_grounds(TRAINING, GROUNDS // 2, self.train.shape[1:3], seed)
+        paster = Paster(self.masks, grounds, 1.0, self.train, self.truth)
+        return paster(self.train, np.arange(len(self.train)), np.random.default_rng([seed, 7]))
+
+    def corrupted(self, seed: int) -> Pixels:
+        return corrupt(self.train, 1.0, np.random.default_rng([seed, 8]))
+
+    def without_waste(self, seed: int) -> Pixels:
+        return no_waste(TRAINING, self.train, self.masks, seed, GROUNDS, 200)
+
+
+def heads(material: Material, network: TrashNetwork) -> Iterator[str]:
+    """A row for each set of ingredients: mean and range over the seeds."""
+    embed = EmbeddingBackbone(network).embed
+    clean, val = embed(material.train), embed(material.val)
+    extra = {
+        seed: {"pasted": embed(material.pasted(seed)), "faults": embed(material.corrupted(seed))}
+        for seed in SEEDS
+    }
+    measured = shifted_embeddings(material, embed)
+    for ingredients in ((), ("faults",), ("pasted",), ("pasted", "faults")):
+        rows = []
+        for seed in SEEDS if ingredients else SEEDS[:1]:
+            x = np.concatenate([clean, *(extra[seed][name] for name in ingredients)])
+            y = np.tile(material.truth, 1 + len(ingredients))
+            head = fit_head(x, y, val, material.val_truth, 6, 1.0)
+            rows.append([float((head.logits(e).argmax(1) == t).mean()) for e, t in measured])
+        name = " + ".join(["photos as they are", *ingredients])
+        yield f"| frozen, head on {name} | {cells(np.array(rows))} | |"
+
+
+def shifted_embeddings(material: Material, embed: Embed) -> list[tuple[Floats, Ints]]:
+    sets = [(material.val, material.val_truth), (material.shifted.pasted, material.shifted.pasted_truth)]
+    sets += [
+        (np.stack([fault(photo) for photo in material.val]), material.val_truth) for fault in FIXED.values()
+    ]
+    return [(embed(photos), truth) for photos, truth in sets]
+
+
+def cells(rows: Floats) -> str:
+    """Clean, pasted, mean of the corruptions, and the corruptions; the range over seeds in brackets."""
+    columns = np.column_stack([rows[:, :2], rows[:, 2:].mean(1), rows[:, 2:]])
+    if len(rows) == 1:
+        return " | ".join(f"{100 * value:.1f}" for value in columns[0])
+    low, mean, high = columns.min(0), columns.mean(0), columns.max(0)
+    return " | ".join(
+        f"{100 * m:.1f} ({100 * a:.1f} to {100 * b:.1f})" for a, m, b in zip(low, mean, high, strict=True)
+    )
+
+
+def bundle_row(bundle: Bundle, material: Material) -> str:
+    network = load_network(bundle)
+    backbone = EmbeddingBackbone(network)
+
+    def scores(photos: Pixels) -> Floats:
+        with torch.inference_mode():
+            return network.head(torch.from_numpy(backbone.embed(photos))).numpy().astype(np.float64)
+
+    right = accuracy_under_shift(scores, material.val, material.val_truth, material.shifted)
+    field = bundle.metrics().get("fieldwaste")
+    seen = with_interval(field["accuracy"]) if field else ""
+    return f"| {bundle.config.name} | {cells(np.array([list(right.values())]))} | {seen} |"
+
+
+def scores_rows(name: str, network: TrashNetwork, material: Material) -> Iterator[str]:
+    """A row a score: AUROC and false alarms of validation photos (as they are, and pasted) against made-up negatives."""
+    embed = EmbeddingBackbone(network).embed
+    train, other = (
+        embed(np.concatenate([material.train, material.pasted(9)])),
+        embed(material.without_waste(9)),
+    )
+    waste = embed(np.concatenate([material.val, material.shifted.pasted]))
+    negative = embed(material.shifted.no_waste)
+    detector = fit_detector(train, other, waste, negative, LOST)
+    for score, function in score_functions(network, train, np.tile(material.truth, 2)).items():
+        yield score_row(name, score, function(waste), function(negative))
+    yield score_row(name, "linear detector", detector.logits(waste), detector.logits(negative))
+
+
+def score_functions(
+    network: TrashNetwork, train: Floats, truth: Ints
+) -> dict[str, Callable[[Floats], Floats]]:
+    def logits(embedded: Floats) -> Floats:
+        with torch.inference_mode():
+            return network.head(torch.from_numpy(embedded)).numpy().astype(np.float64)
+
+    def largest_probability(embedded: Floats) -> Floats:
+        shifted = logits(embedded) - logits(embedded).max(1, keepdims=True)
+        return 1 / np.exp(shifted).sum(1)
+
+    unit = train / np.linalg.norm(train, axis=1, keepdims=True)
+    means = np.stack([train[truth == c].mean(0) for c in range(6)])
+    spread = np.cov((train - means[truth]).T) + 1e-3 * np.eye(train.shape[1]) * train.var()
+    inverse = np.linalg.inv(spread)
+
+    def neighbour(embedded: Floats) -> Floats:
+        similar = embedded / np.linalg.norm(embedded, axis=1, keepdims=True) @ unit.T
+        return np.sort(similar, axis=1)[:, -10]
+
+    def mahalanobis(embedded: Floats) -> Floats:
+        away = embedded[:, None] - means[None]
+        return -np.einsum("ncd,de,nce->nc", away, inverse, away, optimize=True).min(1)
+
+    return {
+        "largest probability": largest_probability,
+        "largest logit": lambda embedded: logits(embedded).max(1),
+        "energy": lambda embedded: np.logaddexp.reduce(logits(embedded), axis=1),
+        "10th nearest neighbour": neighbour,
+        "Mahalanobis distance": mahalanobis,
+    }
+
+
+def score_row(name: str, score: str, waste: Floats, negative: Floats) -> str:
+    truth = np.r_[np.ones(len(waste)), np.zeros(len(negative))]
+    auroc = roc_auc_score(truth, np.r_[waste, negative])
+    alarms = (negative >= np.quantile(waste, 0.05)).mean()
+    return f"| {name} | {score} | {auroc:.3f} | {100 * alarms:.1f}% |"
+
+
+def put(name: str, lines: list[str]) -> None:
+    """Write a table between its markers in the page."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    PAGE.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("--processed-dir", type=Path, default=Path("data/processed"))
+    parser.add_argument("--interim-dir", type=Path, default=Path("data/interim"))
+    arguments = parser.parse_args()
+    bundles = [read_bundle(path) for path in arguments.bundles]
+    config = bundles[0].config
+    settings = TrainSettings(
+        name=config.data["name"], input_height=config.input_height, input_width=config.input_width,
+        fit=config.fit, interim_dir=arguments.interim_dir, processed_dir=arguments.processed_dir,
+    )  # fmt: skip
+    material = Material(read_manifest(arguments.processed_dir / config.data["name"]), settings)
+    frozen = build_network(config.architecture, len(config.classes))
+    faults = " | ".join(FIXED)
+    table = [
+        f"| trained | clean | pasted | faults, mean | {faults} | fieldwaste |",
+        "|---" * (len(FIXED) + 5) + "|",
+    ]
+    table += [*heads(material, frozen), *(bundle_row(bundle, material) for bundle in bundles)]
+    n = f"n = {len(material.val)} clean, {len(material.shifted.pasted)} pasted, {len(material.val)} for each fault"
+    put(
+        "ingredients",
+        [
+            *table,
+            "",
+            f"Accuracy in percent on validation photos, {n}; three seeds, mean and range, where there is a range.",
+        ],
+    )
+    table = ["| embeddings of | score | AUROC | false alarms at 95% kept |", "|---|---|---|---|"]
+    table += [
+        row
+        for bundle in bundles[:1]
+        for row in scores_rows(bundle.config.name, load_network(bundle), material)
+    ]
+    n = f"{len(material.val) + len(material.shifted.pasted)} validation photos, {len(material.shifted.no_waste)} made-up photos without waste"
+    put("scores", [*table, "", f"{n}."])
+
+
+if __name__ == "__main__":
+    main()
