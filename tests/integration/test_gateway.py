@@ -127,8 +127,10 @@ def test_a_taken_port_and_a_missing_model_are_said(model: Path, tmp_path: Path) 
             [*COMMAND, str(model), "--port", port], capture_output=True, text=True, check=False
         )
         assert done.returncode == 2 and f"port {port} cannot be listened on" in done.stderr
-    done = subprocess.run([*COMMAND], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "no trained model" in done.stderr
+    done = subprocess.run(
+        [*COMMAND, "models/none"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "models/none" in done.stderr
 
 
 def test_a_model_that_does_not_describe_itself_is_refused(model: Path, tmp_path: Path) -> None:
