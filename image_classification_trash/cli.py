@@ -25,6 +25,7 @@ from image_classification_trash.config import (
     ServeSettings,
     StageSettings,
     TrainSettings,
+    TuneSettings,
     load_settings,
 )
 from image_classification_trash.errors import SettingsError, TrashClassifierError
@@ -104,6 +105,20 @@ def run_train(settings: TrainSettings) -> int:
         validation = bundle.config.training["validation"]
         print(f"{bundle.path}: validation accuracy {validation['accuracy']:.1%}, n = {validation['n']}")
         print(f"Measure it on test photos: trash-classifier evaluate {bundle.path}")
+    return GOOD
+
+
+def run_tune(settings: TuneSettings) -> int:
+    """Search for settings of a training."""
+    from image_classification_trash.models.tuning import as_json, as_table, tune
+
+    tuned = tune(settings)
+    if settings.json_output:
+        print(json.dumps(as_json(tuned), indent=2, ensure_ascii=False))
+        return GOOD
+    _print_table(["setting", "value"], as_table(tuned))
+    print(f"recipe: {tuned.recipe}")
+    print(f"Train with it: trash-classifier train --config {tuned.recipe}")
     return GOOD
 
 
@@ -254,6 +269,7 @@ COMMANDS = {
         Command(ExploreSettings, run_explore),
         Command(FeatureSettings, run_features),
         Command(TrainSettings, run_train),
+        Command(TuneSettings, run_tune),
         Command(EvaluateSettings, run_evaluate),
         Command(ExportSettings, run_export),
         Command(BenchmarkSettings, run_benchmark),
@@ -278,7 +294,7 @@ def run(arguments: Sequence[str]) -> int:
         return WRONG_USE if isinstance(error, SettingsError) else FAILED
     except ModuleNotFoundError as error:
         print(f"error: {verb} needs the library {error.name}, which is not installed.", file=sys.stderr)
-        extra = "serve" if verb == ServeSettings.stage else "train"
+        extra = {ServeSettings.stage: "serve", TuneSettings.stage: "train,tune"}.get(verb, "train")
         print(f'  Install it with: pip install "image-classification-trash[{extra}]"', file=sys.stderr)
         return FAILED
     except OSError as error:

@@ -34,12 +34,17 @@ _JSON = {"json-output": "json"}
 FitName = Literal["stretch", "crop", "pad"]
 FormatName = Literal["onnx", "saved_model", "tflite"]
 PrecisionName = Literal["float32", "fp16", "dynamic", "int8"]
+SearchedName = Literal[
+    "learning_rate", "backbone_rate", "weight_decay", "mixup", "label_smoothing", "freeze_stages", "dropout"
+]
 
 
 class StageSettings(BaseSettings):
     """What all stages share."""
 
     stage: ClassVar[str]
+    begins_with: ClassVar[type["StageSettings"] | None] = None
+    """The stage whose section of a recipe is read first, below this one's own."""
     model_config = SettingsConfigDict(
         extra="forbid",
         cli_kebab_case=True,
@@ -237,6 +242,41 @@ class TrainSettings(InputSettings, TrackSettings):
     def bundle_name(self) -> str:
         """The bundle's name: `output`, or the data set's."""
         return self.output or self.name
+
+
+class TuneSettings(TrainSettings):
+    """Search for good settings of a training, judged on the validation part; writes a recipe for train."""
+
+    stage: ClassVar[str] = "tune"
+    begins_with: ClassVar[type[StageSettings] | None] = TrainSettings
+    model_config = SettingsConfigDict(env_prefix="TRASH_TUNE_", cli_shortcuts=_JSON)
+
+    output: str | None = Field(
+        None,
+        pattern=r"^[\w][\w .-]*$",
+        description="name of the search in reports/tuning/; default: the data set's",
+    )
+    trials: int = Field(
+        20, ge=1, description="trainings of the whole search, earlier interrupted runs included"
+    )
+    timeout: float | None = Field(
+        None, gt=0, description="seconds after which no further trial begins; default: none"
+    )
+    search: list[SearchedName] = Field(
+        list(get_args(SearchedName)), min_length=1, description="what is searched; all else stays as given"
+    )
+    epochs: int = Field(20, ge=1, description="passes of fine-tuning in a trial that is not stopped early")
+    json_output: bool = Field(False, description="print what was found as JSON")
+
+    @model_validator(mode="after")
+    def _trains_plainly(self) -> Self:
+        if self.resume:
+            raise ValueError("a search goes on by itself; leave out --resume")
+        if self.devices > 1:
+            raise ValueError("a search trains on one device; leave out --devices")
+        if self.tracker != "none":
+            raise ValueError("a search is followed in its own study; leave out --tracker")
+        return self
 
 
 class EvaluateSettings(TrackSettings):
@@ -459,7 +499,7 @@ class ServeSettings(StageSettings):
 
 
 STAGES: tuple[type[StageSettings], ...] = (
-    DataSettings, AuditSettings, ExploreSettings, FeatureSettings, TrainSettings, EvaluateSettings, ExportSettings,
+    DataSettings, AuditSettings, ExploreSettings, FeatureSettings, TrainSettings, TuneSettings, EvaluateSettings, ExportSettings,
     BenchmarkSettings, PredictSettings, MonitorSettings, ServeSettings,
 )  # fmt: skip
 
@@ -492,7 +532,7 @@ def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
 
 
 def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
-    """One stage's section of a YAML recipe.
+    """One stage's section of a YAML recipe, over that of the stage it begins with.
 
     Raises:
         SettingsError: the file is missing or not YAML, or it holds an unknown section or name.
@@ -514,7 +554,7 @@ def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
             f"{path}: {cls.stage} holds no settings.", "Write them below it, as `name: value`."
         )
     _check_names(f"{path}: {cls.stage}:", section, cls.model_fields)
-    return section
+    return {**read_recipe(path, cls.begins_with), **section} if cls.begins_with else section
 
 
 def _join_lists(cls: type[StageSettings], arguments: Sequence[str]) -> list[str]:

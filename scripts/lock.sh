@@ -5,7 +5,7 @@
 set -euo pipefail
 {
     echo "# The tested versions. Made by scripts/lock.sh from pyproject.toml; install: pip install -r requirements.txt"
-    "${UV:-.venv/bin/uv}" pip compile pyproject.toml --extra train --extra export --extra serve --extra parquet --extra track --extra docs --extra notebooks --extra dev --universal --python-version 3.11 \
+    "${UV:-.venv/bin/uv}" pip compile pyproject.toml --extra train --extra export --extra serve --extra parquet --extra track --extra docs --extra notebooks --extra tune --extra dev --universal --python-version 3.11 \
         --constraint <(echo 'backports-strenum<1.3') --no-header --no-annotate --quiet | grep -vE '^(nvidia-|cuda-|triton)'
 } >requirements.txt.new
 mv requirements.txt.new requirements.txt

@@ -93,10 +93,11 @@ def train(settings: TrainSettings) -> Bundle | None:
         MissingExtraError: the tracker's library is not installed.
     """
     with tracking(settings, settings.reports_dir, "train") as tracker:
-        return _train(settings, tracker)
+        return train_with(settings, tracker)
 
 
-def _train(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
+def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
+    """Train as `train` does, with a tracker of the caller's; what its `log_epoch` raises ends the training."""
     keep_freed_memory()
     started = time.perf_counter()
     manifest = read_manifest(settings.processed_dir / settings.name)

@@ -398,3 +398,85 @@ def test_photos_and_classes_of_ones_own(workspace: Path, tmp_path: Path) -> None
     assert "accuracy" in done.stdout
     labels = (workspace / "models/mine/labels.txt").read_text(encoding="utf-8").splitlines()
     assert labels == ["Büchse & Dose", "old paper"]
+
+
+@pytest.fixture(scope="module")
+def field(workspace: Path) -> Path:
+    """A bundle trained for the field, with a detector of waste."""
+    robust = ["--paste", "0.5", "--corruption", "0.5", "--outliers", "0.2", "--detector"]
+    command(workspace, "train", "sample", *PLAIN, *robust, "--epochs", "1", "--output", "field")
+    return workspace / "models/field"
+
+
+def test_training_for_the_field_measures_itself_under_shift(field: Path) -> None:
+    config = json.loads((field / "config.json").read_text())
+    assert config["labels"][-1] == config["negative_label"] == "not waste" and len(config["labels"]) == 7
+    shift = config["training"]["validation_under_shift"]
+    assert {"clean", "pasted", "blur, radius 2", "turned by 90°"} <= shift.keys()
+    assert 0.5 < config["training"]["detector"]["auroc"] <= 1
+    assert config["training"]["detector"]["kept"] == pytest.approx(0.99, abs=0.01)
+    assert "On validation photos under shift" in (field / "README.md").read_text() or "pasted" in json.dumps(
+        shift
+    )
+
+
+def test_photos_without_waste_are_measured(workspace: Path, field: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        noise = torch.randint(0, 256, (3, 60, 80), dtype=torch.uint8)
+        torchvision.io.write_png(noise, str(tmp_path / f"{number}.png"))
+    done = command(
+        workspace, "evaluate", "models/field", "--negatives", str(tmp_path), "--json", "--resamples", "100"
+    )
+    measured = json.loads(done.stdout)
+    assert measured["no_waste"]["n"] == 6 and measured["no_waste"]["score"] == "waste score"
+    assert all(
+        measured["no_waste"][name]["low"] <= measured["no_waste"][name]["high"]
+        for name in ("auroc", "fpr_at_95", "turned_away", "answered_above_0.9")
+    )
+    assert measured["most_confident"]["n"] == round(0.8 * measured["n"])
+    assert len(measured["confusion"]) == 6
+    card = (field / "README.md").read_text()
+    assert "photos without waste" in card and "Per class, test" in card
+    done = command(workspace, "evaluate", "models/field", "--negatives", str(tmp_path / "none"), status=1)
+    assert "There is no folder" in done.stderr
+
+
+def test_an_answer_carries_the_waste_score(workspace: Path, field: Path) -> None:
+    done = command(workspace, "predict", PHOTO, "--model", "models/field", "--json")
+    rows = json.loads(done.stdout)["predictions"]
+    assert all(row["label"] != "not waste" for row in rows)
+    assert all(sum(row[name] for name in ("cardboard", "glass", "metal", "paper", "plastic", "trash", "not waste"))
+               == pytest.approx(1, abs=1e-4) for row in rows)  # fmt: skip
+
+
+def test_training_goes_on_from_a_bundle(workspace: Path, field: Path) -> None:
+    start = ["--start", "models/field", "--output", "further"]
+    command(
+        workspace,
+        "train",
+        "sample",
+        *PLAIN,
+        "--epochs",
+        "1",
+        "--learning-rate",
+        "1e-9",
+        "--ema-decay",
+        "0",
+        *start,
+    )
+    before, after = (load_file(path / "model.safetensors") for path in (field, workspace / "models/further"))
+    assert torch.allclose(before["head.1.weight"], after["head.1.weight"], atol=1e-5)
+    done = command(
+        workspace,
+        "train",
+        "sample",
+        "--epochs",
+        "1",
+        *SMALL,
+        "--start",
+        "models/field",
+        "--output",
+        "x",
+        status=1,
+    )
+    assert "sequential_cnn" in done.stderr and "efficientnet_lite0" in done.stderr
