@@ -85,9 +85,10 @@ def test_the_readmes_commands(tmp_path: Path) -> None:
     for line in typed():
         if line in ELSEWHERE:
             continue
-        if line.endswith("--corrections reports/corrections-trashnet.csv"):  # the user says what the source is once
-            line += " --source dataset-resized.zip"
-        run(line, next((code for word, code in STATUS.items() if word in shlex.split(line)), 0))
+        # The user says what the source is once; here it must be said again.
+        corrected = line.endswith("--corrections reports/corrections-trashnet.csv")
+        asked = f"{line} --source dataset-resized.zip" if corrected else line
+        run(asked, next((code for word, code in STATUS.items() if word in shlex.split(line)), 0))
         if "--output" not in line and line.startswith("trash-classifier train trashnet"):
             shutil.rmtree(tmp_path / "models/sample", ignore_errors=True)
 
