@@ -231,7 +231,10 @@ def _no_waste_rows(measured: dict[str, Any] | None) -> list[tuple[str, str]]:
     if measured is None:
         return []
     return [
-        ("photos of no waste", f"{measured['n']} ({measured['name']}), score: {measured['score']}"),
+        (
+            "photos of no waste",
+            f"{measured['n']} ({measured['name']}), {measured['unreadable']} unreadable, score: {measured['score']}",
+        ),
         ("told from waste, AUROC", with_interval(measured["auroc"])),
         ("false alarms at 95% of waste kept", with_interval(measured["fpr_at_95"])),
         ("turned away", with_interval(measured["turned_away"])),

@@ -30,7 +30,8 @@ def measure_negatives(
     Raises:
         DatasetError: the folder is missing, or none of its photos can be read.
     """
-    other = _answers(bundle, settings)
+    answers = _answers(bundle, settings)
+    other = [answer for answer in answers if answer.error is None]
     scores = [_scores(bundle, answers) for answers in (waste, other)]
     turned_away = np.array([answer.decision != answer.label for answer in other], float)
     certain = np.array([_is_certain(answer) for answer in other], float)
@@ -40,6 +41,7 @@ def measure_negatives(
     return {
         "name": settings.negatives.name,
         "n": len(other),
+        "unreadable": len(answers) - len(other),
         "score": "waste score" if detects else "largest probability",
         "auroc": _with_interval(_auroc, *scores, rng, resamples),
         "fpr_at_95": _with_interval(_false_alarms, *scores, rng, resamples),
@@ -61,12 +63,10 @@ def _answers(bundle: Bundle, settings: EvaluateSettings) -> list[Prediction]:
         raise DatasetError(found, "Give --negatives a folder of photos that show no waste.")
     stream = TrashClassifier.load(bundle, runtime="torch").stream(files, settings.batch_size)
     answers = list(tqdm(stream, total=len(files), desc=f"evaluate on {folder.name}", unit="photo"))
-    readable = [answer for answer in answers if answer.error is None]
-    if not readable:
-        raise DatasetError(
-            f"None of the photos in {folder} can be read: {answers[0].error}", "Look at the files."
-        )
-    return readable
+    if all(answer.error is not None for answer in answers):
+        found = f"None of the photos in {folder} can be read: {answers[0].error}"
+        raise DatasetError(found, "Look at the files.")
+    return answers
 
 
 def _scores(bundle: Bundle, answers: Sequence[Prediction]) -> Floats:
@@ -100,7 +100,7 @@ def _with_interval(
         figure(
             waste[rng.integers(len(waste), size=len(waste))], other[rng.integers(len(other), size=len(other))]
         )
-        for _ in range(min(resamples, 500))
+        for _ in range(resamples)
     ]
     low, high = np.quantile(drawn, [0.025, 0.975])
     return {"value": figure(waste, other), "low": float(low), "high": float(high)}

@@ -15,17 +15,18 @@ from image_classification_trash.errors import MissingExtraError, SettingsError
 from image_classification_trash.files import atomic_path
 from image_classification_trash.inference.classifier import Prediction
 
-COLUMNS = ("path", "label", "probability", "decision", "error")
+COLUMNS = ("path", "label", "probability", "decision", "waste_score", "error")
 _ROWS_A_GROUP = 10_000
 
 
 def row_of(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
-    """A flat row: path, label, probability, decision, error and one column a class."""
+    """A flat row: path, label, probability, decision, waste score, error and one column a label."""
     return {
         "path": prediction.path,
         "label": prediction.label,
         "probability": prediction.probability,
         "decision": prediction.decision,
+        "waste_score": prediction.waste_score,
         "error": prediction.error,
         **{column_of(label): prediction.probabilities.get(label) for label in labels},
     }
@@ -130,7 +131,7 @@ def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[st
 
 def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
     arrow, parquet = _pyarrow()
-    numbers = {"probability", *map(column_of, labels)}
+    numbers = {"probability", "waste_score", *map(column_of, labels)}
     names = [*COLUMNS, *map(column_of, labels)]
     schema = arrow.schema([(n, arrow.float32() if n in numbers else arrow.string()) for n in names])
     with parquet.ParquetWriter(path, schema) as writer:

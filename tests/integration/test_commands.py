@@ -144,7 +144,7 @@ def test_predict_table_json_csv_and_stdin(workspace: Path, tmp_path: Path) -> No
     target = tmp_path / "out.csv"
     command(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
     rows = list(csv.DictReader(target.open()))
-    assert list(rows[0])[:5] == ["path", "label", "probability", "decision", "error"]
+    assert list(rows[0])[:6] == ["path", "label", "probability", "decision", "waste_score", "error"]
     assert [r["label"] for r in rows] == [r["label"] for r in document["predictions"]]
 
 
@@ -445,6 +445,7 @@ def test_an_answer_carries_the_waste_score(workspace: Path, field: Path) -> None
     done = command(workspace, "predict", PHOTO, "--model", "models/field", "--json")
     rows = json.loads(done.stdout)["predictions"]
     assert all(row["label"] != "not waste" for row in rows)
+    assert all(row["waste_score"] == pytest.approx(1 - row["not waste"], abs=1e-5) for row in rows)
     assert all(sum(row[name] for name in ("cardboard", "glass", "metal", "paper", "plastic", "trash", "not waste"))
                == pytest.approx(1, abs=1e-4) for row in rows)  # fmt: skip
 
