@@ -13,18 +13,19 @@ from filelock import FileLock
 
 pytest.importorskip("optuna")
 
-from conftest import MakeTree  # noqa: E402
-from image_classification_trash.config import (  # noqa: E402
+from conftest import MakeTree
+
+from image_classification_trash.config import (
     DataSettings,
     TrainSettings,
     TuneSettings,
     load_settings,
 )
-from image_classification_trash.data.make_dataset import make_dataset  # noqa: E402
-from image_classification_trash.errors import SettingsError, TrainingError  # noqa: E402
-from image_classification_trash.models import tuning  # noqa: E402
-from image_classification_trash.models.tracking import Tracker  # noqa: E402
-from image_classification_trash.models.tuning import SPACE, as_json, tune  # noqa: E402
+from image_classification_trash.data.make_dataset import make_dataset
+from image_classification_trash.errors import SettingsError, TrainingError
+from image_classification_trash.models import tuning
+from image_classification_trash.models.tracking import Tracker
+from image_classification_trash.models.tuning import SPACE, as_json, tune
 
 MakeSettings = Callable[..., TuneSettings]
 
@@ -167,7 +168,7 @@ def test_other_settings_are_refused_by_name(settings: MakeSettings) -> None:
     tune(settings(), Runs())
     with pytest.raises(TrainingError, match=r"input_height was 224, is 64\."):
         tune(settings(input_height=64), Runs())
-    with pytest.raises(TrainingError, match="search of mixup was .*, is None"):
+    with pytest.raises(TrainingError, match=r"search of mixup was .*, is None"):
         tune(settings(search=["dropout"], mixup=0.2), Runs())
 
 
@@ -175,7 +176,7 @@ def test_another_data_set_is_refused(settings: MakeSettings, make_tree: MakeTree
     tune(settings(), Runs())
     prepare(make_tree({"glass": 21, "paper": 22}, "others"))
     runs = Runs()
-    with pytest.raises(TrainingError, match="data_fingerprint was .*, is ") as caught:
+    with pytest.raises(TrainingError, match=r"data_fingerprint was .*, is ") as caught:
         tune(settings(), runs)
     assert "--output" in caught.value.hint and not runs.seen
 
@@ -257,7 +258,7 @@ def test_a_real_search_goes_on_and_its_recipe_trains(tmp_path: Path, make_tree: 
 
 
 def test_a_real_training_can_be_stopped_early(settings: MakeSettings) -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     class Stopping(tuning.NoTracker):
@@ -265,10 +266,10 @@ def test_a_real_training_can_be_stopped_early(settings: MakeSettings) -> None:
 
         def log_epoch(self, row: Any) -> None:
             self.epochs += 1
-            raise Stop
+            raise StopError
 
     tracker = Stopping()
     small = {"architecture": "sequential_cnn", "pretrained": False, "input_height": 64, "input_width": 64}
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         tuning.train_with(TrainSettings(name="mine", epochs=3, batch_size=8, **small), tracker)
     assert tracker.epochs == 1 and not Path("models/mine").exists()
