@@ -222,7 +222,7 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
 
 def _begin_with_given(study: optuna.Study, settings: TuneSettings) -> None:
     """The first trial takes the settings as given, so that the best one is never worse on validation."""
-    given = {name: getattr(settings, name) for name in settings.search}
+    given: dict[str, Any] = {name: getattr(settings, name) for name in settings.search}
     inside = all(SPACE[name].low <= value <= SPACE[name].high for name, value in given.items())
     if inside and not study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
         study.enqueue_trial(given)
@@ -278,7 +278,7 @@ def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprin
         raise TrainingError(f"No trial of {file} has finished.", "Search on, with more --trials.")
     best = study.best_trial
     epoch = max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
-    values = {name: best.params[name] for name in settings.search}
+    values: dict[str, Any] = {name: best.params[name] for name in settings.search}
     score = float(best.value or 0.0)
     return Tuned(file, file.with_suffix(".yaml"), best.number, score, epoch, values, counts, fingerprint)
 
