@@ -58,8 +58,9 @@ train: install ## train a model: make train DATA=trashnet CONFIG=configs/efficie
 release-model: install ## train, export, measure and ship the model of the package: make release-model ARCHIVE=dataset-resized.zip
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
 	$(RUN) train trashnet --config configs/field.yaml --output field
-	$(RUN) train trashnet --config configs/field.yaml --start models/field --epochs 12 --output $(RELEASE)
-	$(RUN) export models/$(RELEASE)
+	$(RUN) train trashnet --config configs/field.yaml --start models/field --epochs 12 --output field2
+	$(RUN) train trashnet --config configs/field_finish.yaml --start models/field2 --output $(RELEASE)
+	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
 	$(MAKE) measure-release
 
 measure-release: ## measure the model to be shipped and put it into the package

@@ -286,12 +286,13 @@ def _record(
 
 
 def _elapsed(folder: Path, settings: TrainSettings, started: float) -> float:
-    """Seconds of this training, with those of the runs that it resumes."""
+    """Seconds of this training, with those of the runs that it resumes and of the bundle it went on from."""
+    earlier = 0.0 if settings.start is None else read_bundle(settings.start).config.training["seconds"]
     file = folder / "elapsed.json"
     before = json.loads(file.read_text(encoding="utf-8")) if settings.resume and file.exists() else 0.0
     total = float(before) + time.perf_counter() - started
     write_text(file, json.dumps(total))
-    return total
+    return total + float(earlier)
 
 
 def _write_conditions(folder: Path, settings: TrainSettings, manifest: Manifest) -> None:

@@ -50,7 +50,16 @@ def test_every_format_holds_the_same(tmp_path: Path, kind: str) -> None:
         parquet = pytest.importorskip("pyarrow.parquet")
         rows = parquet.read_table(path).to_pylist()
         assert rows[0]["probability"] == 0.75 and rows[1]["label"] is None
-    assert list(rows[0]) == ["path", "label", "probability", "decision", "waste_score", "error", "glass", "p(label)"]
+    assert list(rows[0]) == [
+        "path",
+        "label",
+        "probability",
+        "decision",
+        "waste_score",
+        "error",
+        "glass",
+        "p(label)",
+    ]
     assert [row["path"] for row in rows] == [GOOD.path, BAD.path]
     assert rows[1]["error"] == BAD.error
 
