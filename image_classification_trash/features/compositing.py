@@ -90,7 +90,9 @@ def _placement(mask: Mask, size: tuple[int, int], rng: np.random.Generator) -> P
 def _soft(mask: Mask, rng: np.random.Generator) -> Plane:
     """Alpha, float (H, W) from 0 to 1: drawn in by a pixel or two, so that no posterboard shines round the edge."""
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=int(rng.integers(1, 3)))
-    return cv2.GaussianBlur(inner, (0, 0), rng.uniform(0.6, 1.6)).astype(np.float32) / 255
+    return np.asarray(
+        cv2.GaussianBlur(inner, (0, 0), rng.uniform(0.6, 1.6)).astype(np.float32) / 255, dtype=np.float32
+    )
 
 
 def _lit(picture: Plane, rng: np.random.Generator) -> Plane:
@@ -101,7 +103,7 @@ def _lit(picture: Plane, rng: np.random.Generator) -> Plane:
 
 
 def _shadowed(ground: Plane, alpha: Plane, rng: np.random.Generator) -> Plane:
-    shift = np.float32([[1, 0, rng.normal(0, 6)], [0, 1, rng.normal(0, 6)]])
+    shift = np.array([[1, 0, rng.normal(0, 6)], [0, 1, rng.normal(0, 6)]], np.float32)
     moved = cv2.warpAffine(alpha, shift, (alpha.shape[1], alpha.shape[0]))
     shadow = cv2.GaussianBlur(moved, (0, 0), rng.uniform(1.5, 10)) * rng.uniform(0, 0.7)
     return np.asarray(ground * (1 - shadow[..., None]), dtype=np.float32)

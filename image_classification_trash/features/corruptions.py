@@ -33,7 +33,7 @@ def noisy(photo: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
 
 def brightened(photo: Pixels, factor: float) -> Pixels:
     """Every value times `factor`."""
-    return np.clip(photo * np.float32(factor), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(photo * np.float32(factor), 0, 255).astype(np.uint8), dtype=np.uint8)
 
 
 def coarse(photo: Pixels, factor: float) -> Pixels:

@@ -65,7 +65,7 @@ def posterboard(photo: Pixels, rng: np.random.Generator) -> Pixels:
     smooth = _smooth_ground(cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32))
     ground = cv2.cvtColor(np.clip(smooth, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
     large = cv2.resize(ground, (width, height)) + rng.normal(0, rng.uniform(1, 4), photo.shape)
-    return np.clip(large, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(large, 0, 255).astype(np.uint8), dtype=np.uint8)
 
 
 def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
@@ -84,7 +84,7 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
                 known[photo.sha256] = mask
         _write(file, known)
     masks = np.stack([known[photo.sha256] for photo in photos])
-    return Masks(masks, masks.any(axis=(1, 2)))
+    return Masks(masks, np.asarray(masks.any(axis=(1, 2))))
 
 
 def _cut_out_file(path: Path) -> Mask:
@@ -97,7 +97,7 @@ def _differs_from_ground(photo: Pixels) -> npt.NDArray[np.bool_]:
     lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)  # (H, W, 3)
     difference = np.abs(cv2.GaussianBlur(lab, (0, 0), 1.0) - _smooth_ground(lab))
     edges = cv2.morphologyEx(lab[..., 0], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    distance = np.linalg.norm(difference * np.float32([0.4, 1.5, 1.5]), axis=2) + cv2.GaussianBlur(
+    distance = np.linalg.norm(difference * np.array([0.4, 1.5, 1.5], np.float32), axis=2) + cv2.GaussianBlur(
         edges, (0, 0), 2
     )
     scaled = np.clip(distance * 3, 0, 255).astype(np.uint8)
@@ -108,7 +108,7 @@ def _differs_from_ground(photo: Pixels) -> npt.NDArray[np.bool_]:
 def _smooth_ground(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """A quadratic surface through the border's pixels, fitted twice: the second time without those far off."""
     height, width, _ = lab.shape
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)  # type: ignore[misc]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)  # (H, W, 6)
     border = np.ones((height, width), bool)
     border[_BORDER:-_BORDER, _BORDER:-_BORDER] = False

@@ -43,7 +43,7 @@ def _noise(rng: np.random.Generator, size: Size, cell: float, octaves: int = 4, 
         total += weight * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
         weight, cell = weight * fall, max(cell / 2, 1.0)
     low, high = np.quantile(total, [0.01, 0.99])
-    return np.clip((total - low) / (high - low + 1e-6), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((total - low) / (high - low + 1e-6), 0, 1).astype(np.float32), dtype=np.float32)
 
 
 def _colour(
@@ -52,7 +52,7 @@ def _colour(
     """A colour, float (3,) from 0 to 255; hues in turns of the colour circle."""
     hue = rng.uniform(*hues) % 1
     rgb = colorsys.hsv_to_rgb(hue, rng.uniform(0, saturation), rng.uniform(*value))
-    return np.float32(rgb) * 255
+    return np.array(rgb, np.float32) * 255
 
 
 def _blend(share: Plane, first: Plane, second: Plane) -> Plane:
@@ -62,7 +62,7 @@ def _blend(share: Plane, first: Plane, second: Plane) -> Plane:
 
 def _light(rng: np.random.Generator, size: Size) -> Plane:
     """How light falls, float (H, W): a slope, perhaps a shadow with a soft edge."""
-    y, x = np.mgrid[0 : 1 : size[0] * 1j, 0 : 1 : size[1] * 1j].astype(np.float32)  # type: ignore[misc]
+    y, x = np.mgrid[0 : 1 : size[0] * 1j, 0 : 1 : size[1] * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
     light = 1 + rng.uniform(0, 0.4) * along
@@ -263,7 +263,9 @@ def _water(rng: np.random.Generator, size: Size) -> Plane:
     water = _blend(
         height, _colour(rng, (0.4, 0.65), 0.7, (0.05, 0.4)), _colour(rng, (0.3, 0.65), 0.5, (0.3, 0.8))
     )
-    return water + 160 * np.clip(height - 0.8, 0, 1)[..., None] * 5 * rng.random()
+    return np.asarray(
+        water + 160 * np.clip(height - 0.8, 0, 1)[..., None] * 5 * rng.random(), dtype=np.float32
+    )
 
 
 def _sand(rng: np.random.Generator, size: Size) -> Plane:

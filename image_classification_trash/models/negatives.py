@@ -1,6 +1,7 @@
 """Photos that show no waste: does a model tell them from waste, and does it turn them away?"""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,10 @@ def measure_negatives(
     """
     answers = _answers(bundle, settings)
     other = [answer for answer in answers if answer.error is None]
-    scores = [_scores(bundle, answers) for answers in (waste, other)]
+    scores = _scores(bundle, waste), _scores(bundle, other)
     turned_away = np.array([answer.decision != answer.label for answer in other], float)
     certain = np.array([_is_certain(answer) for answer in other], float)
-    rng, resamples = np.random.default_rng(settings.seed), settings.resamples
+    interval = partial(_with_interval, np.random.default_rng(settings.seed), settings.resamples)
     detects = bundle.config.negative_label is not None
     assert settings.negatives is not None
     return {
@@ -43,14 +44,10 @@ def measure_negatives(
         "n": len(other),
         "unreadable": len(answers) - len(other),
         "score": "waste score" if detects else "largest probability",
-        "auroc": _with_interval(_auroc, *scores, rng, resamples),
-        "fpr_at_95": _with_interval(_false_alarms, *scores, rng, resamples),
-        "turned_away": _with_interval(
-            lambda _, rows: float(rows.mean()), scores[0], turned_away, rng, resamples
-        ),
-        "answered_above_0.9": _with_interval(
-            lambda _, rows: float(rows.mean()), scores[0], certain, rng, resamples
-        ),
+        "auroc": interval(_auroc, *scores),
+        "fpr_at_95": interval(_false_alarms, *scores),
+        "turned_away": interval(_share, scores[0], turned_away),
+        "answered_above_0.9": interval(_share, scores[0], certain),
     }
 
 
@@ -88,12 +85,16 @@ def _false_alarms(waste: Floats, other: Floats) -> float:
     return float((other >= np.quantile(waste, 1 - KEPT)).mean())
 
 
+def _share(_: Floats, rows: Floats) -> float:
+    return float(rows.mean())
+
+
 def _with_interval(
+    rng: np.random.Generator,
+    resamples: int,
     figure: Callable[[Floats, Floats], float],
     waste: Floats,
     other: Floats,
-    rng: np.random.Generator,
-    resamples: int,
 ) -> dict[str, float]:
     """The figure, with the interval that resampling both sets of photos gives."""
     drawn = [
