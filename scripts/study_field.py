@@ -75,7 +75,7 @@ def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[s
     clean, val = embed(material.train), embed(material.val)
     extra = {
         seed: {"pasted": embed(material.pasted(seed)), "faults": embed(material.corrupted(seed))}
-        for seed in SEEDS
+        for seed in seeds
     }
     measured = shifted_embeddings(material, embed)
     for ingredients in ((), ("faults",), ("pasted",), ("pasted", "faults")):
