@@ -15,9 +15,16 @@ def disc_mask() -> np.ndarray:
     return cv2.circle(np.zeros(MASK_SIZE, np.uint8), (80, 60), 30, 255, cv2.FILLED)
 
 
+PHOTOS = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)
+
+
 def paster(share: float) -> Paster:
-    masks = Masks(np.stack([disc_mask(), np.zeros(MASK_SIZE, np.uint8)]), np.array([True, False]))
-    return Paster(masks, draw_grounds(TRAINING, 4, SIZE, 0), share)
+    """Three photos: one whose object can be cut out, another of its class, and one of a class of its own."""
+    masks = np.stack([disc_mask(), *2 * [np.zeros(MASK_SIZE, np.uint8)]])
+    trusted = np.array([True, False, False])
+    return Paster(
+        Masks(masks, trusted), draw_grounds(TRAINING, 4, SIZE, 0), share, PHOTOS, np.array([0, 0, 1])
+    )
 
 
 @pytest.mark.parametrize("rule", [*TRAINING, *HELD_OUT], ids=lambda rule: rule.__name__.strip("_"))
@@ -44,15 +51,14 @@ def test_the_object_lies_on_the_new_ground(seed: int) -> None:
     assert np.array_equal(picture[0, 0][:2] <= 20, [True, True])
 
 
-def test_photos_without_a_trusted_mask_stay_as_they_are() -> None:
-    photos = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
-    pasted = paster(1.0)(photos, np.array([0, 1]), np.random.default_rng(0))
-    assert not np.array_equal(pasted[0], photos[0]) and np.array_equal(pasted[1], photos[1])
+def test_a_photo_without_a_mask_gives_way_to_one_of_its_class() -> None:
+    pasted = paster(1.0)(PHOTOS, np.array([0, 1, 2]), np.random.default_rng(0))
+    changed = [not np.array_equal(new, old) for new, old in zip(pasted, PHOTOS, strict=True)]
+    assert changed == [True, True, False]
 
 
 def test_a_share_of_zero_pastes_nothing_and_a_seed_decides_the_rest() -> None:
-    photos = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
-    rows = np.array([0, 0])
-    assert np.array_equal(paster(0.0)(photos, rows, np.random.default_rng(0)), photos)
-    once, again = (paster(0.5)(photos, rows, np.random.default_rng(3)) for _ in range(2))
+    rows = np.array([0, 0, 0])
+    assert np.array_equal(paster(0.0)(PHOTOS, rows, np.random.default_rng(0)), PHOTOS)
+    once, again = (paster(0.5)(PHOTOS, rows, np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(once, again)
