@@ -4,12 +4,14 @@ An epoch is a function of the weights it starts from, the seed and its number: s
 seeded anew at its start. So a run that was killed and resumed from its last checkpoint ends with the same weights.
 """
 
+import contextlib
 import csv
 import functools
 import io
 import logging
 import math
 import mmap
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from lightning.pytorch.callbacks import (
     TQDMProgressBar,
     WeightAveraging,
 )
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -44,8 +47,6 @@ from image_classification_trash.models.tracking import Tracker
 HISTORY = "history.csv"
 MONITOR = "val_macro_f1"
 Batch = tuple[torch.Tensor, torch.Tensor]
-
-
 Alteration = Callable[[Pixels, npt.NDArray[np.int64], np.random.Generator], Pixels]
 """Changes photos uint8 (B, H, W, 3), which are rows (B,) of their part, before they are augmented."""
 
@@ -401,11 +402,23 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", notice)
 
 
+class _ProgressBar(TQDMProgressBar):
+    """Lightning's, on stderr: stdout is for results."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        with contextlib.redirect_stdout(sys.stderr):
+            return super().init_train_tqdm()
+
+    def init_validation_tqdm(self) -> Tqdm:
+        with contextlib.redirect_stdout(sys.stderr):
+            return super().init_validation_tqdm()
+
+
 def _callbacks(settings: TrainSettings, folder: Path) -> list[Callback]:
     callbacks: list[Callback] = [
         HistoryFile(folder),
         EarlyStopping(MONITOR, mode="max", patience=settings.patience),
-        TQDMProgressBar(refresh_rate=1),
+        _ProgressBar(),
     ]
     if settings.ema_decay:
         callbacks.append(WeightAveraging(avg_fn=warm_average(settings.ema_decay)))

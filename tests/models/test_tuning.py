@@ -234,6 +234,7 @@ def test_a_recipe_for_train_is_where_a_search_begins(tmp_path: Path) -> None:
     assert (read.epochs, read.hue, read.trials, read.search) == (5, 0.1, 9, ["mixup", "dropout"])
 
 
+@pytest.mark.slow
 def test_a_real_search_goes_on_and_its_recipe_trains(tmp_path: Path, make_tree: MakeTree) -> None:
     def command(*arguments: str) -> str:
         line = [sys.executable, "-m", "image_classification_trash.cli", *arguments]
