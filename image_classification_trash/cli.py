@@ -20,6 +20,7 @@ from image_classification_trash.config import (
     ExploreSettings,
     ExportSettings,
     FeatureSettings,
+    ModelsSettings,
     MonitorSettings,
     PredictSettings,
     ServeSettings,
@@ -135,6 +136,62 @@ def run_evaluate(settings: EvaluateSettings) -> int:
         _print_table(["measure", "value (95% interval)"], summary(evaluation))
         print(f"report: {report}")
     return SOME_UNREADABLE if evaluation.unreadable else GOOD
+
+
+def run_models(settings: ModelsSettings) -> int:
+    """List, compare and promote."""
+    {"list": _list_models, "show": _list_models, "compare": _compare_models, "register": _register_model}.get(
+        settings.action, _move_alias
+    )(settings)
+    return GOOD
+
+
+def _list_models(settings: ModelsSettings) -> None:
+    from image_classification_trash.models import registry
+    from image_classification_trash.models.wandb_registry import WandbRegistry
+
+    named, models_dir = settings.models, settings.models_dir
+    shown = [registry.show(named[0], models_dir)] if named else registry.entries(models_dir)
+    linked = WandbRegistry(settings).rows(registry.names_of(shown)) if settings.registry == "wandb" else []
+    if settings.json_output:
+        document = {"models": [registry.entry_as_json(entry) for entry in shown], "wandb": linked}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    header = ["model", "aliases", "data", "validation", "test accuracy (95% interval)", "exports"]
+    _print_table(header, [registry.entry_as_row(entry) for entry in shown])
+    if linked:
+        _print_table(["in W&B's registry", *header[1:4]], linked)
+
+
+def _compare_models(settings: ModelsSettings) -> None:
+    from image_classification_trash.models import registry
+
+    rows = registry.compare(*(registry.bundle_of(name, settings.models_dir) for name in settings.models))
+    if settings.json_output:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        _print_table(["photos", "measure", *settings.models, ""], registry.comparison_rows(rows))
+
+
+def _register_model(settings: ModelsSettings) -> None:
+    from image_classification_trash.models.registry import bundle_of, register
+
+    bundle = bundle_of(settings.models[0], settings.models_dir)
+    version = register(bundle, settings.models_dir, settings.note)
+    print(json.dumps({"version": str(version)}) if settings.json_output else f"{bundle.path} is {version}")
+
+
+def _move_alias(settings: ModelsSettings) -> None:
+    from image_classification_trash.models.registry import gate_rows, promote, promotion_as_json, rollback
+
+    moved = promote(settings) if settings.action == "promote" else rollback(settings)
+    if settings.json_output:
+        print(json.dumps(promotion_as_json(settings.alias, moved), indent=2, ensure_ascii=False))
+        return
+    before = f", and was {moved.replaced} before" if moved.replaced else ""
+    print(f"{settings.alias} is {moved.version}{before}")
+    if moved.gates:
+        _print_table(["gate", "", "found"], gate_rows(moved.gates))
 
 
 def run_export(settings: ExportSettings) -> int:
@@ -271,6 +328,7 @@ COMMANDS = {
         Command(TrainSettings, run_train),
         Command(TuneSettings, run_tune),
         Command(EvaluateSettings, run_evaluate),
+        Command(ModelsSettings, run_models),
         Command(ExportSettings, run_export),
         Command(BenchmarkSettings, run_benchmark),
         Command(PredictSettings, run_predict),

@@ -32,6 +32,7 @@ DataName = Annotated[
 ]
 _JSON = {"json-output": "json"}
 FitName = Literal["stretch", "crop", "pad"]
+ActionName = Literal["list", "show", "compare", "register", "promote", "rollback"]
 FormatName = Literal["onnx", "saved_model", "tflite"]
 PrecisionName = Literal["float32", "fp16", "dynamic", "int8"]
 SearchedName = Literal[
@@ -69,14 +70,19 @@ class InputSettings(StageSettings):
         return self.input_height, self.input_width
 
 
-class TrackSettings(StageSettings):
-    """Where a run is followed from outside."""
+class ProjectSettings(StageSettings):
+    """Where the tracker keeps what it is told."""
 
-    tracker: Literal["none", "wandb"] = Field("none", description="where the run is followed; wandb: W&B")
     tracker_project: str = Field(
         "image-classification-trash", min_length=1, description="the tracker's project"
     )
     tracker_entity: str | None = Field(None, description="the tracker's team or user; default: the key's own")
+
+
+class TrackSettings(ProjectSettings):
+    """Where a run is followed from outside."""
+
+    tracker: Literal["none", "wandb"] = Field("none", description="where the run is followed; wandb: W&B")
     log_photos: bool = Field(False, description="give the tracker the photos too, not their list alone")
 
 
@@ -286,7 +292,7 @@ class EvaluateSettings(TrackSettings):
     model_config = SettingsConfigDict(env_prefix="TRASH_EVALUATE_", cli_shortcuts=_JSON)
 
     bundle: CliPositionalArg[Path | None] = Field(
-        None, description="folder of a bundle; default: the newest in models/"
+        None, description="folder, name, version or alias of a bundle; default: the newest in models/"
     )
     data: Path | None = Field(
         None, description="labelled folder, zip or CSV to evaluate on instead of the test part"
@@ -304,6 +310,41 @@ class EvaluateSettings(TrackSettings):
     reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
 
 
+class ModelsSettings(ProjectSettings):
+    """List, compare and promote bundles: versions that no training touches, and aliases such as `production`."""
+
+    stage: ClassVar[str] = "models"
+    model_config = SettingsConfigDict(env_prefix="TRASH_MODELS_", cli_shortcuts=_JSON)
+    takes: ClassVar[Mapping[str, int]] = {
+        "list": 0, "show": 1, "compare": 2, "register": 1, "promote": 1, "rollback": 0,
+    }  # fmt: skip
+    """How many models each action names."""
+
+    action: CliPositionalArg[ActionName] = Field("list", description="what to do")
+    models: CliPositionalArg[list[str]] = Field(
+        [], description="folders, bundles' names, NAME@NUMBER, NAME@latest or aliases"
+    )
+    alias: str = Field(
+        "production", pattern=r"^[a-z][\w-]*$", description="which alias promote and rollback move"
+    )
+    note: str = Field("", max_length=1000, description="why; kept with what was registered or moved")
+    registry: Literal["local", "wandb"] = Field(
+        "local", description="wandb: list and promote in the registry of W&B too; needs a key"
+    )
+    wandb_registry: str = Field("model", min_length=1, description="which registry of W&B")
+    json_output: bool = Field(False, description="print JSON")
+    models_dir: Path = Field(Path("models"), description="where bundles and their versions are kept")
+
+    @model_validator(mode="after")
+    def _models_named(self) -> Self:
+        count = self.takes[self.action]
+        if len(self.models) != count:
+            raise ValueError(f"{self.action} takes {count} models, not {len(self.models)}")
+        if self.alias == "latest":
+            raise ValueError("latest is always the newest version; choose another alias")
+        return self
+
+
 class ExportSettings(StageSettings):
     """Export a bundle to ONNX, TFLite and SavedModel, each file verified against the trained model."""
 
@@ -311,7 +352,7 @@ class ExportSettings(StageSettings):
     model_config = SettingsConfigDict(env_prefix="TRASH_EXPORT_", cli_shortcuts=_JSON)
 
     bundle: CliPositionalArg[Path | None] = Field(
-        None, description="folder of a bundle; default: the newest in models/"
+        None, description="folder, name, version or alias of a bundle; default: the newest in models/"
     )
     format: list[FormatName] = Field(
         ["onnx", "saved_model", "tflite"], min_length=1, description="what to make"
@@ -333,7 +374,7 @@ class BenchmarkSettings(StageSettings):
     model_config = SettingsConfigDict(env_prefix="TRASH_BENCHMARK_", cli_shortcuts=_JSON)
 
     bundle: CliPositionalArg[Path | None] = Field(
-        None, description="folder of a bundle; default: the newest in models/"
+        None, description="folder, name, version or alias of a bundle; default: the newest in models/"
     )
     photos: Path = Field(Path("data/sample"), description="folder with photos to time with")
     count: int = Field(64, ge=1, description="photos of a round")
@@ -354,7 +395,7 @@ class PredictSettings(StageSettings):
     )
     model: Path | None = Field(
         None,
-        description="folder of a bundle, or one exported file; default: the newest in models/, or the shipped model",
+        description="folder, name, version or alias of a bundle, or an exported file; default: production, or the newest in models/, or the shipped one",
     )
     json_output: bool = Field(False, description="print one JSON document")
     csv: Path | None = Field(None, description="write the table to this CSV file")
@@ -396,7 +437,9 @@ class MonitorSettings(StageSettings):
     sources: CliPositionalArg[list[str]] = Field(
         [], description="files, folders or globs of photos, or JSON files that serve --statistics wrote"
     )
-    model: Path | None = Field(None, description="folder of a bundle; default: the newest in models/")
+    model: Path | None = Field(
+        None, description="folder, name, version or alias of a bundle; default: the newest in models/"
+    )
     write_reference: bool = Field(
         False, description="write the reference into the bundle, for machines without the data set"
     )
@@ -435,7 +478,7 @@ class ServeSettings(StageSettings):
 
     model: CliPositionalArg[Path | None] = Field(
         None,
-        description="folder of a bundle, or one exported file; default: the newest in models/, or the shipped model",
+        description="folder, name, version or alias of a bundle, or an exported file; default: production, or the newest in models/, or the shipped one",
     )
     runtime: str = Field(
         "auto",
@@ -499,8 +542,8 @@ class ServeSettings(StageSettings):
 
 
 STAGES: tuple[type[StageSettings], ...] = (
-    DataSettings, AuditSettings, ExploreSettings, FeatureSettings, TrainSettings, TuneSettings, EvaluateSettings, ExportSettings,
-    BenchmarkSettings, PredictSettings, MonitorSettings, ServeSettings,
+    DataSettings, AuditSettings, ExploreSettings, FeatureSettings, TrainSettings, TuneSettings, EvaluateSettings, ModelsSettings,
+    ExportSettings, BenchmarkSettings, PredictSettings, MonitorSettings, ServeSettings,
 )  # fmt: skip
 
 

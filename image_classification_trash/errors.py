@@ -17,6 +17,7 @@
     ├── BundleError              a trained model on disk is incomplete, damaged or foreign
     ├── ModelServerError         a model server refuses, or answers with something that is no answer
     │   └── ModelServerTimeoutError  it takes too long
+    ├── PromotionError           a model may not take another's place, or there is none to go back to
     ├── TrainingError            training cannot start or go on
     └── ExportError              a model cannot be exported, or its export differs too much from it
 
@@ -95,6 +96,10 @@ class ModelServerError(TrashClassifierError):
 
 class ModelServerTimeoutError(ModelServerError):
     """A model server takes too long."""
+
+
+class PromotionError(TrashClassifierError):
+    """A model does not pass the gates before its promotion, or there is none to go back to."""
 
 
 class TrainingError(TrashClassifierError):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from image_classification_trash.errors import BundleError
 from image_classification_trash.files import sha256_of_file
-from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, newest_bundle
+from image_classification_trash.inference.bundle import CHECKSUMS
 
 FOLDER = Path(__file__).parents[1] / "shipped"
 MODEL = "model.tflite"
@@ -25,10 +25,3 @@ def shipped_model() -> Path:
     if f"{sha256_of_file(model)}  {MODEL}" not in lines:
         raise BundleError(f"{model} does not match its checksum: it was changed or cut short.", hint)
     return model
-
-
-def default_model(models_dir: Path) -> Path:
-    """The bundle trained last; where none was trained, the shipped model."""
-    if any(models_dir.glob(f"*/{CONFIG}")):
-        return newest_bundle(models_dir)
-    return shipped_model()

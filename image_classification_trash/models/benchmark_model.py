@@ -25,9 +25,10 @@ from tqdm import tqdm
 
 from image_classification_trash.config import BenchmarkSettings
 from image_classification_trash.errors import DatasetError, TrashClassifierError
-from image_classification_trash.inference.bundle import EXPORT, Bundle, newest_bundle, read_bundle
+from image_classification_trash.inference.bundle import EXPORT, Bundle, read_bundle
 from image_classification_trash.inference.images import PHOTO_SUFFIXES, read_photo
 from image_classification_trash.inference.runtimes import FILE_RUNTIMES, Runtime, open_file
+from image_classification_trash.inference.versions import chosen_bundle
 
 BATCHES = (1, 32)
 PLAIN = "torch + torchvision transforms"
@@ -78,7 +79,7 @@ def benchmark(settings: BenchmarkSettings) -> tuple[Bundle, list[Timing]]:
         BundleError: there is no model, or it is damaged.
         DatasetError: no photos to time with.
     """
-    bundle = read_bundle(settings.bundle or newest_bundle(settings.models_dir))
+    bundle = read_bundle(chosen_bundle(settings.bundle, settings.models_dir))
     photos = some_photos(settings.photos, settings.count)
     entrants = contestants(bundle)
     with Arena(bundle, entrants, photos) as arena:

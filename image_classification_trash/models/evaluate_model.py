@@ -26,10 +26,10 @@ from image_classification_trash.inference.bundle import (
     METRICS,
     Bundle,
     add_to_bundle,
-    newest_bundle,
     read_bundle,
 )
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
+from image_classification_trash.inference.versions import chosen_bundle
 from image_classification_trash.models.metrics import (
     Floats,
     Ints,
@@ -96,7 +96,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
 
 def _evaluate(settings: EvaluateSettings) -> Evaluation:
-    bundle = read_bundle(settings.bundle or newest_bundle(settings.models_dir))
+    bundle = read_bundle(chosen_bundle(settings.bundle, settings.models_dir))
     photos = labelled_folder(settings, bundle) if settings.data else own_test_part(settings, bundle)
     predictions = _predict(bundle, photos, settings.batch_size)
     good = [i for i, prediction in enumerate(predictions) if prediction.error is None]

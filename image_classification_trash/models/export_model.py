@@ -32,11 +32,11 @@ from image_classification_trash.inference.bundle import (
     Bundle,
     add_files,
     describe,
-    newest_bundle,
     read_bundle,
 )
 from image_classification_trash.inference.images import Pixels, read_photo
 from image_classification_trash.inference.runtimes import DESCRIPTION, Probabilities, open_file
+from image_classification_trash.inference.versions import chosen_bundle
 from image_classification_trash.models.architectures import TrashNetwork, load_network
 from image_classification_trash.models.model_card import model_card
 from image_classification_trash.models.parity import (
@@ -106,7 +106,7 @@ def export(settings: ExportSettings) -> Exported:
     """
     targets = chosen_targets(settings)
     _check_installed(targets)
-    workshop = Workshop(read_bundle(settings.bundle or newest_bundle(settings.models_dir)), settings)
+    workshop = Workshop(read_bundle(chosen_bundle(settings.bundle, settings.models_dir)), settings)
     with tempfile.TemporaryDirectory(prefix="trash-export-") as folder:
         records, made = {}, Path(folder) / EXPORT
         for target in (bar := tqdm(targets, desc="export", unit="file")):

@@ -21,8 +21,9 @@ from image_classification_trash.config import MonitorSettings
 from image_classification_trash.errors import BundleError, DatasetError, PhotoError, SettingsError
 from image_classification_trash.features.build_features import Embeddings
 from image_classification_trash.inference.answer_statistics import AnswerStatistics, read_statistics
-from image_classification_trash.inference.bundle import Bundle, BundleConfig, newest_bundle, read_bundle
+from image_classification_trash.inference.bundle import Bundle, BundleConfig, read_bundle
 from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.versions import chosen_bundle
 from image_classification_trash.models.architectures import EmbeddingBackbone, load_network
 from image_classification_trash.models.metrics import Ints
 from image_classification_trash.models.monitor_reference import (
@@ -195,7 +196,7 @@ def as_table(monitored: Monitored) -> list[list[str]]:
 
 
 def _bundle(settings: MonitorSettings) -> Bundle:
-    return read_bundle(settings.model or newest_bundle(settings.models_dir))
+    return read_bundle(chosen_bundle(settings.model, settings.models_dir))
 
 
 def _check_size(where: str, count: int, least: int) -> None:

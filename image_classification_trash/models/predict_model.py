@@ -22,7 +22,7 @@ from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import MAX_BYTES, PHOTO_SUFFIXES
-from image_classification_trash.inference.shipped import default_model
+from image_classification_trash.inference.versions import chosen_model
 from image_classification_trash.models.prediction_files import PredictionFile
 
 URL_TIMEOUT = 20
@@ -51,7 +51,7 @@ def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Predictions
     """
     names = list(photo_names(settings.photos, stdin))
     classifier = TrashClassifier.load(
-        settings.model or default_model(settings.models_dir), settings.runtime, settings.threads
+        chosen_model(settings.model, settings.models_dir), settings.runtime, settings.threads
     )
     return Predictions(classifier, names, settings.batch_size)
 

@@ -87,7 +87,7 @@ class WandbTracker:
         self._settings, self._folder = settings, reports_dir.resolve() / "wandb"
         self._folder.mkdir(parents=True, exist_ok=True)
         _keep_below(self._folder)
-        self._wandb = _import_wandb()
+        self._wandb = import_wandb("--tracker wandb")
         self._run = self._wandb.init(
             project=settings.tracker_project,
             entity=settings.tracker_entity,
@@ -115,7 +115,7 @@ class WandbTracker:
     def log_dataset(self, manifest: Manifest) -> None:
         """The manifest and fingerprint as a `dataset` artifact that this run uses; photos only where asked."""
         about = {"fingerprint": manifest.fingerprint, "counts": manifest.counts()}
-        artifact = self._wandb.Artifact(_artifact_name(manifest.name), "dataset", metadata=about)
+        artifact = self._wandb.Artifact(artifact_name(manifest.name), "dataset", metadata=about)
         with artifact.new_file(MANIFEST, encoding="utf-8") as file:
             file.write(manifest_csv(manifest.photos))
         for photo in manifest.photos if self._settings.log_photos else ():
@@ -124,14 +124,14 @@ class WandbTracker:
 
     def log_bundle(self, bundle: Bundle) -> None:
         """The bundle as a `model` artifact, `latest`, and `best` where no validation here was better."""
-        aliases = ["latest", _content_alias(bundle), *(["best"] if self._is_best(bundle) else [])]
+        aliases = ["latest", content_alias(bundle), *(["best"] if self._is_best(bundle) else [])]
         self._run.log_artifact(self._model(bundle), aliases=aliases)
 
     def log_evaluation(self, evaluation: "Evaluation") -> None:
         """Figures, confusion matrix and sample predictions, linked to the bundle's artifact."""
         part, labels = evaluation.photos.name, list(evaluation.bundle.config.classes)
         self._run.config.update({"bundle": evaluation.bundle.config.name, **evaluation.metrics["conditions"]})
-        self._use(self._model(evaluation.bundle), [_content_alias(evaluation.bundle)])
+        self._use(self._model(evaluation.bundle), [content_alias(evaluation.bundle)])
         matrix = self._wandb.plot.confusion_matrix(
             y_true=evaluation.truth.tolist(),
             preds=evaluation.probabilities.argmax(1).tolist(),
@@ -169,7 +169,7 @@ class WandbTracker:
             "fingerprint": config.data["fingerprint"],
             "git_commit": config.git_commit,
         }
-        artifact = self._wandb.Artifact(_artifact_name(config.name), "model", metadata=about)
+        artifact = self._wandb.Artifact(artifact_name(config.name), "model", metadata=about)
         kept = [name for name in TRAINED_FILES if (bundle.path / name).is_file()]
         for name in kept:
             artifact.add_file(str(bundle.path / name), name)
@@ -221,14 +221,17 @@ def tracking(settings: TrackSettings, reports_dir: Path, job: str) -> Iterator[T
     tracker.close()
 
 
-def _import_wandb() -> Any:
+def import_wandb(asked_by: str) -> Any:
+    """The library, imported where it is asked for and nowhere else.
+
+    Raises:
+        MissingExtraError: it is not installed; names the flag that asked for it.
+    """
     try:
         import wandb  # noqa: PLC0415 - only where it is asked for
     except ImportError as error:
         hint = 'Install it with: pip install "image-classification-trash[track]"'
-        raise MissingExtraError(
-            "--tracker wandb needs the library wandb, not installed here.", hint
-        ) from error
+        raise MissingExtraError(f"{asked_by} needs the library wandb, not installed here.", hint) from error
     return wandb
 
 
@@ -241,12 +244,17 @@ def _keep_below(folder: Path) -> None:
 
 def _mode() -> str:
     """What WANDB_MODE says; else online where there is a key and the server answers, or offline."""
-    address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    chosen = os.environ.get("WANDB_MODE")
-    return chosen or ("online" if _has_key(address) and _answers(address) else "offline")
+    chosen, address = os.environ.get("WANDB_MODE"), server_address()
+    return chosen or ("online" if has_key(address) and _answers(address) else "offline")
 
 
-def _has_key(address: str) -> bool:
+def server_address() -> str:
+    """Where W&B is."""
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+
+
+def has_key(address: str) -> bool:
+    """Whether this machine has a key for the server."""
     try:
         known = netrc.netrc().authenticators(urlsplit(address).hostname or "")
     except (OSError, netrc.NetrcParseError):
@@ -264,11 +272,11 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _content_alias(bundle: Bundle) -> str:
-    """The same for the same weights, so that using a bundle never moves `latest`."""
+def content_alias(bundle: Bundle) -> str:
+    """The alias of a bundle's artifact: the same for the same weights, so that using a bundle never moves `latest`."""
     return f"weights-{sha256_of_file(bundle.weights)[:12]}"
 
 
-def _artifact_name(name: str) -> str:
-    """W&B takes letters, digits, dashes, dots and underscores."""
+def artifact_name(name: str) -> str:
+    """A bundle's name as W&B takes letters, digits, dashes, dots and underscores."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)

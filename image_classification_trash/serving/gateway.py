@@ -28,8 +28,8 @@ from image_classification_trash.config import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
-from image_classification_trash.inference.shipped import default_model
 from image_classification_trash.inference.tf_serving import ModelServer
+from image_classification_trash.inference.versions import chosen_model
 from image_classification_trash.serving import page, protocols
 from image_classification_trash.serving.bodies import (
     JSON,
@@ -292,7 +292,7 @@ def load_model(settings: ServeSettings) -> TrashClassifier:
         BundleError: there is no model, or it is damaged.
         MissingExtraError: its engine is not installed.
     """
-    model = settings.model or default_model(settings.models_dir)
+    model = chosen_model(settings.model, settings.models_dir)
     if settings.backend_url is None:
         return TrashClassifier.load(model, settings.runtime, settings.threads)
     server = ModelServer(

@@ -15,7 +15,7 @@ from uvicorn.supervisors import Multiprocess
 from image_classification_trash.config import ServeSettings
 from image_classification_trash.errors import SettingsError
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.shipped import default_model
+from image_classification_trash.inference.versions import chosen_model
 from image_classification_trash.serving.gateway import create_app, load_model
 from image_classification_trash.serving.metrics import FOLDER
 
@@ -70,7 +70,7 @@ def prepare(settings: ServeSettings) -> Server:
         MissingExtraError: its engine is not installed.
         SettingsError: the address cannot be listened on.
     """
-    settings = settings.model_copy(update={"model": settings.model or default_model(settings.models_dir)})
+    settings = settings.model_copy(update={"model": chosen_model(settings.model, settings.models_dir)})
     return Server(settings, load_model(settings), _listen(settings))
 
 

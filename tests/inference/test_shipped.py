@@ -11,6 +11,7 @@ from image_classification_trash import TrashClassifier
 from image_classification_trash.errors import BundleError
 from image_classification_trash.files import sha256_of_file
 from image_classification_trash.inference import shipped
+from image_classification_trash.inference.versions import chosen_model
 
 CLASSES = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
@@ -24,7 +25,7 @@ def test_every_file_is_there_and_matches_its_checksum() -> None:
 
 
 def test_it_answers_without_any_folder_of_models(tmp_path: Path) -> None:
-    assert shipped.default_model(tmp_path) == shipped.FOLDER / "model.tflite"
+    assert chosen_model(None, tmp_path) == shipped.FOLDER / "model.tflite"
     classifier = TrashClassifier.load()
     assert classifier.config.classes == CLASSES and classifier.config.negative_label == "not waste"
     photos = sorted((SAMPLE / "test").glob("*/*.jpg"))
@@ -47,7 +48,7 @@ def test_pictures_of_nothing_are_not_called_waste() -> None:
 def test_a_model_that_was_trained_comes_first(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text("{}")
-    assert shipped.default_model(tmp_path) == tmp_path / "mine"
+    assert chosen_model(None, tmp_path) == tmp_path / "mine"
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short"])

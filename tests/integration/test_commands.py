@@ -310,6 +310,26 @@ def test_benchmark_times_what_is_there(workspace: Path, exported: Path) -> None:
     )
 
 
+def test_a_bundle_is_promoted_and_answers_by_its_alias(
+    workspace: Path, exported: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(exported / "models/sample", tmp_path / "models/sample")
+    command(tmp_path, "models", "promote", "sample", status=1)
+    data = ["--processed-dir", str(workspace / "data/processed")]
+    command(tmp_path, "evaluate", "sample", *data, "--resamples", "100")
+    done = command(tmp_path, "models", "promote", "sample", "--json")
+    assert json.loads(done.stdout)["version"] == "sample@1"
+    shutil.rmtree(tmp_path / "models/sample")
+    by_alias = json.loads(command(tmp_path, "predict", PHOTO, "--model", "production", "--json").stdout)
+    assert json.loads(command(tmp_path, "predict", PHOTO, "--json").stdout) == by_alias
+    assert by_alias["model"] == "sample"
+    listed = command(tmp_path, "models").stdout
+    assert "sample@1" in listed and "latest, production" in listed
+    assert "sample@1" in command(tmp_path, "models", "show", "sample@production").stdout
+    assert "accuracy" in command(tmp_path, "models", "compare", "sample@1", "production").stdout
+    assert "pointed at before" in command(tmp_path, "models", "rollback", status=1).stderr
+
+
 def test_errors_say_what_next(tmp_path: Path) -> None:
     assert "trash-classifier train sample" in command(tmp_path, "evaluate", status=1).stderr
     assert "trash-classifier data mine" in command(tmp_path, "train", "mine", status=1).stderr

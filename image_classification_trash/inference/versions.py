@@ -1,0 +1,210 @@
+"""Names for bundles: versions, kept for good, and aliases such as `production` that point at one of them.
+
+models/
+    trashnet/               a bundle to work with; the next training replaces it
+    .versions/trashnet/1/   version trashnet@1: a copy that no training touches
+    registry.json           which versions there are, what they hold, and where each alias has pointed
+
+A version is known by what training made: its configuration, labels and weights. Later evaluations and exports add to it.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from image_classification_trash.errors import BundleError
+from image_classification_trash.files import sha256_of
+from image_classification_trash.inference.bundle import (
+    CHECKSUMS,
+    CONFIG,
+    LABELS,
+    WEIGHTS,
+    Bundle,
+    newest_bundle,
+    read_bundle,
+)
+from image_classification_trash.inference.shipped import shipped_model
+
+REGISTRY, VERSIONS = "registry.json", ".versions"
+FORMAT_VERSION = 1
+PRODUCTION, LATEST = "production", "latest"
+_LIST = "See what there is: trash-classifier models list"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A bundle that was registered.
+
+    Attributes:
+        name: the bundle's name.
+        number: 1 for its first version.
+        content: SHA-256 over what training made; see `content_of`.
+        registered: when, ISO 8601.
+        note: what its registrar wrote about it.
+    """
+
+    name: str
+    number: int
+    content: str
+    registered: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An alias was moved: when, what for (`promote` or `rollback`), and to which version, as NAME@NUMBER."""
+
+    alias: str
+    action: str
+    version: str
+    when: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What `registry.json` says.
+
+    Attributes:
+        models_dir: where it lies.
+        versions: all there are, in the order in which they were registered.
+        aliases: the versions that each alias has pointed at and not been rolled back from; the last is the present one.
+        moves: all that was ever done to aliases.
+    """
+
+    models_dir: Path
+    versions: tuple[Version, ...] = ()
+    aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    moves: tuple[Move, ...] = ()
+
+    def path_of(self, version: Version) -> Path:
+        """The folder of a version."""
+        return self.models_dir / VERSIONS / version.name / str(version.number)
+
+    def of_name(self, name: str) -> list[Version]:
+        """All versions of a bundle, oldest first."""
+        return [version for version in self.versions if version.name == name]
+
+    def with_alias(self, alias: str, back: int = 1) -> Version | None:
+        """The version that an alias points at; `back` 2: the one before."""
+        pointed = dict(self.aliases).get(alias, ())
+        return self._numbered(pointed[-back]) if len(pointed) >= back else None
+
+    def aliases_of(self, version: Version) -> list[str]:
+        """The aliases that point at a version now."""
+        return [alias for alias, pointed in self.aliases if pointed and pointed[-1] == str(version)]
+
+    def find(self, reference: str) -> Version | None:
+        """NAME@NUMBER, NAME@latest, NAME@ALIAS or ALIAS; None: there is no such version."""
+        name, at, which = reference.rpartition("@")
+        if not at:
+            return self.with_alias(reference)
+        if which == LATEST:
+            return self.of_name(name)[-1] if self.of_name(name) else None
+        pointed = self.with_alias(which)
+        if pointed is not None and pointed.name == name:
+            return pointed
+        return self._numbered(reference)
+
+    def _numbered(self, reference: str) -> Version | None:
+        return next((version for version in self.versions if str(version) == reference), None)
+
+
+def read_registry(models_dir: Path) -> Registry:
+    """What was registered in `models_dir`; nothing, where there is no registry.
+
+    Raises:
+        BundleError: the file is damaged, or of another version of the program.
+    """
+    file = models_dir / REGISTRY
+    if not file.is_file():
+        return Registry(models_dir)
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if values["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format {values['format_version']}, not {FORMAT_VERSION}")
+        versions = tuple(Version(**version) for version in values["versions"])
+        moves = tuple(Move(**move) for move in values["moves"])
+        aliases = tuple((alias, tuple(pointed)) for alias, pointed in values["aliases"].items())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        hint = "Put back a copy of it, or move it away and register the bundles again."
+        raise BundleError(f"{file} is not a registry: {error!r}.", hint) from error
+    return Registry(models_dir, versions, aliases, moves)
+
+
+def content_of(bundle: Bundle) -> str:
+    """SHA-256, as hexadecimal digits, over configuration, labels and weights of a bundle that was read."""
+    made = (CONFIG, LABELS, WEIGHTS)
+    lines = (bundle.path / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    return sha256_of("\n".join(sorted(line for line in lines if line.partition("  ")[2] in made)).encode())
+
+
+def find_model(reference: Path | str, models_dir: Path) -> Path:
+    """The folder or file that a user means: a path, a bundle's name in `models_dir`, a version or an alias.
+
+    Raises:
+        BundleError: there is none, or a version no longer holds what was registered.
+    """
+    path = Path(reference)
+    if path.exists() or os.sep in str(reference) or path.suffix in (".tflite", ".onnx"):
+        return path
+    if (models_dir / path / CONFIG).is_file():
+        return models_dir / path
+    registry = read_registry(models_dir)
+    version = registry.find(str(reference))
+    if version is None:
+        found = f"There is no model {str(reference)!r}: no file or folder, and no bundle, version or alias in {models_dir}."
+        raise BundleError(found, _LIST)
+    return check_version(registry, version).path
+
+
+def check_version(registry: Registry, version: Version) -> Bundle:
+    """Read a version, and see that it is still what was registered.
+
+    Raises:
+        BundleError: it is damaged, or something else lies there.
+    """
+    bundle = read_bundle(registry.path_of(version))
+    if content_of(bundle) != version.content:
+        found = f"{bundle.path} is no longer what was registered as {version}."
+        raise BundleError(found, "Put back a copy of it, or register the bundle again as a new version.")
+    return bundle
+
+
+def chosen_bundle(reference: Path | None, models_dir: Path) -> Path:
+    """The bundle that a user means, or the one trained last.
+
+    Raises:
+        BundleError: there is none.
+    """
+    return newest_bundle(models_dir) if reference is None else find_model(reference, models_dir)
+
+
+def chosen_model(reference: Path | None, models_dir: Path) -> Path:
+    """The model that a user means; else `production`, else the bundle trained last, else the shipped model.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if reference is not None:
+        return find_model(reference, models_dir)
+    if read_registry(models_dir).with_alias(PRODUCTION) is not None:
+        return find_model(PRODUCTION, models_dir)
+    if any(models_dir.glob(f"*/{CONFIG}")):
+        return newest_bundle(models_dir)
+    return shipped_model()
+
+
+def registry_json(registry: Registry) -> dict[str, Any]:
+    """The content of `registry.json`."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "versions": [{name: getattr(v, name) for name in Version.__slots__} for v in registry.versions],
+        "aliases": {alias: list(pointed) for alias, pointed in registry.aliases},
+        "moves": [{name: getattr(m, name) for name in Move.__slots__} for m in registry.moves],
+    }
