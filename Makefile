@@ -12,10 +12,11 @@ FIELD ?= $(wildcard ../shared/fieldwaste)
 RESOLUTION ?= newest
 EXTRAS ?= train,export,serve,parquet,track,dev
 STAGE ?= canary
+SINCE ?= HEAD^
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean docs-site notebooks screenshots tools workflows-lint wheel hooks hooks-check test-ranges job-summary lambda-deploy lambda-smoke
+.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean docs-site notebooks screenshots tools workflows-lint wheel hooks hooks-check test-ranges job-summary changed-recipes lambda-deploy lambda-smoke
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -142,6 +143,9 @@ test-ranges: ## run the tests with the oldest or newest versions that pyproject.
 
 job-summary: install ## a bundle's figures and confusion matrix as Markdown, for a workflow's summary
 	@$(VENV)/bin/python scripts/write_job_summary.py $(MODEL)
+
+changed-recipes: ## recipes that changed since a commit, as JSON, for a workflow: SINCE=HEAD^
+	@$(PYTHON) scripts/list_recipes.py $(SINCE)
 
 lambda-deploy: ## build the function and deploy it to the stack of a stage: STAGE=canary (needs sam, docker, AWS)
 	sam build --template deploy/template.yaml

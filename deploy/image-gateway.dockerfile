@@ -3,7 +3,7 @@
 #     docker build -f deploy/image-gateway.dockerfile --target gateway -t trash-gateway .
 #     docker run --read-only --tmpfs /tmp --cap-drop ALL -v ./models/trashnet:/model:ro -p 8080:8080 trash-gateway
 #
-# or with the model inside:
+# Without a model at /model, the one that comes with the package answers. Or with the model inside:
 #
 #     docker build -f deploy/image-gateway.dockerfile --build-arg MODEL=models/trashnet -t trash-gateway .
 #
@@ -18,7 +18,8 @@ RUN --mount=type=secret,id=pip-config,target=/etc/pip.conf \
 
 FROM docker.io/library/python:3.13-slim AS gateway
 COPY --from=build /opt/trash /opt/trash
-ENV TRASH_SERVE_HOST=0.0.0.0 PYTHONUNBUFFERED=1 HOME=/tmp
+# Models are looked for in /*/: one that is mounted or copied at /model is found without being named.
+ENV TRASH_SERVE_HOST=0.0.0.0 TRASH_SERVE_MODELS_DIR=/ PYTHONUNBUFFERED=1 HOME=/tmp
 EXPOSE 8080
 USER 10001:10001
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
@@ -28,4 +29,3 @@ ENTRYPOINT ["/opt/trash/bin/trash-classifier", "serve"]
 FROM gateway
 ARG MODEL=models/trashnet
 COPY ${MODEL} /model
-CMD ["/model"]

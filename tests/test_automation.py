@@ -65,6 +65,36 @@ def test_ci_runs_what_the_readme_says_in_a_clone() -> None:
     assert clone < run.index("make quickstart")
 
 
+def test_production_waits_for_the_canary() -> None:
+    jobs = read(ROOT / ".github/workflows/deploy.yml")["jobs"]
+    assert jobs["promote"]["needs"] == "canary" and jobs["promote"]["environment"] == "production"
+    for name, stage in (("canary", "canary"), ("promote", "production")):
+        commands = [step["run"] for step in jobs[name]["steps"] if "run" in step]
+        assert commands[-2:] == [f"make lambda-deploy STAGE={stage}", f"make lambda-smoke STAGE={stage}"]
+
+
+def test_the_recipes_that_changed(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    def commit(**texts: str) -> None:
+        for name, text in texts.items():
+            (tmp_path / f"configs/{name}.yaml").write_text(text)
+        git("add", ".")
+        git("commit", "-m", "a")
+
+    (tmp_path / "configs").mkdir()
+    git("init")
+    commit(same="train: {}", changed="train: {}")
+    commit(changed="train: {epochs: 1}", added="train: {}", added_finish="train: {}", sweep="method: bayes")
+    line = [sys.executable, ROOT / "scripts/list_recipes.py"]
+    done = subprocess.run([*line, "HEAD^"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["configs/added.yaml", "configs/changed.yaml"]
+    done = subprocess.run([*line, "0" * 40], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "cannot be compared" in done.stderr
+
+
 def test_the_job_summary_of_a_measured_bundle(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     try:

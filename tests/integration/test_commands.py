@@ -313,7 +313,7 @@ def test_benchmark_times_what_is_there(workspace: Path, exported: Path) -> None:
 def test_a_bundle_is_promoted_and_answers_by_its_alias(
     workspace: Path, exported: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(exported / "models/sample", tmp_path / "models/sample")
+    shutil.copytree(exported, tmp_path / "models/sample")
     command(tmp_path, "models", "promote", "sample", status=1)
     data = ["--processed-dir", str(workspace / "data/processed")]
     command(tmp_path, "evaluate", "sample", *data, "--resamples", "100")

@@ -21,6 +21,7 @@ import pytest
 
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
+from image_classification_trash.inference.shipped import shipped_model
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = sorted((ROOT / "data/sample/test").glob("*/*.jpg"))[:3]
@@ -143,6 +144,10 @@ def test_the_gateways_image_answers_without_rights(podman: dict[str, str], bundl
         ]
         said = subprocess.run(inside, env=podman, check=True, capture_output=True, text=True).stdout.split()
         assert said == ["10001", "CapBnd:", "0000000000000000", "kept"]
+    with running(podman, "trash-gateway") as (url, _):  # nothing mounted: the model of the package
+        wait_until_ready(url)
+        (prediction,) = httpx.post(f"{url}/predict", files=files[:1]).json()["predictions"]
+        assert ranked(prediction) == pytest.approx(expected(shipped_model())[0], abs=1e-4)
 
 
 @pytest.mark.skipif(not COMPOSE.exists(), reason=f"{COMPOSE} is not there: make deploy-tools")

@@ -1,0 +1,279 @@
+"""Every command that the README and the documents tell people to type is run, on small stand-ins for what they name.
+
+TrashNet is the sample under its name, `~` is a folder made for this, trainings take no epochs at a small input: the
+environment says so, which goes before recipes. Each document's commands run in their order, in a copy of one prepared
+folder; a line that stands in several documents is run once. Gateways get a free port. What cannot be run here is in
+`ELSEWHERE`, with who runs it or what is missing.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))),
+]
+ELSEWHERE = {
+    "make quickstart": ".ci/run",
+    "make test": ".ci/run",
+    "make docs-site": ".ci/run",
+    "make install": ".ci/run",
+    "make lint types": ".ci/run",
+    "make stand-in": ".ci/run",
+    "make deploy-tools deploy-lint": ".ci/run",
+    "make notebooks": "tests/test_notebooks.py runs the notebooks; this would write into the checkout",
+    "make sample": "writes into the checkout; tests/data/test_sample.py",
+    "make release-model": "hours; its steps are commands of docs/robustness.md, and scripts/ship_model.py",
+    "make bench": "the benchmark's command stands above it",
+    "make page": "fetches npm's packages; tests/integration/test_page.py tests what it made",
+    "source .venv/bin/activate": "the environment is this test's own",
+    "python3 -m venv": "make install",
+    ".venv/bin/pip install": "make install",
+    "pip install": "tests/integration/test_installed_package.py, and make install",
+    "docker": "tests/integration/test_container_images.py builds and starts the images, with podman",
+    "kubectl": "make deploy-lint checks the file; there is no cluster here",
+    "sam": "make deploy-lint checks the template; there is no AWS account here",
+    "aws": "tests/integration/test_lambda.py; there is no AWS account here",
+    "python deploy/test_serverless.py": "tests/integration/test_lambda.py",
+    "curl -H \"Content-Type: image/jpeg\" --data-binary @photo.jpg https://ID": "tests/integration/test_lambda.py",
+    "wandb sweep": "tests/test_sweep.py; needs a key",
+    "tensorboard": "another program, and it does not end",
+    "trash-classifier data trashnet": "needs the hub; tests/data/test_trashnet.py fetches from a server of its own",
+    "trash-classifier models promote trashnet --registry wandb": "tests/models/test_registry.py; needs a key",
+    "trash-classifier train trashnet --config configs/resnet18.yaml": "needs its weights; tests/models/test_architectures.py",
+    "trash-classifier train trashnet --devices 2": "needs two GPUs; two processes: tests/integration/test_commands.py",
+    "trash-classifier serve models/trashnet --runtime tf-serving": "tests/integration/test_tf_serving_backend.py",
+    "curl --json @body.json": "tests/integration/test_tf_serving_backend.py",
+    "curl --json '{\"url\": \"https://example.org": "tests/integration/test_gateway.py; needs the internet",
+    "python scripts/soak_gateway.py": "half an hour; tests/integration/test_gateway.py asks the same",
+    "python scripts/fuzz_photos.py": "ten minutes; tests/inference/test_fuzz_photos.py",
+    "python scripts/write_results.py": "writes into the checkout",
+    "python scripts/bench_gateway.py": "minutes, and it needs an idle machine",
+    "python scripts/bench_lambda.py": "minutes, and it needs an idle machine",
+    "python scripts/bench_tracking.py": "minutes, and it needs an idle machine",
+    "python scripts/send_urls.py": "tests/integration/test_send_urls.py",
+}  # fmt: skip
+"""Beginnings of lines; `trash-classifier data trashnet` and `make ...` stand for themselves alone."""
+WHOLE = {"trash-classifier data trashnet", *(line for line in ELSEWHERE if line.startswith("make "))}
+QUICK = {
+    "TRASH_DATA_EMBEDDINGS": "false", "TRASH_FEATURES_INPUT_HEIGHT": "96", "TRASH_FEATURES_INPUT_WIDTH": "128",
+    "TRASH_TRAIN_EPOCHS": "0", "TRASH_TRAIN_INPUT_HEIGHT": "96", "TRASH_TRAIN_INPUT_WIDTH": "128", "TRASH_TRAIN_HEAD": "true",
+    "TRASH_TRAIN_ARCHITECTURE": "efficientnet_lite0", "TRASH_EVALUATE_RESAMPLES": "100", "TRASH_TUNE_TRIALS": "1",
+    "TRASH_TUNE_EPOCHS": "1", "TRASH_TUNE_INPUT_HEIGHT": "32", "TRASH_TUNE_INPUT_WIDTH": "32", "TRASH_BENCHMARK_COUNT": "4",
+    "TRASH_BENCHMARK_ROUNDS": "1", "WANDB_MODE": "offline",
+}  # fmt: skip
+LESS = {
+    "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 0", "--epochs 5": "--epochs 0",
+    "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
+    "--input-height 256 --input-width 320": "--input-height 96 --input-width 128",
+}  # fmt: skip
+"""Words that cost too much time here, and what stands for them."""
+STATUS = {"--write-reference": 0, "https://example.org/bottle.jpg": 3, "monitor": 4}
+"""Words of commands that end otherwise than with 0: an address that cannot be reached, photos unlike the training data."""
+BEFORE = {
+    "trash-classifier models compare trashnet production": (
+        "trash-classifier train trashnet --seed 1 --output earlier",
+        "trash-classifier evaluate models/earlier",
+        "trash-classifier export models/earlier --format tflite",
+        "trash-classifier models promote earlier",
+    ),
+    "trash-classifier predict ~/photos/can": ("cp -r photos/metal photos/can",),
+}
+"""What the reader of a line has by then."""
+
+
+def typed(document: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def is_elsewhere(line: str) -> bool:
+    return any(line == it or (it not in WHOLE and line.startswith(it)) or (
+        it.startswith("make ") and line.startswith(f"{it} ")) for it in ELSEWHERE)  # fmt: skip
+
+
+def first_occurrences() -> dict[str, list[str]]:
+    """The lines to run, by document; each once."""
+    seen: set[str] = set()
+    lines: dict[str, list[str]] = {}
+    for document in DOCUMENTS:
+        lines[document] = [line for line in dict.fromkeys(typed(document)) if line not in seen]
+        seen |= set(lines[document])
+    return {document: [line for line in some if not is_elsewhere(line)] for document, some in lines.items()}
+
+
+LINES = first_occurrences()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the documents name: photos, data sets, models `sample`, `trashnet` and `mine`, exported and measured."""
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "data").mkdir()
+    for name in ("data/sample", "configs", "scripts", "references"):
+        (folder / name).symlink_to(ROOT / name)
+    photos = sorted((ROOT / "data/sample/val").glob("*/*.jpg"))
+    for name in ("photo.jpg", "a.jpg", "b.jpg", "c.jpg", "b.heic"):  # Pillow goes by what is inside
+        shutil.copy(photos[0], folder / name)
+    for name in ("photos", "photos-of-today", "photos-from-elsewhere"):
+        make_class_folders(folder / name)
+    for name in ("Pictures", "Pictures/2026", "holiday"):
+        (folder / name).mkdir()
+        shutil.copy(photos[1], folder / name / "a.jpg")
+        shutil.copy(photos[2], folder / name / "b.heic")
+    shutil.copy(photos[3], folder / "holiday/c.png")
+    listed = sorted((folder / "photos").glob("*/*.jpg"))
+    rows = [f"{photo.relative_to(folder / 'photos')},{photo.parent.name}\n" for photo in listed]
+    (folder / "photos/list.csv").write_text("filepath,label\n" + "".join(rows), encoding="utf-8")
+    shutil.make_archive(str(folder / "dataset-resized"), "zip", ROOT / "data/sample")
+    write_program(folder / "bin")
+    for line in (
+        "trash-classifier data sample",
+        "trash-classifier data trashnet --source dataset-resized.zip",
+        "trash-classifier data mine --source ~/photos",
+        "trash-classifier train sample",
+        "trash-classifier train trashnet",
+        "trash-classifier train mine",
+        "trash-classifier evaluate models/trashnet",
+        "trash-classifier export models/trashnet",
+        "trash-classifier export models/sample",
+        "cp models/trashnet/export/*.tflite .",
+    ):
+        run(folder, line)
+    write_answers(folder)
+    return folder
+
+
+def write_answers(folder: Path) -> None:
+    """What a gateway with --statistics leaves behind."""
+    line = "trash-classifier serve models/trashnet --statistics answers.json --statistics-seconds 1"
+    with gateway(folder, line) as port:
+        for photo in sorted((folder / "photos").glob("*/*.jpg")):
+            answer = httpx.post(f"http://127.0.0.1:{port}/predict", files={"photos": photo.read_bytes()})
+            answer.raise_for_status()
+        time.sleep(2)
+
+
+@pytest.fixture
+def home(prepared: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy for one document, gone afterwards: it is large."""
+    folder = tmp_path / "home"
+    shutil.copytree(prepared, folder, symlinks=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def make_class_folders(folder: Path) -> None:
+    for label in ("glass", "metal", "paper"):
+        (folder / label).mkdir(parents=True)
+        for number, photo in enumerate(sorted((ROOT / "data/sample/train" / label).glob("*.jpg"))[:14]):
+            shutil.copy(photo, folder / label / f"{number}.jpg")
+
+
+def write_program(folder: Path) -> None:
+    folder.mkdir()
+    for name, what in (
+        ("trash-classifier", f"{sys.executable} -m image_classification_trash.cli"),
+        ("python", sys.executable),
+    ):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec {what} "$@"\n')
+        program.chmod(0o755)
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
+    return {**os.environ, **QUICK, "HOME": str(folder), "PATH": path, "PYTHONPATH": str(ROOT)}
+
+
+def run(folder: Path, line: str, status: int = 0) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"], cwd=folder, env=surroundings(folder), capture_output=True, text=True,
+        check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == status, f"{line}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
+
+
+@contextmanager
+def gateway(folder: Path, line: str) -> Iterator[int]:
+    """The gateway that a line starts, on a free port; it must be ready soon, and stop well when asked."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        ["bash", "-c", f"{line} --port {port}"], cwd=folder, env=surroundings(folder), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_until_ready(port, process)
+        yield port
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) in (0, 130)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until_ready(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1][-2000:]
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError("the gateway did not become ready")
+
+
+def smaller(line: str) -> str:
+    for words, fewer in LESS.items():
+        line = line.replace(words, fewer)
+    # The user says what the source is once; here it must be said again.
+    is_trashnet = line.startswith("trash-classifier data trashnet") and "--source" not in line
+    return f"{line} --source dataset-resized.zip" if is_trashnet else line
+
+
+@pytest.mark.parametrize("document", [document for document, lines in LINES.items() if lines])
+def test_its_commands(document: str, home: Path) -> None:
+    lines = LINES[document]
+    questions = [line for line in lines if line.startswith("curl")]
+    for line in lines:
+        for beginning, earlier in BEFORE.items():
+            for command in earlier if line.startswith(beginning) else ():
+                run(home, command)
+        if is_server(line):
+            with gateway(home, line.removesuffix(" --port 9000")) as port:
+                for question in questions:
+                    run(home, question.replace("curl", "curl --fail -sS").replace(":8080", f":{port}"))
+        elif line not in questions:
+            status = next((code for word, code in STATUS.items() if word in shlex.split(line)), 0)
+            run(home, smaller(line), status)
+    assert not questions or any(map(is_server, lines)), "nobody answers the questions"
+
+
+def is_server(line: str) -> bool:
+    return ("trash-classifier serve" in line or "serving.gateway" in line) and "--help" not in line
+
+
+def test_nothing_is_excused_that_is_not_typed() -> None:
+    lines = {line for document in DOCUMENTS for line in typed(document)}
+    idle = [it for it in ELSEWHERE if not any(line == it or line.startswith(it) for line in lines)]
+    assert idle == []
