@@ -68,6 +68,7 @@ measure-release: ## measure the model to be shipped and put it into the package
 	$(RUN) evaluate models/$(RELEASE) $(if $(FIELD),--negatives $(FIELD)/_background)
 	$(if $(FIELD),$(RUN) evaluate models/$(RELEASE) --data $(FIELD) --negatives $(FIELD)/_background)
 	$(VENV)/bin/python scripts/ship_model.py models/$(RELEASE)
+	$(VENV)/bin/python scripts/write_results.py --shipped
 
 evaluate: install ## measure a model and write its report
 	$(RUN) evaluate $(MODEL)

@@ -8,6 +8,7 @@ figures come from the bundles' metrics.
 """
 
 import argparse
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,15 +50,19 @@ class Material:
     """The validation part and what is made from it, and training photos with each ingredient."""
 
     def __init__(self, manifest: Manifest, settings: TrainSettings) -> None:
+        logging.info("decoding")
         self.train, self.truth = part_pixels(manifest, "train", settings)
         self.val, self.val_truth = part_pixels(manifest, "val", settings)
+        logging.info("cutting out")
         self.masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir)
         photos = manifest.part("val")
+        logging.info("shifting")
         self.shifted: ShiftedPhotos = shifted_photos(
             self.val, self.val_truth, photos, manifest.root, settings.interim_dir
         )
 
     def pasted(self, seed: int) -> Pixels:
+        logging.info("pasting, seed %d", seed)
         grounds = draw_grounds(TRAINING, GROUNDS // 2, self.train.shape[1:3], seed)
         paster = Paster(self.masks, grounds, 1.0, self.train, self.truth)
         return paster(self.train, np.arange(len(self.train)), np.random.default_rng([seed, 7]))
@@ -80,6 +85,7 @@ def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[s
     measured = shifted_embeddings(material, embed)
     for ingredients in ((), ("faults",), ("pasted",), ("pasted", "faults")):
         rows = []
+        logging.info("head on %s", ingredients)
         for seed in seeds if ingredients else seeds[:1]:
             x = np.concatenate([clean, *(extra[seed][name] for name in ingredients)])
             y = np.tile(material.truth, 1 + len(ingredients))
@@ -109,6 +115,7 @@ def cells(rows: Floats) -> str:
 
 
 def bundle_row(bundle: Bundle, material: Material) -> str:
+    logging.info("bundle %s", bundle.config.name)
     network = load_network(bundle)
     backbone = EmbeddingBackbone(network)
 
@@ -119,7 +126,7 @@ def bundle_row(bundle: Bundle, material: Material) -> str:
     right = accuracy_under_shift(scores, material.val, material.val_truth, material.shifted)
     field = bundle.metrics().get("fieldwaste")
     seen = with_interval(field["accuracy"]) if field else ""
-    return f"| {bundle.config.name} | {cells(np.array([list(right.values())]))} | {seen} |"
+    return f"| fine-tuned, {bundle.path.name} | {cells(np.array([list(right.values())]))} | {seen} |"
 
 
 def scores_rows(name: str, network: TrashNetwork, material: Material) -> Iterator[str]:
@@ -194,6 +201,7 @@ def main() -> None:
     parser.add_argument("--interim-dir", type=Path, default=Path("data/interim"))
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     bundles = [read_bundle(path) for path in arguments.bundles]
     config = bundles[0].config
     settings = TrainSettings(

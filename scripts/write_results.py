@@ -1,16 +1,25 @@
-"""Write the README's table of results from the metrics of bundles; figures are never typed.
+"""Write the README's tables of results from metrics; figures are never typed.
 
 python scripts/write_results.py models/head models/lite0-s0 models/lite0-s1
+python scripts/write_results.py --shipped
+
+The first writes the table of bundles; the second that of the model which comes with the package.
 """
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from image_classification_trash.inference.bundle import Bundle, read_bundle
+from image_classification_trash.inference.classifier import TrashClassifier
+from image_classification_trash.inference.shipped import FOLDER
 from image_classification_trash.models.evaluate_model import with_interval
 
 README = Path("README.md")
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+SHIPPED_HEAD = """| measured on | n | accuracy | balanced accuracy | surest 80% | `unsure` | waste against none, AUROC | of photos without waste turned away |
+|---|---|---|---|---|---|---|---|
+"""
 HEAD = """| network | trained | seed | measured on | n | accuracy | balanced accuracy | ECE |
 |---|---|---|---|---|---|---|---|
 """
@@ -25,10 +34,39 @@ def main(paths: list[str]) -> None:
         "95% bootstrap intervals in brackets. Choices were made on the validation part; `test` was read once, at the end."
     )
     conditions += "".join(map(mean_line, groups(bundles)))
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    README.write_text(f"{before}{BEGIN}\n{table}\n{conditions}\n{END}{after}", encoding="utf-8")
+    put("results", f"{table}\n{conditions}")
+
+
+def put(name: str, content: str) -> None:
+    """Write between a table's markers in the README."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, _, rest = README.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    README.write_text(f"{before}{begin}\n{content}\n{end}{after}", encoding="utf-8")
+
+
+def shipped() -> None:
+    measured = json.loads((FOLDER / "metrics.json").read_text(encoding="utf-8"))
+    config = TrashClassifier.load().config
+    seed = config.training["settings"]["seed"]
+    conditions = (
+        f"{config.architecture} at {config.input_height} × {config.input_width}, seed {seed}, trained for the field on "
+        f"{config.data['name']} (fingerprint {config.data['fingerprint'][:12]}); 95% bootstrap intervals in brackets."
+    )
+    table = SHIPPED_HEAD + "".join(shipped_row(name, m) for name, m in measured.items())
+    put("shipped", f"{table}\n{conditions}")
+
+
+def shipped_row(name: str, m: dict[str, Any]) -> str:
+    unsure = f"{1 - m['answered']['coverage']:.1%}"
+    figures = [with_interval(m[key]) for key in ("accuracy", "balanced_accuracy", "most_confident")]
+    none = m.get("no_waste")
+    about = (
+        [f"{none['auroc']['value']:.3f} (n {none['n']})", with_interval(none["turned_away"])]
+        if none
+        else ["–", "–"]
+    )
+    return f"| {' | '.join([name, str(m['n']), *figures, unsure, *about])} |\n"
 
 
 def groups(bundles: list[Bundle]) -> list[list[Bundle]]:
@@ -60,4 +98,4 @@ def rows(bundle: Bundle) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    shipped() if sys.argv[1:] == ["--shipped"] else main(sys.argv[1:])

@@ -69,8 +69,8 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
 
 
 def contact_sheet(photos: Sequence[Pixels], captions: Sequence[str], title: str, columns: int = 8) -> Figure:
-    """Photos in rows, each with its caption."""
-    rows = math.ceil(len(photos) / columns)
+    """Photos in rows, each with its caption; without photos the title alone."""
+    rows = max(1, math.ceil(len(photos) / columns))
     figure = _figure(1.6 * columns, 1.45 * rows + 0.5)
     figure.suptitle(title, x=0.01, ha="left")
     grid = figure.subplots(rows, columns, squeeze=False)

@@ -153,7 +153,7 @@ def _pairs(manifest: Manifest, folder: Path) -> Figure:
             f"{Path(row['path_1']).stem} ({row['split_1']}), {Path(row['path_2']).stem} ({row['split_2']})"
         )
     if not shown:
-        return plots.contact_sheet([], [], "No near-duplicates were found", columns=1)
+        return plots.contact_sheet([], [], "No near-duplicates were found", columns=3)
     doubled = [
         left + right
         for left, right in zip(pictures[::2], [*pictures[1::2], []][: len(pictures[::2])], strict=True)

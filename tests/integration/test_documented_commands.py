@@ -37,6 +37,7 @@ ELSEWHERE = {
     "make lint types": ".ci/run",
     "make stand-in": ".ci/run",
     "make deploy-tools deploy-lint": ".ci/run",
+    "make test-slow": ".ci/run",
     "make notebooks": "tests/test_notebooks.py runs the notebooks; this would write into the checkout",
     "make sample": "writes into the checkout; tests/data/test_sample.py",
     "make release-model": "hours; its steps are commands of docs/robustness.md, and scripts/ship_model.py",
@@ -81,6 +82,7 @@ QUICK = {
 LESS = {
     "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 0", "--epochs 5": "--epochs 0",
     "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
+    "efficientnet_lite0.yaml --resume": "efficientnet_lite0.yaml --resume --epochs 1",
     "--input-height 256 --input-width 320": "--input-height 96 --input-width 128",
 }  # fmt: skip
 """Words that cost too much time here, and what stands for them."""
@@ -93,9 +95,13 @@ BEFORE = {
         "trash-classifier export models/earlier --format tflite",
         "trash-classifier models promote earlier",
     ),
+    "trash-classifier models rollback": ("trash-classifier models promote trashnet",),
+    "trash-classifier train trashnet --config configs/field.yaml --start": (
+        "trash-classifier train trashnet --config configs/field.yaml --output field",
+    ),
     "trash-classifier predict ~/photos/can": ("cp -r photos/metal photos/can",),
 }
-"""What the reader of a line has by then."""
+"""What the reader of a line has by then; some of it stands in an earlier document."""
 
 
 def typed(document: str) -> list[str]:
@@ -174,11 +180,10 @@ def write_answers(folder: Path) -> None:
 
 @pytest.fixture
 def home(prepared: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy for one document, gone afterwards: it is large."""
-    folder = tmp_path / "home"
-    shutil.copytree(prepared, folder, symlinks=True)
-    yield folder
-    shutil.rmtree(folder)
+    """A copy for one document, as deep in the tree as what it is copied from; gone afterwards: it is large."""
+    shutil.copytree(prepared, tmp_path, symlinks=True, dirs_exist_ok=True)
+    yield tmp_path
+    shutil.rmtree(tmp_path)
 
 
 def make_class_folders(folder: Path) -> None:

@@ -68,6 +68,7 @@ def test_many_classes_with_long_names_are_drawn() -> None:
 
 def test_single_photos_are_drawn() -> None:
     assert plots.to_png(plots.contact_sheet([PHOTO], ["one"], "title"), dpi=40)
+    assert plots.to_png(plots.contact_sheet([], [], "none were found"), dpi=40)
     assert plots.to_png(plots.image_rows([[PHOTO, PHOTO]], [["a", ""]], "title"), dpi=40)
     assert plots.overlay(PHOTO, np.ones((24, 32))).max() > 100
 
