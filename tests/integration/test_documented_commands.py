@@ -80,8 +80,9 @@ QUICK = {
     "TRASH_BENCHMARK_ROUNDS": "1", "WANDB_MODE": "offline",
 }  # fmt: skip
 LESS = {
-    "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 0", "--epochs 5": "--epochs 0",
+    "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
     "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
+    "--config configs/field_finish.yaml": "--config configs/field_finish.yaml --epochs 1",
     "efficientnet_lite0.yaml --resume": "efficientnet_lite0.yaml --resume --epochs 1",
     "--input-height 256 --input-width 320": "--input-height 96 --input-width 128",
 }  # fmt: skip
@@ -98,6 +99,9 @@ BEFORE = {
     "trash-classifier models rollback": ("trash-classifier models promote trashnet",),
     "trash-classifier train trashnet --config configs/field.yaml --start": (
         "trash-classifier train trashnet --config configs/field.yaml --output field",
+    ),
+    "trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --resume": (
+        "trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --epochs 1",
     ),
     "trash-classifier predict ~/photos/can": ("cp -r photos/metal photos/can",),
 }
@@ -131,7 +135,7 @@ LINES = first_occurrences()
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the documents name: photos, data sets, models `sample`, `trashnet` and `mine`, exported and measured."""
+    """A folder with what the documents name: photos, data sets, models `sample`, `mine` and `trashnet`, the last one measured and exported."""
     folder = tmp_path_factory.mktemp("documents")
     (folder / "data").mkdir()
     for name in ("data/sample", "configs", "scripts", "references"):
@@ -159,8 +163,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "trash-classifier train trashnet",
         "trash-classifier train mine",
         "trash-classifier evaluate models/trashnet",
-        "trash-classifier export models/trashnet",
-        "trash-classifier export models/sample",
+        "trash-classifier export models/trashnet --format tflite",
         "cp models/trashnet/export/*.tflite .",
     ):
         run(folder, line)
