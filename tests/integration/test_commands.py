@@ -180,6 +180,7 @@ def test_predict_a_url(workspace: Path, site: str) -> None:
     assert good["path"] == f"{site}/{name}" and good["label"] and "404" in bad["error"]
 
 
+@pytest.mark.slow
 def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path: Path) -> None:
     names = [str(path) for path in sorted((ROOT / "data/sample").rglob("*.jpg"))] * 3
     (tmp_path / "list").write_text("\n".join(names))
@@ -273,6 +274,7 @@ def test_a_tampered_export_is_refused(workspace: Path, exported: Path, tmp_path:
     assert "does not match its checksum" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_export_that_drifts_leaves_nothing_behind(workspace: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
@@ -297,6 +299,7 @@ def test_export_needs_the_data_it_learned_from(workspace: Path) -> None:
     assert "trash-classifier data sample" in done.stderr
 
 
+@pytest.mark.slow
 def test_benchmark_times_what_is_there(workspace: Path, exported: Path) -> None:
     done = command(workspace, "benchmark", "models/exported", "--count", "4", "--rounds", "1", "--json")
     timings = json.loads(done.stdout)["timings"]
@@ -314,14 +317,14 @@ def test_a_bundle_is_promoted_and_answers_by_its_alias(
     workspace: Path, exported: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(exported, tmp_path / "models/sample")
-    command(tmp_path, "models", "promote", "sample", status=1)
     data = ["--processed-dir", str(workspace / "data/processed")]
     command(tmp_path, "evaluate", "sample", *data, "--resamples", "100")
     done = command(tmp_path, "models", "promote", "sample", "--json")
     assert json.loads(done.stdout)["version"] == "sample@1"
     shutil.rmtree(tmp_path / "models/sample")
-    by_alias = json.loads(command(tmp_path, "predict", PHOTO, "--model", "production", "--json").stdout)
-    assert json.loads(command(tmp_path, "predict", PHOTO, "--json").stdout) == by_alias
+    photo = str(ROOT / PHOTO)
+    by_alias = json.loads(command(tmp_path, "predict", photo, "--model", "production", "--json").stdout)
+    assert json.loads(command(tmp_path, "predict", photo, "--json").stdout) == by_alias
     assert by_alias["model"] == "sample"
     listed = command(tmp_path, "models").stdout
     assert "sample@1" in listed and "latest, production" in listed
@@ -339,6 +342,7 @@ def test_errors_say_what_next(tmp_path: Path) -> None:
     assert "a.jpg cannot be read" in command(tmp_path, "predict", "a.jpg", status=3).stdout
 
 
+@pytest.mark.slow
 def test_scripts_of_the_layout_are_the_commands(workspace: Path) -> None:
     for module, verb in (
         ("data.make_dataset", "data"),
@@ -353,6 +357,7 @@ def test_scripts_of_the_layout_are_the_commands(workspace: Path) -> None:
         assert f"trash-classifier {verb}" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
     plan = ["train", "sample", *PLAIN, "--epochs", "4", "--patience", "9", "--batch-size", "8"]
     command(workspace, *plan, "--output", "whole")
@@ -370,6 +375,7 @@ def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
         assert whole.read_bytes() == resumed.read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network_is_refused(workspace: Path) -> None:
     command(workspace, "train", "sample", *PLAIN, "--epochs", "1", "--output", "other")
     resume = ["train", "sample", *SMALL, "--epochs", "2", "--output", "other", "--resume"]
@@ -379,6 +385,7 @@ def test_a_checkpoint_of_another_network_is_refused(workspace: Path) -> None:
     assert "nothing to resume" in done.stderr
 
 
+@pytest.mark.slow
 def test_resnet18_from_a_local_weights_file(workspace: Path, tmp_path: Path) -> None:
     weights = tmp_path / "resnet18.pth"
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), weights)
@@ -429,6 +436,7 @@ def field(workspace: Path) -> Path:
     return workspace / "models/field"
 
 
+@pytest.mark.slow
 def test_training_for_the_field_measures_itself_under_shift(field: Path) -> None:
     config = json.loads((field / "config.json").read_text())
     assert config["labels"][-1] == config["negative_label"] == "not waste" and len(config["labels"]) == 7
@@ -438,6 +446,7 @@ def test_training_for_the_field_measures_itself_under_shift(field: Path) -> None
     assert config["training"]["detector"]["kept"] == pytest.approx(0.99, abs=0.01)
 
 
+@pytest.mark.slow
 def test_photos_without_waste_are_measured(workspace: Path, field: Path, tmp_path: Path) -> None:
     for number in range(6):
         noise = torch.randint(0, 256, (3, 60, 80), dtype=torch.uint8)
@@ -459,6 +468,7 @@ def test_photos_without_waste_are_measured(workspace: Path, field: Path, tmp_pat
     assert "There is no folder" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_answer_carries_the_waste_score(workspace: Path, field: Path) -> None:
     done = command(workspace, "predict", PHOTO, "--model", "models/field", "--json")
     rows = json.loads(done.stdout)["predictions"]
