@@ -16,7 +16,7 @@ SINCE ?= HEAD^
 RUN = $(VENV)/bin/trash-classifier
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean docs-site notebooks screenshots tools workflows-lint wheel hooks hooks-check test-ranges job-summary changed-recipes lambda-deploy lambda-smoke
+.PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow test-documents deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean docs-site notebooks screenshots tools workflows-lint wheel hooks hooks-check test-ranges job-summary changed-recipes lambda-deploy lambda-smoke
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -93,7 +93,10 @@ test: install ## run the tests, all but the slow ones
 	$(VENV)/bin/pytest -m "not slow"
 
 test-slow: install ## run the slow tests
-	$(VENV)/bin/pytest -m slow
+	$(VENV)/bin/pytest -m "slow and not documents"
+
+test-documents: install ## run every command of the documents (about 20 minutes)
+	$(VENV)/bin/pytest -m documents
 
 deploy-tools: $(VENV)-deploy/.installed ## install what lints and tries out deploy/, in an environment of its own
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -259,7 +260,14 @@ def smaller(line: str) -> str:
     return f"{line} --source dataset-resized.zip" if is_trashnet else line
 
 
-@pytest.mark.parametrize("document", [document for document, lines in LINES.items() if lines])
+def documents() -> list[Any]:
+    """The README and the tutorial are run with the slow tests; the others, which take long, with `make test-documents`."""
+    first = ("README.md", "docs/tutorial.md")
+    marks = {document: () if document in first else (pytest.mark.documents,) for document in LINES}
+    return [pytest.param(document, marks=marks[document]) for document, lines in LINES.items() if lines]
+
+
+@pytest.mark.parametrize("document", documents())
 def test_its_commands(document: str, home: Path) -> None:
     lines = LINES[document]
     questions = [line for line in lines if line.startswith("curl")]
