@@ -31,8 +31,8 @@ from image_classification_trash.models.architectures import (
     load_network,
 )
 from image_classification_trash.models.detector import fit_detector
-from image_classification_trash.models.evaluate_model import with_interval
 from image_classification_trash.models.field_training import GROUNDS, LOST, part_pixels
+from image_classification_trash.models.figures import with_interval
 from image_classification_trash.models.linear_head import fit_head
 from image_classification_trash.models.metrics import Floats, Ints
 from image_classification_trash.models.shifts import (

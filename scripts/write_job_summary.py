@@ -3,7 +3,7 @@
 import sys
 
 from image_classification_trash.inference.bundle import Bundle, read_bundle
-from image_classification_trash.models.evaluate_model import with_interval
+from image_classification_trash.models.figures import with_interval
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
 

@@ -14,7 +14,7 @@ from typing import Any
 from image_classification_trash.inference.bundle import Bundle, read_bundle
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.shipped import FOLDER
-from image_classification_trash.models.evaluate_model import with_interval
+from image_classification_trash.models.figures import with_interval
 
 README = Path("README.md")
 SHIPPED_HEAD = """| measured on | n | accuracy | balanced accuracy | surest 80% | `unsure` | waste against none, AUROC | of photos without waste turned away |

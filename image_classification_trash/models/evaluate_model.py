@@ -30,6 +30,7 @@ from image_classification_trash.inference.bundle import (
 )
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.versions import chosen_bundle
+from image_classification_trash.models.figures import with_interval
 from image_classification_trash.models.metrics import (
     Floats,
     Ints,
@@ -240,15 +241,6 @@ def _no_waste_rows(measured: dict[str, Any] | None) -> list[tuple[str, str]]:
         ("turned away", with_interval(measured["turned_away"])),
         ("answered with more than 0.9", with_interval(measured["answered_above_0.9"])),
     ]
-
-
-def with_interval(figure: dict[str, float] | None, percent: bool = True) -> str:
-    """`94.7% (92.3 to 96.7)`, or a dash where the figure has no meaning."""
-    if figure is None:
-        return "–"
-    if percent:
-        return f"{figure['value']:.1%} ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
 if __name__ == "__main__":

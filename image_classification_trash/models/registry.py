@@ -34,10 +34,13 @@ from image_classification_trash.inference.versions import (
     read_registry,
     registry_json,
 )
+from image_classification_trash.models.figures import with_interval
 from image_classification_trash.models.wandb_registry import WandbRegistry
 
 TEST = "test"
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
+PLAIN = ("log_loss", "ece")
+"""Those of them that are no shares."""
 LOCK_SECONDS = 60
 
 
@@ -139,7 +142,7 @@ def entry_as_row(entry: Entry) -> list[str]:
         ", ".join(entry.aliases),
         f"{config.data['name']} {config.data['fingerprint'][:12]}",
         f"{config.training['validation']['accuracy']:.1%}",
-        _interval(measured["accuracy"]) if measured else "not measured",
+        with_interval(measured["accuracy"]) if measured else "not measured",
         f"{good} of {len(files)} good" if files else "none",
     ]
 
@@ -190,8 +193,8 @@ def comparison_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         [
             f"{row['photos']} (n {row['n']})",
             row["measure"].replace("_", " "),
-            _interval(row["first"], row["measure"]),
-            _interval(row["second"], row["measure"]),
+            with_interval(row["first"], row["measure"] not in PLAIN),
+            with_interval(row["second"], row["measure"] not in PLAIN),
             "" if row["same_photos"] else "not the same photos",
         ]
         for row in rows
@@ -207,7 +210,7 @@ def register(bundle: Bundle, models_dir: Path, note: str = "") -> Version:
 def gates(bundle: Bundle, replaced: Bundle | None) -> tuple[Gate, ...]:
     """What must hold before `bundle` is promoted in the place of `replaced`."""
     measured = bundle.metrics().get(TEST)
-    found = f"accuracy {_interval(measured['accuracy'])}, n {measured['n']}" if measured else (
+    found = f"accuracy {with_interval(measured['accuracy'])}, n {measured['n']}" if measured else (
         f"not measured; do it with: trash-classifier evaluate {bundle.path}"
     )  # fmt: skip
     return (
@@ -339,7 +342,7 @@ def _accuracy_gate(bundle: Bundle, replaced: Bundle | None) -> Gate:
         )
         return Gate(name, False, found)
     new, old = bundle.metrics()[shared]["accuracy"], replaced.metrics()[shared]["accuracy"]
-    found = f"{_interval(new)} on {shared}; the one it replaces {_interval(old)}"
+    found = f"{with_interval(new)} on {shared}; the one it replaces {with_interval(old)}"
     return Gate(name, new["value"] >= old["low"], found)
 
 
@@ -352,14 +355,6 @@ def _shared_photos(bundle: Bundle, replaced: Bundle) -> str | None:
 
 def _fingerprint(measured: Mapping[str, Any]) -> str:
     return str(measured["conditions"]["fingerprint"])
-
-
-def _interval(figure: Mapping[str, float] | None, measure: str = "accuracy") -> str:
-    if figure is None:
-        return "–"
-    if measure in ("log_loss", "ece"):
-        return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
-    return f"{figure['value']:.1%} ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})"
 
 
 def gate_rows(found: Sequence[Gate]) -> list[list[str]]:

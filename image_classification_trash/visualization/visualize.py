@@ -23,8 +23,9 @@ from image_classification_trash.features.transforms import Augmentation
 from image_classification_trash.files import write_bytes
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.models.architectures import load_network
-from image_classification_trash.models.evaluate_model import Evaluation, summary, with_interval
+from image_classification_trash.models.evaluate_model import Evaluation, summary
 from image_classification_trash.models.features_of_data import near_duplicate_embedder
+from image_classification_trash.models.figures import with_interval
 from image_classification_trash.models.fine_tuning import HISTORY
 from image_classification_trash.models.metrics import risk_coverage
 from image_classification_trash.visualization import plots
