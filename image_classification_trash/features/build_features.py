@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from image_classification_trash.data.manifest import Photo
 from image_classification_trash.errors import CacheError
+from image_classification_trash.features.stored_rows import read_rows, write_rows
 from image_classification_trash.files import atomic_path, sha256_of, write_text
 from image_classification_trash.inference.images import Fit, Pixels, Size, read_photo
 
@@ -77,12 +78,12 @@ def embeddings(
     Decoding runs in threads, one batch ahead of the network.
     """
     file = folder / "embeddings" / f"{backbone.key}-{settings.key}.npz"
-    known = _read_embeddings(file)
+    known: dict[str, Embeddings] = read_rows(file, "vectors", "embeddings")
     missing = [photo for photo in photos if photo.sha256 not in known]
     if missing:
         for photo, vector in zip(missing, _embed(missing, root, backbone, settings), strict=True):
             known[photo.sha256] = vector
-        _write_embeddings(file, known)
+        write_rows(file, "vectors", known)
     return np.stack([known[photo.sha256] for photo in photos])
 
 
@@ -160,22 +161,6 @@ def _crc32(pixels: Pixels) -> int:
 
 def _note(file: Path) -> Path:
     return file.with_suffix(".json")
-
-
-def _read_embeddings(file: Path) -> dict[str, Embeddings]:
-    if not file.exists():
-        return {}
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return dict(zip(stored["sha256"].tolist(), stored["vectors"], strict=True))
-    except Exception as error:  # a damaged zip makes numpy and zipfile raise almost anything
-        hint = "Delete it; it will be made again."
-        raise CacheError(f"The embeddings in {file} cannot be read: {error}.", hint) from error
-
-
-def _write_embeddings(file: Path, known: dict[str, Embeddings]) -> None:
-    with atomic_path(file) as temporary, temporary.open("wb") as sink:
-        np.savez(sink, sha256=np.array(list(known)), vectors=np.stack(list(known.values())))
 
 
 if __name__ == "__main__":

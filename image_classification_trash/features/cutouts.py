@@ -18,8 +18,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.errors import CacheError
-from image_classification_trash.files import atomic_path
+from image_classification_trash.features.stored_rows import read_rows, write_rows
 from image_classification_trash.inference.images import Pixels, read_photo
 
 Mask = npt.NDArray[np.uint8]
@@ -75,14 +74,14 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
         CacheError: the stored masks cannot be read.
     """
     file = folder / "masks" / f"v{MASKS_VERSION}-{MASK_SIZE[0]}x{MASK_SIZE[1]}.npz"
-    known = _read(file)
+    known: dict[str, Mask] = read_rows(file, "masks", "masks")
     missing = [photo for photo in photos if photo.sha256 not in known]
     if missing:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             made = pool.map(lambda photo: _cut_out_file(root / photo.path), missing)
             for photo, mask in zip(missing, tqdm(made, "cut out", len(missing), unit="photo"), strict=True):
                 known[photo.sha256] = mask
-        _write(file, known)
+        write_rows(file, "masks", known, compressed=True)
     masks = np.stack([known[photo.sha256] for photo in photos])
     return Masks(masks, np.asarray(masks.any(axis=(1, 2))))
 
@@ -154,19 +153,3 @@ def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def _touched_sides(mask: npt.NDArray[np.bool_]) -> int:
     sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
     return sum(bool(side.mean() > 0.1) for side in sides)
-
-
-def _read(file: Path) -> dict[str, Mask]:
-    if not file.exists():
-        return {}
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return dict(zip(stored["sha256"].tolist(), stored["masks"], strict=True))
-    except Exception as error:  # a damaged zip makes numpy and zipfile raise almost anything
-        hint = "Delete it; it will be made again."
-        raise CacheError(f"The masks in {file} cannot be read: {error}.", hint) from error
-
-
-def _write(file: Path, known: dict[str, Mask]) -> None:
-    with atomic_path(file) as temporary, temporary.open("wb") as sink:
-        np.savez_compressed(sink, sha256=np.array(list(known)), masks=np.stack(list(known.values())))
