@@ -42,7 +42,7 @@ from image_classification_trash.models.metrics import (
     uncalibrated,
 )
 from image_classification_trash.models.model_card import model_card
-from image_classification_trash.models.negatives import measure_negatives
+from image_classification_trash.models.negatives import measure_negatives, photos_in
 from image_classification_trash.models.tracking import tracking
 from image_classification_trash.models.train_model import machine
 
@@ -99,11 +99,9 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 def _evaluate(settings: EvaluateSettings) -> Evaluation:
     bundle = read_bundle(chosen_bundle(settings.bundle, settings.models_dir))
     photos = labelled_folder(settings, bundle) if settings.data else own_test_part(settings, bundle)
-    predictions = _predict(bundle, photos, settings.batch_size)
+    classifier = TrashClassifier.load(bundle, runtime="torch")
+    predictions = _predict(classifier, photos.paths, photos.name, settings.batch_size)
     good = [i for i, prediction in enumerate(predictions) if prediction.error is None]
-    if not good:
-        found = f"None of the {len(predictions)} photos of {photos.name} can be read: {predictions[0].error}"
-        raise DatasetError(found, "Look at the files.")
     classes = bundle.config.classes
     truth = np.array([classes.index(photos.labels[i]) for i in good], dtype=np.int64)
     answers = [predictions[i] for i in good]
@@ -111,7 +109,10 @@ def _evaluate(settings: EvaluateSettings) -> Evaluation:
     unreadable = tuple(prediction for prediction in predictions if prediction.error is not None)
     metrics = _measure(bundle, photos, truth, probabilities, settings) | {"unreadable": len(unreadable)}
     if settings.negatives is not None:
-        metrics["no_waste"] = measure_negatives(bundle, answers, settings)
+        negatives = _predict(
+            classifier, photos_in(settings.negatives), settings.negatives.name, settings.batch_size
+        )
+        metrics["no_waste"] = measure_negatives(bundle, answers, negatives, settings)
     probabilities = of_classes(probabilities)
     measured = bundle.metrics() | {photos.name: metrics}
     card = model_card(bundle.config, measured, bundle.export_report())
@@ -174,9 +175,15 @@ def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhoto
     )
 
 
-def _predict(bundle: Bundle, photos: LabelledPhotos, batch_size: int) -> list[Prediction]:
-    stream = TrashClassifier.load(bundle, runtime="torch").stream(photos.paths, batch_size)
-    return list(tqdm(stream, total=len(photos.paths), desc=f"evaluate on {photos.name}", unit="photo"))
+def _predict(
+    classifier: TrashClassifier, paths: Sequence[Path], name: str, batch_size: int
+) -> list[Prediction]:
+    stream = classifier.stream(paths, batch_size)
+    predictions = list(tqdm(stream, total=len(paths), desc=f"evaluate on {name}", unit="photo"))
+    if all(prediction.error is not None for prediction in predictions):
+        found = f"None of the {len(predictions)} photos of {name} can be read: {predictions[0].error}"
+        raise DatasetError(found, "Look at the files.")
+    return predictions
 
 
 def _measure(

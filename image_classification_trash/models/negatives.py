@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
-from tqdm import tqdm
 
 from image_classification_trash.config import EvaluateSettings
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.inference.bundle import Bundle
-from image_classification_trash.inference.classifier import Prediction, TrashClassifier
+from image_classification_trash.inference.classifier import Prediction
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 from image_classification_trash.models.metrics import Floats
 
@@ -19,19 +19,15 @@ KEPT = 0.95
 
 
 def measure_negatives(
-    bundle: Bundle, waste: Sequence[Prediction], settings: EvaluateSettings
+    bundle: Bundle, waste: Sequence[Prediction], answers: Sequence[Prediction], settings: EvaluateSettings
 ) -> dict[str, Any]:
-    """Hold answers to photos of waste against those to the photos in the folder `settings.negatives`.
+    """Hold answers to photos of waste, all of them read, against those to the photos in the folder `settings.negatives`.
 
     Returns:
         A dictionary ready for JSON: the score's name, n, and figures with 95% bootstrap intervals: `auroc`, `fpr_at_95`
         (share of photos without waste that pass where 95% of those with waste do), `turned_away` (answered with `unsure`
         or as no waste), `answered_above_0.9`.
-
-    Raises:
-        DatasetError: the folder is missing, or none of its photos can be read.
     """
-    answers = _answers(bundle, settings)
     other = [answer for answer in answers if answer.error is None]
     scores = _scores(bundle, waste), _scores(bundle, other)
     turned_away = np.array([answer.decision != answer.label for answer in other], float)
@@ -51,19 +47,17 @@ def measure_negatives(
     }
 
 
-def _answers(bundle: Bundle, settings: EvaluateSettings) -> list[Prediction]:
-    folder = settings.negatives
-    assert folder is not None
+def photos_in(folder: Path) -> list[Path]:
+    """The photos of no waste in a folder and those below it.
+
+    Raises:
+        DatasetError: the folder is missing or holds no photos.
+    """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not files:
         found = f"{folder} holds no photos." if folder.is_dir() else f"There is no folder {folder}."
         raise DatasetError(found, "Give --negatives a folder of photos that show no waste.")
-    stream = TrashClassifier.load(bundle, runtime="torch").stream(files, settings.batch_size)
-    answers = list(tqdm(stream, total=len(files), desc=f"evaluate on {folder.name}", unit="photo"))
-    if all(answer.error is not None for answer in answers):
-        found = f"None of the photos in {folder} can be read: {answers[0].error}"
-        raise DatasetError(found, "Look at the files.")
-    return answers
+    return files
 
 
 def _scores(bundle: Bundle, answers: Sequence[Prediction]) -> Floats:
