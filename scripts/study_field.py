@@ -64,7 +64,7 @@ class Material:
     def pasted(self, seed: int) -> Pixels:
         logging.info("pasting, seed %d", seed)
         grounds = draw_grounds(TRAINING, GROUNDS // 2, self.train.shape[1:3], seed)
-        paster = Paster(self.masks, grounds, 1.0, self.train, self.truth)
+        paster = Paster(self.masks, grounds, 1.0, self.train)
         return paster(self.train, np.arange(len(self.train)), np.random.default_rng([seed, 7]))
 
     def corrupted(self, seed: int) -> Pixels:

@@ -1,7 +1,8 @@
 """Cut-out objects pasted onto other grounds: waste as it lies in the field, made from photos on posterboard.
 
 Each object is turned, scaled, lit and placed at random, with a soft edge and a shadow; some are partly hidden, some let
-the ground shine through a little, as glass and film do (after Dwibedi et al., 2017, "Cut, Paste and Learn").
+the ground shine through a little, as glass and film do (after Dwibedi et al., 2017, "Cut, Paste and Learn"). Where the
+object cannot be cut out whole, a piece of it is: what both methods agree on, else a patch from the photo's middle.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from image_classification_trash.features.cutouts import Mask, Masks
+from image_classification_trash.features.cutouts import MASK_SIZE, Mask, Masks
 from image_classification_trash.inference.images import Pixels
 
 Plane = npt.NDArray[np.float32]
@@ -25,35 +26,34 @@ class Paster:
         grounds: uint8 (G, H, W, 3), as large as the photos.
         share: of the photos that are pasted.
         pixels: the part's photos, uint8 (N, H, W, 3).
-        truth: their class numbers (N,). A photo whose object cannot be cut out is replaced by one of its class whose can.
     """
 
     masks: Masks
     grounds: Pixels
     share: float
     pixels: Pixels
-    truth: npt.NDArray[np.int64]
 
     def __call__(self, photos: Pixels, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Pixels:
         """Photos uint8 (B, H, W, 3), which are rows (B,) of the part, some of them on other grounds now."""
         pasted = photos.copy()
         for place, row in enumerate(rows):
-            if rng.random() < self.share and (source := self._cut_out(int(row), rng)) is not None:
-                grounds = self.ground(rng), self.ground(rng)
-                pasted[place] = paste(self.pixels[source], self.masks.masks[source], *grounds, rng)
+            if rng.random() < self.share:
+                mask = self.masks.shape(int(row))
+                mask = _patch(rng) if mask is None else mask
+                cover = self.grounds[int(rng.integers(len(self.grounds)))]
+                pasted[place] = paste(self.pixels[row], mask, self.ground(rng), cover, rng)
         return pasted
 
-    def _cut_out(self, row: int, rng: np.random.Generator) -> int | None:
-        """The photo itself where its object can be cut out, else another one of its class; None where there is none."""
-        if self.masks.trusted[row]:
-            return row
-        others = np.flatnonzero(self.masks.trusted & (self.truth == self.truth[row]))
-        return int(rng.choice(others)) if len(others) else None
-
     def ground(self, rng: np.random.Generator) -> Pixels:
-        """One of the grounds, uint8 (H, W, 3), mirrored at random."""
+        """A piece of one of the grounds, uint8 (H, W, 3), mirrored and in other light."""
         ground = self.grounds[int(rng.integers(len(self.grounds)))]
-        return np.ascontiguousarray(ground[:: int(rng.choice([1, -1])), :: int(rng.choice([1, -1]))])
+        height, width, _ = ground.shape
+        share = rng.uniform(0.5, 1.0)
+        tall, wide = int(height * share), int(width * share)
+        top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
+        piece = ground[top : top + tall, left : left + wide]
+        piece = piece[:: int(rng.choice([1, -1])), :: int(rng.choice([1, -1]))]
+        return _lit(cv2.resize(np.ascontiguousarray(piece), (width, height)), rng)
 
 
 def paste(photo: Pixels, mask: Mask, ground: Pixels, cover: Pixels, rng: np.random.Generator) -> Pixels:
@@ -61,24 +61,38 @@ def paste(photo: Pixels, mask: Mask, ground: Pixels, cover: Pixels, rng: np.rand
     height, width, _ = ground.shape
     whole = cv2.resize(mask, (photo.shape[1], photo.shape[0]), interpolation=cv2.INTER_LINEAR)
     matrix = _placement(whole, (height, width), rng)
-    moved = cv2.warpAffine(photo, matrix, (width, height), flags=cv2.INTER_AREA).astype(np.float32)
+    moved = cv2.warpAffine(photo, matrix, (width, height), flags=cv2.INTER_LINEAR)
     alpha = _soft(cv2.warpAffine(whole, matrix, (width, height)), rng)
     if rng.random() < 0.3:
         alpha *= rng.uniform(0.75, 0.95)
-    below = _shadowed(ground.astype(np.float32), alpha, rng)
-    picture = below + (_lit(moved, rng) - below) * alpha[..., None]
+    below = _blended(np.zeros_like(ground), ground, _shadow(alpha, rng))
+    picture = _blended(_lit(moved, rng), below, alpha)
     if rng.random() < 0.3:
-        hidden = _hidden(alpha, rng)
-        picture += (cover.astype(np.float32) - picture) * hidden[..., None]
-    return np.clip(picture, 0, 255).astype(np.uint8)
+        picture = _blended(cover, picture, _hidden(alpha, rng))
+    return picture
+
+
+def _blended(upper: Pixels, lower: Pixels, share: Plane) -> Pixels:
+    """`upper` where share (H, W) is 1, `lower` where it is 0."""
+    return np.asarray(cv2.blendLinear(upper, lower, share, 1 - share), dtype=np.uint8)
+
+
+def _patch(rng: np.random.Generator) -> Mask:
+    """Four corners around the middle of a photo."""
+    height, width = MASK_SIZE
+    angles = np.pi * (np.array([0.25, 0.75, 1.25, 1.75]) + rng.uniform(-0.1, 0.1, 4))
+    reach = rng.uniform(0.35, 0.6, 4)
+    corners = np.stack([np.cos(angles) * width, np.sin(angles) * height]) * reach
+    points = np.rint(corners.T + np.array([width / 2, height / 2])).astype(np.int32)
+    return np.asarray(cv2.fillPoly(np.zeros(MASK_SIZE, np.uint8), [points], 255), dtype=np.uint8)
 
 
 def _placement(mask: Mask, size: tuple[int, int], rng: np.random.Generator) -> Plane:
     """An affine map (2, 3) that puts the object into the frame at a random size, turn and place."""
     height, width = size
     x, y, wide, tall = cv2.boundingRect((mask > 127).astype(np.uint8))
-    scale = rng.uniform(0.35, 1.05) * min(height, width) / max(wide, tall)
-    stretch = np.exp(rng.uniform(-0.15, 0.15))
+    scale = rng.uniform(0.35, 1.2) * min(height, width) / max(wide, tall)
+    stretch = np.exp(rng.uniform(-0.3, 0.3))
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.diag([scale * stretch * rng.choice([1, -1]), scale / stretch])
@@ -90,23 +104,26 @@ def _placement(mask: Mask, size: tuple[int, int], rng: np.random.Generator) -> P
 def _soft(mask: Mask, rng: np.random.Generator) -> Plane:
     """Alpha, float (H, W) from 0 to 1: drawn in by a pixel or two, so that no posterboard shines round the edge."""
     inner = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=int(rng.integers(1, 3)))
-    return np.asarray(
-        cv2.GaussianBlur(inner, (0, 0), rng.uniform(0.6, 1.6)).astype(np.float32) / 255, dtype=np.float32
-    )
+    soft = cv2.GaussianBlur(inner, (0, 0), rng.uniform(0.6, 1.6))
+    return np.asarray(soft * np.float32(1 / 255), dtype=np.float32)
 
 
-def _lit(picture: Plane, rng: np.random.Generator) -> Plane:
+def _lit(picture: Pixels, rng: np.random.Generator) -> Pixels:
     """Other light: brightness, contrast around the middle, a tint."""
-    tint = rng.normal(1, 0.06, 3).astype(np.float32)
-    contrast = rng.uniform(0.75, 1.35)
-    return np.asarray(((picture - 128) * contrast + 128) * rng.uniform(0.6, 1.2) * tint, dtype=np.float32)
+    factors = rng.uniform(0.6, 1.2) * rng.normal(1, 0.06, 3)
+    levels = (np.arange(256)[:, None] - 128) * rng.uniform(0.75, 1.35) + 128
+    table = np.clip(levels * factors, 0, 255).astype(np.uint8)[None]  # (1, 256, 3)
+    return np.asarray(cv2.LUT(picture, table), dtype=np.uint8)
 
 
-def _shadowed(ground: Plane, alpha: Plane, rng: np.random.Generator) -> Plane:
-    shift = np.array([[1, 0, rng.normal(0, 6)], [0, 1, rng.normal(0, 6)]], np.float32)
-    moved = cv2.warpAffine(alpha, shift, (alpha.shape[1], alpha.shape[0]))
-    shadow = cv2.GaussianBlur(moved, (0, 0), rng.uniform(1.5, 10)) * rng.uniform(0, 0.7)
-    return np.asarray(ground * (1 - shadow[..., None]), dtype=np.float32)
+def _shadow(alpha: Plane, rng: np.random.Generator) -> Plane:
+    """What the object darkens, float (H, W); a quarter of the size is enough for something so soft."""
+    height, width = alpha.shape
+    small = cv2.resize(alpha, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    shift = np.array([[1, 0, rng.normal(0, 1.5)], [0, 1, rng.normal(0, 1.5)]], np.float32)
+    moved = cv2.warpAffine(small, shift, small.shape[::-1])
+    soft = cv2.GaussianBlur(moved, (0, 0), rng.uniform(0.4, 2.5)) * np.float32(rng.uniform(0, 0.7))
+    return np.asarray(cv2.resize(soft, (width, height)), dtype=np.float32)
 
 
 def _hidden(alpha: Plane, rng: np.random.Generator) -> Plane:

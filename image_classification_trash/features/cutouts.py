@@ -2,8 +2,8 @@
 
 TrashNet's objects lie on white posterboard. One method fits a smooth ground to the photo's border and takes what
 differs from it in colour; the other is GrabCut (Rother et al., 2004), begun from a frame around the photo, which knows
-nothing of the first. Where they disagree, or where the object fills or leaves the frame, there is no mask: a wrong cut
-would teach posterboard's edges.
+nothing of the first. Where they disagree, or where the object fills or leaves the frame, the mask is not that of the whole
+object: it holds what both take for a piece of it, which is enough to show its material.
 """
 
 import os
@@ -24,9 +24,12 @@ from image_classification_trash.inference.images import Pixels, read_photo
 Mask = npt.NDArray[np.uint8]
 MASK_SIZE = (120, 160)
 """Height and width at which objects are cut out; edges are softened when they are enlarged anyway."""
-MASKS_VERSION = 1
+MASKS_VERSION = 2
+PART = 128
+"""What a mask holds where it shows a piece of the object only; 255 where it shows the object."""
 _AGREEMENT = 0.7
 _LEAST, _MOST = 0.03, 0.85
+_LEAST_PIECE = 0.08
 _BORDER = 6
 _FRAME = 4
 
@@ -36,25 +39,37 @@ class Masks:
     """Masks of a part's photos.
 
     Attributes:
-        masks: uint8 (N, 120, 160): 255 on the object, 0 beside it; all zeros where there is none.
-        trusted: bool (N,): whether there is a mask.
+        masks: uint8 (N, 120, 160): 255 on the object, or `PART` on a piece of it, 0 beside it; zeros where neither is found.
+        trusted: bool (N,): whether the mask shows the whole object.
     """
 
     masks: npt.NDArray[np.uint8]
     trusted: npt.NDArray[np.bool_]
 
+    def shape(self, row: int) -> Mask | None:
+        """What can be cut out of a photo, uint8 (120, 160) of 0 and 255: the object, else a piece of it, else None."""
+        mask = self.masks[row]
+        return np.asarray((mask > 0) * np.uint8(255)) if mask.any() else None
 
-def cut_out(photo: Pixels) -> Mask | None:
-    """The object's mask, uint8 (120, 160) of 0 and 255, of a photo uint8 (120, 160, 3); None where it is doubtful."""
+
+def cut_out(photo: Pixels) -> Mask:
+    """The mask, as in `Masks`, of a photo uint8 (120, 160, 3)."""
     by_colour, by_grabcut = _differs_from_ground(photo), _grabcut(photo)
     both, either = by_colour & by_grabcut, by_colour | by_grabcut
-    if not either.any() or both.sum() / either.sum() < _AGREEMENT:
-        return None
+    if not both.any():
+        return np.zeros(MASK_SIZE, np.uint8)
     mask = _largest(both)
-    share = mask.mean()
-    if not _LEAST <= share <= _MOST or _touched_sides(mask) > 2:
-        return None
-    return mask.astype(np.uint8) * 255
+    agreed = both.sum() / either.sum() >= _AGREEMENT
+    if agreed and _LEAST <= mask.mean() <= _MOST and _touched_sides(mask) <= 2:
+        return mask.astype(np.uint8) * np.uint8(255)
+    return _piece(mask)
+
+
+def _piece(mask: npt.NDArray[np.bool_]) -> Mask:
+    """The hull of what both methods took for the object, as `PART`: print and dents become a piece of what they are on."""
+    points = np.argwhere(mask)[:, ::-1].astype(np.int32)
+    hull = cv2.fillConvexPoly(np.zeros(MASK_SIZE, np.uint8), cv2.convexHull(points), PART)
+    return np.asarray(hull if (hull > 0).mean() >= _LEAST_PIECE else np.zeros_like(hull))
 
 
 def posterboard(photo: Pixels, rng: np.random.Generator) -> Pixels:
@@ -78,17 +93,14 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
     missing = [photo for photo in photos if photo.sha256 not in known]
     if missing:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            made = pool.map(lambda photo: _cut_out_file(root / photo.path), missing)
+            made = pool.map(
+                lambda photo: cut_out(read_photo(root / photo.path, MASK_SIZE, "stretch")), missing
+            )
             for photo, mask in zip(missing, tqdm(made, "cut out", len(missing), unit="photo"), strict=True):
                 known[photo.sha256] = mask
         write_rows(file, "masks", known, compressed=True)
     masks = np.stack([known[photo.sha256] for photo in photos])
-    return Masks(masks, np.asarray(masks.any(axis=(1, 2))))
-
-
-def _cut_out_file(path: Path) -> Mask:
-    mask = cut_out(read_photo(path, MASK_SIZE, "stretch"))
-    return np.zeros(MASK_SIZE, np.uint8) if mask is None else mask
+    return Masks(masks, np.asarray((masks == 255).any(axis=(1, 2))))
 
 
 def _differs_from_ground(photo: Pixels) -> npt.NDArray[np.bool_]:

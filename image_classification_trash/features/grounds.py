@@ -5,7 +5,9 @@ says something about grounds never seen. Every ground is uint8 (H, W, 3) and a f
 """
 
 import colorsys
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -19,7 +21,8 @@ Rule = Callable[[np.random.Generator, Size], Plane]
 
 def draw_grounds(rules: Sequence[Rule], count: int, size: Size, seed: int) -> Pixels:
     """`count` grounds, uint8 (N, H, W, 3), the rules in turn, each lit, shaded and tinted at random."""
-    return np.stack([draw_ground(rules, number, size, seed) for number in range(count)])
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return np.stack(list(pool.map(lambda number: draw_ground(rules, number, size, seed), range(count))))
 
 
 def draw_ground(rules: Sequence[Rule], number: int, size: Size, seed: int) -> Pixels:

@@ -138,19 +138,23 @@ class TrashNetwork(nn.Module):
 
 
 class EmbeddingBackbone:
-    """A frozen backbone that embeds photos: what `features.build_features` asks for."""
+    """A frozen backbone that embeds photos where its network lies: what `features.build_features` asks for."""
 
     def __init__(self, network: TrashNetwork) -> None:
         keep_freed_memory()
         self._network = network.eval()
+        self._device = network.mean.device
         digest = sha256_of(b"".join(_raw(value) for value in network.backbone.state_dict().values()))
         self.key = f"{network.architecture.replace('/', '_')}-{digest[:12]}"
 
     def embed(self, photos: Pixels) -> Embeddings:
         """uint8 (B, H, W, 3) to float32 (B, D)."""
         with torch.inference_mode():
-            pieces = [self._network.embed(to_planes(p)) for p in torch.split(torch.from_numpy(photos), PIECE)]
-            return np.asarray(torch.cat(pieces).numpy())
+            pieces = torch.split(
+                torch.from_numpy(photos), PIECE if self._device.type == "cpu" else 16 * PIECE
+            )
+            vectors = [self._network.embed(to_planes(piece.to(self._device))).cpu() for piece in pieces]
+            return np.asarray(torch.cat(vectors).numpy())
 
 
 def to_planes(photos: torch.Tensor) -> torch.Tensor:

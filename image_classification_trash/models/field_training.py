@@ -25,6 +25,7 @@ from image_classification_trash.models.shifts import (
     no_waste,
     shifted_photos,
 )
+from image_classification_trash.models.torch_settings import training_device
 
 GROUNDS = 400
 """Drawn once a training: they are mirrored, cropped and coloured anew each time they are used."""
@@ -50,8 +51,18 @@ def robust(part: Part, manifest: Manifest, settings: TrainSettings) -> Part:
     height, width = part.pixels.shape[1:3]
     grounds = draw_grounds(TRAINING, GROUNDS, (height, width), settings.seed)
     masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir) if settings.paste else None
-    paster = Paster(masks, grounds, settings.paste, part.pixels, part.truth) if masks is not None else None
+    paster = Paster(masks, grounds, settings.paste, part.pixels) if masks is not None else None
     return replace(part, alter=FieldAlteration(paster, settings.corruption), grounds=grounds)
+
+
+def watched(part: Part, manifest: Manifest, settings: TrainSettings) -> Part:
+    """The validation part, by which the best epoch is chosen: with pasting, its pasted photos behind those as they are."""
+    if not settings.paste:
+        return part
+    photos = manifest.part("val")
+    pixels = np.array(part.pixels)
+    shifted = shifted_photos(pixels, part.truth, photos, manifest.root, settings.interim_dir)
+    return Part(np.concatenate([pixels, shifted.pasted]), np.concatenate([part.truth, shifted.pasted_truth]))
 
 
 BOARDS = 200
@@ -61,7 +72,11 @@ LOST = 0.01
 
 
 def learn_shift(network: TrashNetwork, settings: TrainSettings, manifest: Manifest) -> dict[str, Any]:
-    """Fit the network's detector of waste, and measure on shifted validation photos; returns a record of both."""
+    """Fit the network's detector of waste, and measure on shifted validation photos; returns a record of both.
+
+    On the accelerator that trained, where there is one: thousands of made-up photos are embedded. Leaves the network on the CPU.
+    """
+    network.to(training_device(settings.accelerator))
     pixels, truth = part_pixels(manifest, "val", settings)
     shifted = shifted_photos(pixels, truth, manifest.part("val"), manifest.root, settings.interim_dir)
     detector = _fit_detector(network, settings, manifest, pixels, shifted)
@@ -70,11 +85,12 @@ def learn_shift(network: TrashNetwork, settings: TrainSettings, manifest: Manife
     def scores(photos: Pixels) -> Floats:
         embedded = torch.from_numpy(backbone.embed(photos))
         with torch.inference_mode():
-            return np.asarray(network.head(embedded).numpy(), dtype=np.float64)
+            return np.asarray(network.head(embedded.to(network.mean.device)).cpu().numpy(), dtype=np.float64)
 
-    network.set_detector(detector.weight, detector.bias)
+    right = accuracy_under_shift(scores, pixels, truth, shifted)
+    network.cpu().set_detector(detector.weight, detector.bias)
     return {
-        "validation_under_shift": accuracy_under_shift(scores, pixels, truth, shifted),
+        "validation_under_shift": right,
         "detector": {"auroc": detector.auroc, "kept": detector.kept},
     }
 
@@ -84,11 +100,11 @@ def _fit_detector(
 ) -> Detector:
     """Photos as they are and pasted against drawn grounds and bare posterboard; chosen on the held-out family."""
     backbone = EmbeddingBackbone(network)
-    pixels, truth = part_pixels(manifest, "train", settings)
+    pixels, _ = part_pixels(manifest, "train", settings)
     masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir)
     rng = np.random.default_rng([settings.seed, 3])
     grounds = draw_grounds(TRAINING, GROUNDS, settings.input_size, settings.seed + 1)
-    paster = Paster(masks, grounds, 1.0, pixels, truth)
+    paster = Paster(masks, grounds, 1.0, pixels)
     rows = np.flatnonzero(masks.trusted)
     pasted = corrupt(paster(np.array(pixels[rows]), rows, rng), settings.corruption, rng)
     other = corrupt(

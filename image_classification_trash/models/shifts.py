@@ -48,7 +48,7 @@ def shifted_photos(
     rng = np.random.default_rng([seed, 1])
     rows = np.flatnonzero(masks.trusted)
     grounds = draw_grounds(HELD_OUT, GROUNDS, pixels.shape[1:3], seed)
-    paster = Paster(masks, grounds, 1.0, pixels, truth)
+    paster = Paster(masks, grounds, 1.0, pixels)
     cut = np.array(pixels[rows])
     pasted = [paster(cut, rows, rng) for _ in range(COPIES)]
     return ShiftedPhotos(

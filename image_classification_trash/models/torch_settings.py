@@ -1,9 +1,11 @@
-"""Settings of the process that make torch fast on a CPU; applied once, before the first tensor."""
+"""Where torch works, and settings of the process that make it fast on a CPU; applied once, before the first tensor."""
 
 import ctypes
 import functools
 import platform
 import sys
+
+import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
@@ -21,3 +23,9 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL("libc.so.6").mallopt
     settings = {_M_MMAP_THRESHOLD: 2**30, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 * 2**20}
     return all(mallopt(option, value) == 1 for option, value in settings.items())
+
+
+def training_device(accelerator: str) -> torch.device:
+    """The device that `accelerator` of `TrainSettings` means here: `auto` is a GPU where there is one."""
+    on_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if on_gpu else "cpu")
