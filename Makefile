@@ -59,8 +59,8 @@ train: install ## train a model: make train DATA=trashnet CONFIG=configs/efficie
 release-model: install ## train, export, measure and ship the model of the package: make release-model ARCHIVE=dataset-resized.zip
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
 	$(RUN) train trashnet --config configs/field.yaml --output field
-	$(RUN) train trashnet --config configs/field.yaml --start models/field --epochs 12 --output field2
-	$(RUN) train trashnet --config configs/field_finish.yaml --start models/field2 --output $(RELEASE)
+	$(RUN) train trashnet --config configs/field.yaml --backbone-rate 1 --output field-fast
+	$(RUN) train trashnet --config configs/field.yaml --start models/field --start models/field-fast --epochs 0 --output $(RELEASE)
 	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
 	$(MAKE) measure-release
 

@@ -175,8 +175,9 @@ class TrainSettings(InputSettings, TrackSettings):
     pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
     seed: int = Field(0, ge=0, description="of shuffling, augmentation and dropout")
 
-    start: Path | None = Field(
-        None, description="bundle to go on from: its backbone and head, instead of pretrained weights"
+    start: list[Path] = Field(
+        [],
+        description="bundles to go on from: the average of their weights, instead of pretrained weights; several: --start A --start B",
     )
     head: bool = Field(True, description="fit the head on cached embeddings first; needs pretrained weights")
     epochs: int = Field(20, ge=0, description="passes of fine-tuning; 0: the head alone")
@@ -238,6 +239,9 @@ class TrainSettings(InputSettings, TrackSettings):
     )
     devices: int = Field(1, ge=1, description="processes or accelerators to train on together (DDP)")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="what to train on")
+    workers: int | None = Field(
+        None, ge=0, description="processes that alter photos; default: up to 8 beside a GPU, none on a CPU"
+    )
     resume: bool = Field(False, description="go on where a killed run stopped")
     interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
     processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")

@@ -24,7 +24,7 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.features.build_features import PixelSettings, _batches
 from image_classification_trash.features.transforms import Augmentation
 from image_classification_trash.models.architectures import EmbeddingBackbone, build_network, to_planes
-from image_classification_trash.models.fine_tuning import ShuffledBatches, _freeze
+from image_classification_trash.models.fine_tuning import Shuffled, _freeze, batches
 from image_classification_trash.models.torch_settings import keep_freed_memory
 from image_classification_trash.models.train_model import _cache_size, _part
 
@@ -61,7 +61,7 @@ def main() -> None:
         },
     )
     generator = torch.Generator().manual_seed(0)
-    ours = iter(ShuffledBatches(part, BATCH, 0))
+    ours = iter(batches(part, Shuffled(len(part.truth), BATCH, lambda: 0), 0))
     plain = iter(plain_loader(settings.processed_dir / options.name / "train", settings.input_size))
 
     def train_ours() -> None:

@@ -11,6 +11,8 @@ import io
 import logging
 import math
 import mmap
+import multiprocessing
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +36,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from image_classification_trash.config import TrainSettings
 from image_classification_trash.errors import TrainingError
@@ -42,6 +46,7 @@ from image_classification_trash.inference.images import Pixels
 from image_classification_trash.models.architectures import PIECE, TrashNetwork, to_planes
 from image_classification_trash.models.linear_head import class_weights
 from image_classification_trash.models.metrics import Ints, macro_f1
+from image_classification_trash.models.torch_settings import training_device
 from image_classification_trash.models.tracking import Tracker
 
 HISTORY = "history.csv"
@@ -67,31 +72,77 @@ class Part:
 
 
 @dataclass(frozen=True)
-class ShuffledBatches:
-    """One epoch's batches of one process: uint8 photos (B, H, W, 3) and class numbers (B,)."""
+class Wanted:
+    """A batch to be made: rows (B,) of the part, and the seeds of the generator that alters them."""
 
-    part: Part
+    rows: npt.NDArray[np.int64]
+    seeds: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Shuffled(Sampler[Wanted]):
+    """The batches of one process's epoch, each photo in at most one of them.
+
+    Attributes:
+        photos: in the part.
+        batch_size: of this process.
+        seed: of the epoch that begins, asked for at its beginning.
+    """
+
+    photos: int
     batch_size: int
-    seed: int
+    seed: Callable[[], int]
     rank: int = 0
     processes: int = 1
 
     def __len__(self) -> int:
         """Whole batches; an epoch smaller than a batch is one batch."""
-        return max(1, len(self.part.truth) // self.processes // self.batch_size)
+        return max(1, self.photos // self.processes // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Photos are read in the order of the file, which a memory map likes."""
-        order = np.random.default_rng(self.seed).permutation(len(self.part.truth))[
-            self.rank :: self.processes
-        ]
+    def __iter__(self) -> Iterator[Wanted]:
+        """Rows are in the order of the file, which a memory map likes."""
+        seed = self.seed()
+        order = np.random.default_rng(seed).permutation(self.photos)[self.rank :: self.processes]
         for step in range(len(self)):
-            chosen = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
-            photos = self.part.pixels[chosen]
-            _forget_pages(self.part.pixels)
-            if self.part.alter is not None:
-                photos = self.part.alter(photos, chosen, np.random.default_rng([self.seed, step, self.rank]))
-            yield torch.from_numpy(photos), torch.from_numpy(self.part.truth[chosen])
+            rows = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
+            yield Wanted(rows, (seed, step, self.rank))
+
+
+@dataclass(frozen=True)
+class AlteredPhotos(Dataset[Batch]):
+    """Batches of a part: uint8 photos (B, H, W, 3) and class numbers (B,)."""
+
+    part: Part
+
+    def __getitem__(self, wanted: Wanted) -> Batch:
+        """Read the photos and alter them."""
+        photos = self.part.pixels[wanted.rows]
+        _forget_pages(self.part.pixels)
+        if self.part.alter is not None:
+            photos = self.part.alter(photos, wanted.rows, np.random.default_rng(wanted.seeds))
+        return torch.from_numpy(photos), torch.from_numpy(self.part.truth[wanted.rows])
+
+
+def batches(part: Part, order: Shuffled, workers: int) -> DataLoader[Batch]:
+    """Batches in that order, made by worker processes ahead of time; without workers when they are asked for.
+
+    Workers are forked where the system can, so that the photos are not copied to them.
+    """
+    forks = workers and "fork" in multiprocessing.get_all_start_methods()
+    return DataLoader(
+        AlteredPhotos(part),
+        sampler=order,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread,
+        multiprocessing_context="fork" if forks else None,
+        generator=torch.Generator(),  # its own, so that dropout's draws do not depend on the number of workers
+    )
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)  # OpenCV's threads do not live on in a forked process
 
 
 def _forget_pages(pixels: Pixels) -> None:
@@ -113,7 +164,7 @@ class OrderedBatches:
         return math.ceil(len(self.part.truth) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches as in `ShuffledBatches`."""
+        """uint8 photos (B, H, W, 3) and class numbers (B,)."""
         for start in range(0, len(self.part.truth), self.batch_size):
             rows = slice(start, start + self.batch_size)
             photos = np.array(self.part.pixels[rows])
@@ -160,10 +211,15 @@ class FineTuning(pl.LightningModule):
         for stage in self._frozen:
             del stage.forward
 
-    def train_dataloader(self) -> ShuffledBatches:
-        """Made anew each epoch, so that its order depends on the seed and the epoch alone."""
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Its order depends on the seed and the epoch alone."""
+        return batches(self._train, self._order(), worker_count(self.settings))
+
+    def _order(self) -> Shuffled:
         rank, processes = self.trainer.global_rank, self.trainer.world_size
-        return ShuffledBatches(self._train, self.settings.batch_size, self._seed(0), rank, processes)
+        return Shuffled(
+            len(self._train.truth), self.settings.batch_size, lambda: self._seed(0), rank, processes
+        )
 
     def val_dataloader(self) -> OrderedBatches:
         """The whole validation part, in every process."""
@@ -242,7 +298,7 @@ class FineTuning(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with a lower rate for the backbone; warm-up, then cosine, by step."""
         optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.settings.learning_rate)
-        per_epoch = len(ShuffledBatches(self._train, self.settings.batch_size, 0, 0, self.trainer.world_size))
+        per_epoch = len(self._order())
         warmup, total = self.settings.warmup_epochs * per_epoch, self.settings.epochs * per_epoch
 
         def factor(step: int) -> float:
@@ -377,16 +433,17 @@ def history_csv(history: Sequence[Mapping[str, float]]) -> str:
 
 
 def warm_average(decay: float) -> Any:
-    """An averaging function for `WeightAveraging`: exponential, its memory growing with the first steps.
+    """An averaging function, of all tensors of a kind, for `WeightAveraging`: exponential, its memory growing with the first steps.
 
     A plain average with a long memory would still be the starting point after a short training.
     """
 
-    def average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-        if not averaged.is_floating_point():
-            return current
-        keep = min(decay, (1 + float(count)) / (10 + float(count)))
-        return averaged * keep + current * (1 - keep)
+    def average(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
+        if not averaged[0].is_floating_point():
+            torch._foreach_copy_(averaged, current)
+            return
+        seen = float(count)  # waits for an accelerator: once a step, and not once a tensor
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + seen) / (10 + seen)))
 
     return average
 
@@ -421,19 +478,19 @@ def _callbacks(settings: TrainSettings, folder: Path) -> list[Callback]:
         _ProgressBar(),
     ]
     if settings.ema_decay:
-        callbacks.append(WeightAveraging(avg_fn=warm_average(settings.ema_decay)))
+        callbacks.append(WeightAveraging(multi_avg_fn=warm_average(settings.ema_decay)))
     return callbacks
 
 
 def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
-    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    device = training_device(settings.accelerator).type
     return pl.Trainer(
-        accelerator=settings.accelerator if settings.accelerator != "auto" else ("gpu" if on_gpu else "cpu"),
+        accelerator=device if settings.accelerator == "auto" else settings.accelerator,
         devices=settings.devices,
         strategy="ddp" if settings.devices > 1 else "auto",
-        precision="bf16-mixed" if on_gpu else "32-true",
+        precision="bf16-mixed" if device == "cuda" else "32-true",
+        benchmark=device == "cuda",
         max_epochs=settings.epochs,
-        reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         callbacks=callbacks,
@@ -441,6 +498,13 @@ def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -
         log_every_n_steps=1,
         enable_model_summary=False,
     )
+
+
+def worker_count(settings: TrainSettings) -> int:
+    """Processes that make batches: as set, else as many as help beside a GPU; a CPU that trains has none to spare."""
+    if settings.workers is not None:
+        return settings.workers
+    return min(8, os.cpu_count() or 1) if training_device(settings.accelerator).type == "cuda" else 0
 
 
 def _checkpoint_to_resume(folder: Path, settings: TrainSettings) -> Path:

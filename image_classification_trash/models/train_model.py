@@ -46,7 +46,7 @@ from image_classification_trash.models.architectures import (
     network_bytes,
     to_planes,
 )
-from image_classification_trash.models.field_training import learn_shift, robust
+from image_classification_trash.models.field_training import learn_shift, robust, watched
 from image_classification_trash.models.fine_tuning import (
     HISTORY,
     OrderedBatches,
@@ -106,8 +106,8 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     network = build_network(
         settings.architecture, len(manifest.labels), settings.pretrained, settings.weights, settings.dropout
     )
-    if settings.start is not None:
-        go_on_from(network, read_bundle(settings.start), manifest.labels)
+    if settings.start:
+        go_on_from(network, [read_bundle(path) for path in settings.start], manifest.labels)
     _check_plan(settings, manifest)
     _write_conditions(folder, settings, manifest)
     tracker.log_config(resolved(settings))
@@ -118,7 +118,7 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
         train_part = robust(
             _part(manifest, "train", _cache_size(settings.input_size), settings), manifest, settings
         )
-        val_part = _part(manifest, "val", settings.input_size, settings)
+        val_part = watched(_part(manifest, "val", settings.input_size, settings), manifest, settings)
         history = fine_tune(network, settings, train_part, val_part, len(manifest.labels), folder, tracker)
         if history is None:
             return None
@@ -134,20 +134,32 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     return bundle
 
 
-def go_on_from(network: TrashNetwork, bundle: Bundle, labels: Sequence[str]) -> None:
-    """Put a bundle's backbone and head into `network`.
+def go_on_from(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequence[str]) -> None:
+    """Put the average of the bundles' backbones and heads into `network`.
+
+    Networks that went apart from one start can be averaged, and the average is often better than each of them in
+    places that none has seen ("model soups", Wortsman et al., 2022).
 
     Raises:
-        TrainingError: it is another architecture, or tells other classes apart.
+        TrainingError: one is another architecture, or tells other classes apart.
     """
-    config = bundle.config
-    if config.architecture != network.architecture or config.classes != tuple(labels):
-        found = f"{bundle.path} is a {config.architecture} for {', '.join(config.classes)}."
-        hint = f"Begin from a bundle of {network.architecture} for {', '.join(labels)}, or without --start."
-        raise TrainingError(found, hint)
-    trained = load_network(bundle)
-    network.backbone.load_state_dict(trained.backbone.state_dict())
-    network.head.load_state_dict(trained.head.state_dict())
+    for bundle in bundles:
+        config = bundle.config
+        if config.architecture != network.architecture or config.classes != tuple(labels):
+            found = f"{bundle.path} is a {config.architecture} for {', '.join(config.classes)}."
+            hint = (
+                f"Begin from bundles of {network.architecture} for {', '.join(labels)}, or without --start."
+            )
+            raise TrainingError(found, hint)
+    states = [load_network(bundle).state_dict() for bundle in bundles]
+    trained = {name: average([state[name] for state in states]) for name in states[0]}
+    for name, module in (("backbone.", network.backbone), ("head.", network.head)):
+        module.load_state_dict({k.removeprefix(name): v for k, v in trained.items() if k.startswith(name)})
+
+
+def average(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The mean of tensors of one shape; of counters, which have none, the first."""
+    return torch.stack(list(tensors)).mean(0) if tensors[0].is_floating_point() else tensors[0]
 
 
 def truth_of(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
@@ -162,7 +174,7 @@ def _wants_head(settings: TrainSettings) -> bool:
     )
     # A resumed run has its head from the checkpoint, unless its weights are to be blended with those of the start.
     return (
-        settings.start is None
+        not settings.start
         and settings.head
         and begins_trained
         and (not settings.resume or settings.blend < 1)
@@ -182,7 +194,7 @@ def _check_plan(settings: TrainSettings, manifest: Manifest) -> None:
     if settings.detector and NEGATIVE_LABEL in manifest.labels:
         found = f"The data set has a class {NEGATIVE_LABEL!r} of its own."
         raise TrainingError(found, "Train without the detector, or rename the class.")
-    if not settings.epochs and not _wants_head(settings):
+    if not settings.epochs and not settings.start and not _wants_head(settings):
         hint = "Give --epochs 1 or more, or begin from pretrained weights with a head."
         raise TrainingError("There is nothing to train: no epochs, and no head on pretrained weights.", hint)
 
@@ -286,8 +298,8 @@ def _record(
 
 
 def _elapsed(folder: Path, settings: TrainSettings, started: float) -> float:
-    """Seconds of this training, with those of the runs that it resumes and of the bundle it went on from."""
-    earlier = 0.0 if settings.start is None else read_bundle(settings.start).config.training["seconds"]
+    """Seconds of this training, with those of the runs that it resumes and of the bundles it went on from."""
+    earlier = sum(read_bundle(path).config.training["seconds"] for path in settings.start)
     file = folder / "elapsed.json"
     before = json.loads(file.read_text(encoding="utf-8")) if settings.resume and file.exists() else 0.0
     total = float(before) + time.perf_counter() - started

@@ -495,6 +495,14 @@ def test_training_goes_on_from_a_bundle(workspace: Path, field: Path) -> None:
     )
     before, after = (load_file(path / "model.safetensors") for path in (field, workspace / "models/further"))
     assert torch.allclose(before["head.1.weight"], after["head.1.weight"], atol=1e-5)
+    both = ["--start", "models/field", "--start", "models/further", "--epochs", "0", "--output", "average"]
+    command(workspace, "train", "sample", *PLAIN, *both)
+    middle = load_file(workspace / "models/average/model.safetensors")
+    assert all(
+        torch.allclose(middle[name], (before[name] + after[name]) / 2, atol=1e-6)
+        for name in middle
+        if name.startswith(("backbone", "head")) and middle[name].is_floating_point()
+    )
     done = command(
         workspace,
         "train",
