@@ -126,6 +126,7 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     truth, embedded = _validation_embeddings(network, settings, manifest)
     config = _describe(settings, manifest, network, truth, embedded)
     config.training.update(_record(head, history, _elapsed(folder, settings, started)) | shift)
+    config.training["machine"] = _machines(settings)
     files = {WEIGHTS: network_bytes(network)}
     if history:
         files[HISTORY] = history_csv(history).encode()
@@ -288,7 +289,7 @@ def _data_record(manifest: Manifest) -> dict[str, Any]:
 def _record(
     head: LinearHead | None, history: list[dict[str, float]] | None, seconds: float
 ) -> dict[str, Any]:
-    record: dict[str, Any] = {"seconds": round(seconds, 1), "machine": machine()}
+    record: dict[str, Any] = {"seconds": round(seconds, 1)}
     if head is not None:
         record["head"] = {"strength": head.strength, "val_accuracy": head.val_accuracy}
     if history:
@@ -305,6 +306,12 @@ def _elapsed(folder: Path, settings: TrainSettings, started: float) -> float:
     total = float(before) + time.perf_counter() - started
     write_text(file, json.dumps(total))
     return total + float(earlier)
+
+
+def _machines(settings: TrainSettings) -> str:
+    """The machines of the bundles it went on from, and this one."""
+    earlier = [read_bundle(path).config.training["machine"] for path in settings.start]
+    return "; ".join(dict.fromkeys([*earlier, machine()]))
 
 
 def _write_conditions(folder: Path, settings: TrainSettings, manifest: Manifest) -> None:
