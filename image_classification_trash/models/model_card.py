@@ -66,6 +66,10 @@ _EXPORTED = """Each was run by its own engine on {photos} and held against the t
 Difference: the largest, of a probability. Latency: median of one photo, one thread, {machine}."""
 
 
+WATTS, WATTS_WITH_GPU = 65, 900
+"""What a machine is assumed to draw while it trains: a small one with two to eight cores, and one with a data centre's GPU."""
+
+
 def model_card(
     config: BundleConfig, measured: Mapping[str, Mapping[str, Any]], exports: Mapping[str, Any]
 ) -> str:
@@ -146,9 +150,10 @@ def _shift(training: Mapping[str, Any]) -> str:
 
 def _energy(training: Mapping[str, Any]) -> str:
     seconds, where = training["seconds"], training["machine"]
-    hours = seconds / 3600
+    with_gpu = any("no accelerator" not in machine for machine in where.split("; "))
+    watts = WATTS_WITH_GPU if with_gpu else WATTS
     return (
-        f"{seconds:.0f} seconds on {where}. At an assumed 65 W for the whole machine that is {65 * hours:.0f} Wh; "
+        f"{seconds:.0f} seconds on {where}. At an assumed {watts} W for the whole machine that is {watts * seconds / 3600:.0f} Wh; "
         "this is an estimate from the time, not a measurement."
     )
 
