@@ -152,10 +152,11 @@ def go_on_from(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequenc
                 f"Begin from bundles of {network.architecture} for {', '.join(labels)}, or without --start."
             )
             raise TrainingError(found, hint)
-    states = [load_network(bundle).state_dict() for bundle in bundles]
-    trained = {name: average([state[name] for state in states]) for name in states[0]}
-    for name, module in (("backbone.", network.backbone), ("head.", network.head)):
-        module.load_state_dict({k.removeprefix(name): v for k, v in trained.items() if k.startswith(name)})
+    trained = [load_network(bundle) for bundle in bundles]
+    for part in ("backbone", "head"):
+        states = [one.get_submodule(part).state_dict() for one in trained]
+        mean = {name: average([state[name] for state in states]) for name in states[0]}
+        network.get_submodule(part).load_state_dict(mean)
 
 
 def average(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
