@@ -93,8 +93,8 @@ def agrees(expected: Probabilities, labels: tuple[str, ...]) -> Callable[[object
 
 
 def test_photos_get_different_answers(expected: Probabilities) -> None:
-    """Else agreement would say nothing."""
-    assert len(set(expected.argmax(1))) >= 4 and expected.std(0).min() > 0.01
+    """Else agreement would say nothing. The last column is that of no waste, and small on all of these."""
+    assert len(set(expected.argmax(1))) >= 4 and expected[:, :-1].std(0).min() > 0.01
 
 
 def test_command(exported: Path, tflite: Path, photos: list[Path], agrees: Callable[[object], None]) -> None:
