@@ -26,6 +26,6 @@ def keep_freed_memory() -> bool:
 
 
 def training_device(accelerator: str) -> torch.device:
-    """The device that `accelerator` of `TrainSettings` means here: `auto` is a GPU where there is one."""
-    on_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
+    """Where photos are embedded and learned from, by `accelerator` of `TrainSettings`: CUDA, where it is there and wanted."""
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if on_gpu else "cpu")

@@ -13,6 +13,7 @@ from image_classification_trash.models.fine_tuning import (
     warm_average,
     worker_count,
 )
+from image_classification_trash.models.torch_settings import training_device
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (11, 4, 6, 3), dtype=np.uint8)
 
@@ -55,6 +56,15 @@ def test_processes_share_no_photo() -> None:
 def test_a_cpu_that_trains_spares_no_workers() -> None:
     assert worker_count(TrainSettings(accelerator="cpu")) == 0
     assert worker_count(TrainSettings(accelerator="cpu", workers=3)) == 3
+
+
+def test_what_is_no_cuda_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Mac's GPU trains through Lightning; what is made beside the training runs on its CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training_device("gpu").type == training_device("auto").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert training_device("gpu").type == training_device("auto").type == "cuda"
+    assert training_device("cpu").type == "cpu"
 
 
 @pytest.mark.parametrize(("count", "keep"), [(1, 2 / 11), (10_000, 0.9)])
