@@ -1,8 +1,9 @@
 """Cut-out objects pasted onto other grounds: waste as it lies in the field, made from photos on posterboard.
 
-Each object is turned, scaled, lit and placed at random, with a soft edge and a shadow; some are partly hidden, some let
-the ground shine through a little, as glass and film do (after Dwibedi et al., 2017, "Cut, Paste and Learn"). Where the
-object cannot be cut out whole, a piece of it is: what both methods agree on, else a patch from the photo's middle.
+Each object is turned, scaled, lit and placed at random, with a soft edge and a shadow; some are bent and dented, some
+partly hidden, some let the ground shine through a little, as glass and film do (after Dwibedi et al., 2017, "Cut, Paste
+and Learn"). Where the object cannot be cut out whole, a piece of it is: what both methods agree on, else a patch from the
+photo's middle.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from image_classification_trash.features.cutouts import MASK_SIZE, Mask, Masks
 from image_classification_trash.inference.images import Pixels
 
 Plane = npt.NDArray[np.float32]
+SMALLEST, LARGEST = 0.27, 1.2
+"""An object's longer side, as a share of the picture's shorter one; half of them are below their geometric mean, 0.57."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,13 @@ class Paster:
         return pasted
 
     def ground(self, rng: np.random.Generator) -> Pixels:
+        """A piece of one of the grounds, or pieces of two that meet, as at a kerb; uint8 (H, W, 3)."""
+        ground = self._piece(rng)
+        if rng.random() < 0.3:
+            ground = _blended(self._piece(rng), ground, _beyond_an_edge(ground.shape[:2], rng))
+        return ground
+
+    def _piece(self, rng: np.random.Generator) -> Pixels:
         """A piece of one of the grounds, uint8 (H, W, 3), mirrored and in other light."""
         ground = self.grounds[int(rng.integers(len(self.grounds)))]
         height, width, _ = ground.shape
@@ -59,7 +69,9 @@ class Paster:
 def paste(photo: Pixels, mask: Mask, ground: Pixels, cover: Pixels, rng: np.random.Generator) -> Pixels:
     """The photo's object on `ground`, perhaps partly under `cover`; all uint8 (H, W, 3), the mask uint8 (h, w)."""
     height, width, _ = ground.shape
-    whole = cv2.resize(mask, (photo.shape[1], photo.shape[0]), interpolation=cv2.INTER_LINEAR)
+    whole = np.asarray(cv2.resize(mask, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    if rng.random() < 0.5:
+        photo, whole = _dented(photo, whole, rng)
     matrix = _placement(whole, (height, width), rng)
     moved = cv2.warpAffine(photo, matrix, (width, height), flags=cv2.INTER_LINEAR)
     alpha = _soft(cv2.warpAffine(whole, matrix, (width, height)), rng)
@@ -77,6 +89,32 @@ def _blended(upper: Pixels, lower: Pixels, share: Plane) -> Pixels:
     return np.asarray(cv2.blendLinear(upper, lower, share, 1 - share), dtype=np.uint8)
 
 
+def _beyond_an_edge(size: tuple[int, int], rng: np.random.Generator) -> Plane:
+    """Float (H, W), 1 on one side of a rough line across the picture and 0 on the other."""
+    y, x = np.mgrid[-1:1:24j, -1:1:32j]
+    angle = rng.uniform(0, 2 * np.pi)
+    distance = x * np.cos(angle) + y * np.sin(angle) - rng.uniform(-0.7, 0.7) + rng.normal(0, 0.05, x.shape)
+    smooth = cv2.resize(distance.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)
+    share = np.clip(smooth * rng.uniform(3, 40) + 0.5, 0, 1)
+    return np.asarray(share, dtype=np.float32)
+
+
+def _dented(photo: Pixels, mask: Mask, rng: np.random.Generator) -> tuple[Pixels, Mask]:
+    """Photo and mask (H, W) under one smooth displacement that folds nothing over: waste is rarely as it was made."""
+    height, width = mask.shape
+    cells = int(rng.integers(3, 7))
+    shift = rng.normal(0, rng.uniform(0.05, 0.2) / cells, (2, cells, cells)) * [[[width]], [[height]]]
+    across, down = (
+        cv2.resize(one.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC) for one in shift
+    )
+    x, y = across + np.arange(width, dtype=np.float32), down + np.arange(height, dtype=np.float32)[:, None]
+    bent = (
+        cv2.remap(one, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101) for one in (photo, mask)
+    )
+    moved_photo, moved_mask = (np.asarray(one, dtype=np.uint8) for one in bent)
+    return moved_photo, moved_mask
+
+
 def _patch(rng: np.random.Generator) -> Mask:
     """Four corners around the middle of a photo."""
     height, width = MASK_SIZE
@@ -91,7 +129,8 @@ def _placement(mask: Mask, size: tuple[int, int], rng: np.random.Generator) -> P
     """An affine map (2, 3) that puts the object into the frame at a random size, turn and place."""
     height, width = size
     x, y, wide, tall = cv2.boundingRect((mask > 127).astype(np.uint8))
-    scale = rng.uniform(0.35, 1.2) * min(height, width) / max(wide, tall)
+    share = SMALLEST * (LARGEST / SMALLEST) ** rng.random()
+    scale = share * min(height, width) / max(wide, tall)
     stretch = np.exp(rng.uniform(-0.3, 0.3))
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -109,11 +148,14 @@ def _soft(mask: Mask, rng: np.random.Generator) -> Plane:
 
 
 def _lit(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """Other light: brightness, contrast around the middle, a tint."""
-    factors = rng.uniform(0.6, 1.2) * rng.normal(1, 0.06, 3)
+    """Other light: brightness, contrast around the middle, a tint, paler or richer colours."""
+    factors = rng.uniform(0.65, 1.35) * rng.normal(1, 0.06, 3)
     levels = (np.arange(256)[:, None] - 128) * rng.uniform(0.75, 1.35) + 128
     table = np.clip(levels * factors, 0, 255).astype(np.uint8)[None]  # (1, 256, 3)
-    return np.asarray(cv2.LUT(picture, table), dtype=np.uint8)
+    lit = cv2.LUT(picture, table)
+    grey = cv2.cvtColor(cv2.cvtColor(lit, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    richness = rng.uniform(0.6, 1.6)
+    return np.asarray(cv2.addWeighted(lit, richness, grey, 1 - richness, 0), dtype=np.uint8)
 
 
 def _shadow(alpha: Plane, rng: np.random.Generator) -> Plane:
