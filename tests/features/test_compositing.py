@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from image_classification_trash.features.compositing import Paster, paste
+from image_classification_trash.features.compositing import LARGEST, SMALLEST, Paster, _dented, paste
 from image_classification_trash.features.cutouts import MASK_SIZE, PART, Masks
 from image_classification_trash.features.grounds import HELD_OUT, TRAINING, draw_ground, draw_grounds
 
@@ -64,3 +64,40 @@ def test_a_share_of_zero_pastes_nothing_and_a_seed_decides_the_rest() -> None:
     assert np.array_equal(paster(0.0)(PHOTOS, rows, np.random.default_rng(0)), PHOTOS)
     once, again = (paster(0.5)(PHOTOS, rows, np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(once, again)
+
+
+def disc_photo() -> np.ndarray:
+    """A red disc on white."""
+    photo = np.full((*SIZE, 3), 255, np.uint8)
+    photo[cv2.resize(disc_mask(), SIZE[::-1]) > 127] = (220, 20, 20)
+    return photo
+
+
+def test_small_objects_are_as_frequent_as_large_ones() -> None:
+    """Half of the objects are shorter than the geometric mean of the smallest and the largest."""
+    ground = np.full((*SIZE, 3), (10, 10, 160), np.uint8)
+    longest = []
+    for seed in range(200):
+        picture = paste(disc_photo(), disc_mask(), ground, ground, np.random.default_rng(seed)).astype(int)
+        rows, columns = np.nonzero(picture[..., 0] > picture[..., 2])
+        longest.append(max(np.ptp(rows), np.ptp(columns)) / SIZE[0] if len(rows) else 0.0)
+    assert 0.35 < float(np.mean(np.array(longest) < np.sqrt(SMALLEST * LARGEST))) < 0.65
+    assert np.quantile(longest, 0.9) > 0.8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_dented_object_keeps_its_colours_its_outline_and_about_its_size(seed: int) -> None:
+    mask = cv2.resize(disc_mask(), SIZE[::-1])
+    photo, bent = _dented(disc_photo(), mask, np.random.default_rng(seed))
+    inside = bent > 250
+    assert not np.array_equal(bent, mask)
+    assert 0.5 < inside.sum() / (mask > 250).sum() < 1.7
+    assert (photo[inside][:, 1] < 128).mean() > 0.97  # red under the mask, as before
+    assert cv2.connectedComponents((bent > 127).astype(np.uint8))[0] == 2  # in one piece
+
+
+def test_some_grounds_meet_another_at_an_edge() -> None:
+    plain = np.stack([np.full((*SIZE, 3), value, np.uint8) for value in (40, 200)])
+    two = Paster(paster(1.0).masks, plain, 1.0, PHOTOS)
+    spreads = [np.ptp(two.ground(np.random.default_rng(seed))[..., 1].astype(int)) for seed in range(60)]
+    assert 0.03 < float(np.mean(np.array(spreads) > 30)) < 0.35
