@@ -32,6 +32,7 @@ from image_classification_trash.config import (
 from image_classification_trash.errors import SettingsError, TrashClassifierError
 
 if TYPE_CHECKING:
+    from image_classification_trash.inference.classifier import Prediction
     from image_classification_trash.models.predict_model import Predictions
 
 GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED = 0, 1, 2, 3, 4
@@ -305,10 +306,15 @@ def _stream_table(predictions: "Predictions") -> int:
     for p in predictions.stream():
         errors += p.error is not None
         probability = "" if p.probability is None else f"{p.probability:.1%}"
-        print(
-            _line((p.path, p.decision or "error", probability, p.label or p.error or ""), widths), flush=True
-        )
+        print(_line((p.path, p.decision or "error", probability, _shown(p)), widths), flush=True)
     return errors
+
+
+def _shown(prediction: "Prediction") -> str:
+    """The label, all candidates where it is unsure, or the error."""
+    if prediction.candidates and prediction.decision != prediction.label:
+        return " or ".join(prediction.candidates)
+    return prediction.label or prediction.error or ""
 
 
 class Command(NamedTuple):

@@ -233,6 +233,9 @@ class TrainSettings(InputSettings, TrackSettings):
         le=1,
         description="share of validation photos answered `unsure` at most; lowers the threshold",
     )
+    candidate_coverage: float = Field(
+        0.99, gt=0, lt=1, description="share of photos whose right class is to be among the candidates"
+    )
     detector: bool = Field(
         False,
         description="learn to tell photos without waste from drawn grounds; they are answered `not waste`",

@@ -30,7 +30,7 @@ CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
 )  # fmt: skip
 EXPORT, REPORT = "export", "report.json"
 NEGATIVE_LABEL = "not waste"
-_ADDED_LATER = {"negative_label", "negative_threshold"}
+_ADDED_LATER = {"negative_label", "negative_threshold", "candidate_mass"}
 """Fields that bundles of earlier releases lack."""
 _EXPORT_AGAIN = "Export it again with: trash-classifier export"
 _TRAIN_AGAIN = "Train it again with: trash-classifier train"
@@ -43,7 +43,8 @@ class BundleConfig:
     `labels` names the model's outputs in their order. `temperature` divides the logits inside the model graph.
     `threshold` is the smallest top probability that is answered; below it the decision is `unsure`. A model that knows
     photos without waste has `negative_label` as its last label; photos where that one's probability reaches
-    `negative_threshold` are answered with it.
+    `negative_threshold` are answered with it. The classes that a photo may show are its most probable ones, until those
+    named hold more than `candidate_mass`; None where that was not fitted.
     """
 
     name: str
@@ -63,6 +64,7 @@ class BundleConfig:
     format_version: int = FORMAT_VERSION
     negative_label: str | None = None
     negative_threshold: float = 0.5
+    candidate_mass: float | None = None
 
     @property
     def input_size(self) -> Size:
@@ -269,6 +271,7 @@ def _check_values(file: str, config: BundleConfig) -> None:
         "threshold": 0 <= config.threshold <= 1,
         "negative label": config.negative_label in (None, config.labels[-1]),
         "negative threshold": 0 <= config.negative_threshold <= 1,
+        "candidate mass": config.candidate_mass is None or 0 <= config.candidate_mass <= 1,
     }
     wrong = [name for name, good in sane.items() if not good]
     if wrong:

@@ -43,6 +43,8 @@ class Prediction:
             `not waste`, where the photo seems to show none.
         probabilities: label to calibrated probability, highest first; they sum to 1.
         waste_score: 1 minus the probability of the negative label; None where the model has no such label.
+        candidates: the classes that it may be, most probable first: a set that held the right one for a stated share of
+            the validation photos; `label` alone where that was not fitted; none with an error or where no waste is seen.
         error: what was wrong with the photo; None if it was answered.
     """
 
@@ -52,6 +54,7 @@ class Prediction:
     decision: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
     waste_score: float | None = None
+    candidates: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -180,7 +183,8 @@ class TrashClassifier:
         label, probability = self.config.labels[best], float(row[best])
         score = None if self.config.negative_label is None else 1 - float(row[-1])
         decision = decide(self.config, label, probability, score)
-        return Prediction(name, label, probability, decision, ranked, score)
+        possible = candidates(self.config, row) if decision in (label, UNSURE) else ()
+        return Prediction(name, label, probability, decision, ranked, score, possible)
 
 
 def decide(config: BundleConfig, label: str, probability: float, waste_score: float | None) -> str:
@@ -189,6 +193,23 @@ def decide(config: BundleConfig, label: str, probability: float, waste_score: fl
     if negative is not None and waste_score is not None and 1 - waste_score >= config.negative_threshold:
         return negative
     return label if probability >= config.threshold else UNSURE
+
+
+def candidates(config: BundleConfig, row: npt.NDArray[np.float32]) -> tuple[str, ...]:
+    """The classes that a photo with these probabilities, float32 (C,), may show, most probable first; at least one."""
+    shares = row[: len(config.classes)].astype(np.float64)
+    order = np.argsort(-shares, kind="stable")
+    before = mass_before(shares[None] / max(shares.sum(), 1e-12))[0]
+    return tuple(config.classes[i] for i in order if before[i] <= (config.candidate_mass or 0.0))
+
+
+def mass_before(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """For each class, what all more probable ones hold: rows of probabilities (N, C) to (N, C)."""
+    order = np.argsort(-shares, axis=1, kind="stable")
+    ranked = np.take_along_axis(shares, order, axis=1)
+    before = np.empty_like(shares)
+    np.put_along_axis(before, order, np.cumsum(ranked, axis=1) - ranked, axis=1)
+    return np.maximum(before, 0.0)
 
 
 def _batches(items: Iterator[_T], size: int) -> Iterator[list[_T]]:

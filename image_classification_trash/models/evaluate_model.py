@@ -35,6 +35,7 @@ from image_classification_trash.models.metrics import (
     Floats,
     Ints,
     answered,
+    candidate_sets,
     describe,
     most_confident,
     reliability,
@@ -208,6 +209,9 @@ def _measure(
         "reliability": reliability(truth, probabilities),
         "risk_coverage_area": risk_coverage(truth, probabilities)["area"],
         "answered": answered(truth, shares, config.threshold, waste, config.negative_threshold),
+        "candidates": None
+        if config.candidate_mass is None
+        else candidate_sets(truth, probabilities, config.candidate_mass),
         "most_confident": most_confident(truth, shares, 0.8, settings.resamples, settings.seed),
     }
 
@@ -231,8 +235,18 @@ def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
         ),
         ("accuracy, surest 80%", with_interval(m["most_confident"])),
         ("answered", f"{done['coverage']:.1%} at threshold {config.threshold:.2f}, {precision}"),
+        *_candidate_rows(m["candidates"]),
         *_no_waste_rows(m.get("no_waste")),
     ]
+
+
+def _candidate_rows(measured: dict[str, float] | None) -> list[tuple[str, str]]:
+    if measured is None:
+        return []
+    found = (
+        f"right one among them {measured['right_among']:.1%}, {measured['mean_size']:.2f} classes on average"
+    )
+    return [("candidates", f"{found}, one for {measured['single']:.1%}")]
 
 
 def _no_waste_rows(measured: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -4,12 +4,15 @@ The bootstrap draws photos with replacement and weighs each by how often it was 
 resamples is a matrix product. Intervals are percentiles (Efron and Tibshirani, 1993).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+
+from image_classification_trash.inference.classifier import mass_before
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -168,6 +171,28 @@ def cap_threshold(probabilities: Floats, threshold: float, share: float) -> floa
     confidence = np.sort(probabilities.max(1))
     allowed = min(int(share * len(confidence)), len(confidence) - 1)
     return min(threshold, float(confidence[allowed]))
+
+
+def fit_candidate_mass(truth: Ints, probabilities: Floats, coverage: float) -> float:
+    """The mass up to which classes are candidates, so that `coverage` of photos have the right one among theirs.
+
+    Split conformal prediction (Vovk et al., 2005) with what more probable classes hold as the score (adaptive sets,
+    Romano et al., 2020, without their random last step, so that the most probable class is always one): it holds for
+    photos like these ones, and for no others.
+    """
+    scores = np.sort(mass_before(probabilities)[np.arange(len(truth)), truth])
+    rank = math.ceil((len(truth) + 1) * coverage)
+    return float(scores[rank - 1]) if rank <= len(truth) else 1.0
+
+
+def candidate_sets(truth: Ints, probabilities: Floats, mass: float) -> dict[str, float]:
+    """How often the right class is among the candidates, and how many there are."""
+    kept = mass_before(probabilities) <= mass
+    return {
+        "right_among": float(kept[np.arange(len(truth)), truth].mean()),
+        "mean_size": float(kept.sum(1).mean()),
+        "single": float((kept.sum(1) == 1).mean()),
+    }
 
 
 def softmax(logits: Floats) -> Floats:

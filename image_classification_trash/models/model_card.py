@@ -11,7 +11,7 @@ _CARD = """# {name}
 
 - Input: one photo, uint8 RGB, {height} x {width} pixels (`{fit}`); output: calibrated probabilities in the order of labels.txt.
 - Learned from {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
-- Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}{negative}.
+- Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}{negative}.{candidates}
 - Licence of the weights: {license}. Keep the notice of the data it learned from.
 
 ## Intended use
@@ -98,6 +98,7 @@ def model_card(
         temperature=config.temperature,
         threshold=config.threshold,
         negative=_negative(config),
+        candidates=_candidates(config, measured),
         license=config.license,
         measured=_measured(measured),
         shift=_shift(config.training),
@@ -111,6 +112,21 @@ def _negative(config: BundleConfig) -> str:
     if config.negative_label is None:
         return ""
     return f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} on that there is none"
+
+
+def _candidates(config: BundleConfig, measured: Mapping[str, Mapping[str, Any]]) -> str:
+    if config.candidate_mass is None:
+        return ""
+    aim = config.training["settings"].get("candidate_coverage", 0.99)
+    figures = [
+        f" On {part} it is in {c['right_among']:.1%}, with {c['mean_size']:.2f} classes on average."
+        for part, metrics in measured.items()
+        if (c := metrics.get("candidates"))
+    ]
+    return (
+        f"\n- Candidates: the most probable classes until they hold more than {config.candidate_mass:.3f}; on photos like those of"
+        f" validation the right class is among them in {aim:.0%} (split conformal prediction).{''.join(figures)}"
+    )
 
 
 def _measured(measured: Mapping[str, Mapping[str, Any]]) -> str:

@@ -15,18 +15,19 @@ from image_classification_trash.errors import MissingExtraError, SettingsError
 from image_classification_trash.files import atomic_path
 from image_classification_trash.inference.classifier import Prediction
 
-COLUMNS = ("path", "label", "probability", "decision", "waste_score", "error")
+COLUMNS = ("path", "label", "probability", "decision", "waste_score", "candidates", "error")
 _ROWS_A_GROUP = 10_000
 
 
 def row_of(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
-    """A flat row: path, label, probability, decision, waste score, error and one column a label."""
+    """A flat row: path, label, probability, decision, waste score, candidates, error and one column a label."""
     return {
         "path": prediction.path,
         "label": prediction.label,
         "probability": prediction.probability,
         "decision": prediction.decision,
         "waste_score": prediction.waste_score,
+        "candidates": "; ".join(prediction.candidates) or None,
         "error": prediction.error,
         **{column_of(label): prediction.probabilities.get(label) for label in labels},
     }

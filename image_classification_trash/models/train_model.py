@@ -58,8 +58,10 @@ from image_classification_trash.models.linear_head import LinearHead, fit_head
 from image_classification_trash.models.metrics import (
     Ints,
     answered,
+    candidate_sets,
     cap_threshold,
     choose_threshold,
+    fit_candidate_mass,
     fit_temperature,
     macro_f1,
     softmax,
@@ -249,7 +251,9 @@ def _describe(
         )  # (N, 1)
     temperature = fit_temperature(truth, scores)
     network.temperature.fill_(temperature)
-    probabilities = softmax(scores / temperature) * (1 if waste is None else waste)
+    shares = softmax(scores / temperature)
+    mass = fit_candidate_mass(truth, shares, settings.candidate_coverage)
+    probabilities = shares * (1 if waste is None else waste)
     threshold = choose_threshold(truth, probabilities, settings.target_precision)
     threshold = cap_threshold(probabilities, threshold, settings.most_turned_away)
     validation = {
@@ -257,6 +261,7 @@ def _describe(
         "accuracy": float((scores.argmax(1) == truth).mean()),
         "macro_f1": macro_f1(truth, scores.argmax(1)),
         **answered(truth, probabilities, threshold, None if waste is None else waste[:, 0]),
+        "candidates": candidate_sets(truth, shares, mass),
     }
     return BundleConfig(
         name=settings.bundle_name,
@@ -273,6 +278,7 @@ def _describe(
         versions=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         negative_label=None if waste is None else NEGATIVE_LABEL,
+        candidate_mass=mass,
     )
 
 

@@ -234,6 +234,7 @@ class Gateway:
             label=prediction.label,
             probability=prediction.probability,
             waste_score=prediction.waste_score,
+            candidates=list(prediction.candidates),
             probabilities=[
                 LabelAnswer(label=label, probability=p) for label, p in prediction.probabilities.items()
             ],

@@ -157,6 +157,7 @@ def _answer(model: TrashClassifier, name: str, row: Any, seconds: Mapping[str, f
                 "label": prediction.label,
                 "probability": prediction.probability,
                 "waste_score": prediction.waste_score,
+                "candidates": list(prediction.candidates),
                 "probabilities": [
                     {"label": label, "probability": p} for label, p in prediction.probabilities.items()
                 ],

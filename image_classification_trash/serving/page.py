@@ -71,6 +71,7 @@ def _add_model_routes(app: FastAPI, config: BundleConfig, tflite: Path) -> None:
         "threshold": config.threshold,
         "negative_label": config.negative_label,
         "negative_threshold": config.negative_threshold,
+        "candidate_mass": config.candidate_mass,
         "model_bytes": tflite.stat().st_size,
         "engine_bytes": json.loads((WEB / "built.json").read_text(encoding="utf-8"))["engine_bytes"],
     }

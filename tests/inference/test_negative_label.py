@@ -69,14 +69,20 @@ def test_a_bundle_keeps_the_label_and_bundles_of_earlier_releases_are_read(tmp_p
     assert read_bundle(bundle.path).config == CONFIG
     assert (bundle.path / "labels.txt").read_text().splitlines()[-1] == "not waste"
     old = json.loads((bundle.path / "config.json").read_text())
-    del old["negative_label"], old["negative_threshold"]
+    del old["negative_label"], old["negative_threshold"], old["candidate_mass"]
     (bundle.path / "config.json").write_text(json.dumps(old))
     write_checksums(bundle.path)
     assert read_bundle(bundle.path).config.negative_label is None
 
 
 @pytest.mark.parametrize(
-    "change", [{"negative_label": "glass"}, {"negative_threshold": 1.5}, {"labels": ("glass", "not waste")}]
+    "change",
+    [
+        {"negative_label": "glass"},
+        {"negative_threshold": 1.5},
+        {"candidate_mass": -0.1},
+        {"labels": ("glass", "not waste")},
+    ],
 )
 def test_impossible_descriptions_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     with pytest.raises(BundleError, match="impossible"):

@@ -144,7 +144,9 @@ def test_predict_table_json_csv_and_stdin(workspace: Path, tmp_path: Path) -> No
     target = tmp_path / "out.csv"
     command(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
     rows = list(csv.DictReader(target.open()))
-    assert list(rows[0])[:6] == ["path", "label", "probability", "decision", "waste_score", "error"]
+    assert list(rows[0])[:7] == [
+        "path", "label", "probability", "decision", "waste_score", "candidates", "error"
+    ]  # fmt: skip
     assert [r["label"] for r in rows] == [r["label"] for r in document["predictions"]]
 
 

@@ -56,6 +56,7 @@ def test_every_format_holds_the_same(tmp_path: Path, kind: str) -> None:
         "probability",
         "decision",
         "waste_score",
+        "candidates",
         "error",
         "glass",
         "p(label)",

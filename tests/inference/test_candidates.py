@@ -1,0 +1,74 @@
+"""The classes that a photo may show: which they are, and how often the right one is among them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_negative_label import CONFIG, Rows
+
+from image_classification_trash.inference.classifier import TrashClassifier, mass_before
+from image_classification_trash.models.metrics import candidate_sets, fit_candidate_mass
+
+CLASSES = replace(CONFIG, labels=("glass", "metal", "paper"), negative_label=None)
+
+
+def candidates(mass: float | None, *row: float, negative: bool = False) -> tuple[str, ...]:
+    config = replace(CONFIG if negative else CLASSES, candidate_mass=mass)
+    return TrashClassifier(config, Rows()).prediction("a.jpg", np.array(row, np.float32), top_k=1).candidates
+
+
+@pytest.mark.parametrize(
+    ("mass", "expected"),
+    [
+        (None, ("metal",)),
+        (0.0, ("metal",)),
+        (0.59, ("metal",)),
+        (0.61, ("metal", "glass")),
+        (0.95, ("metal", "glass", "paper")),
+    ],
+)
+def test_classes_follow_until_those_named_hold_more(mass: float | None, expected: tuple[str, ...]) -> None:
+    assert candidates(mass, 0.3, 0.6, 0.1) == expected
+
+
+def test_a_sure_answer_has_one_and_no_waste_has_none() -> None:
+    assert candidates(0.9, 1.0, 0.0, 0.0) == ("glass",)
+    assert candidates(0.9, 0.1, 0.2, 0.7, negative=True) == ()
+
+
+def test_candidates_do_not_depend_on_whether_there_is_waste() -> None:
+    """Shares of glass and metal are 0.8 and 0.2, whatever is left for no waste."""
+    assert candidates(0.75, 0.8, 0.2, 0.0, negative=True) == ("glass",)
+    assert candidates(0.75, 0.48, 0.12, 0.4, negative=True) == ("glass",)
+
+
+def test_equal_probabilities_are_named_in_the_order_of_the_labels() -> None:
+    assert candidates(0.5, 0.4, 0.2, 0.4) == ("glass", "paper")
+    assert mass_before(np.array([[0.4, 0.2, 0.4]])) == pytest.approx(np.array([[0.0, 0.8, 0.4]]))
+
+
+def photos_of(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and probabilities of a model that is not calibrated: it is twice as sure as it ought to be."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(n, 6))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = np.array([rng.choice(6, p=row) for row in shares])
+    sharp = shares**2 / (shares**2).sum(1, keepdims=True)
+    return truth, sharp
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.99])
+def test_the_right_class_is_among_them_as_often_as_promised(coverage: float) -> None:
+    """On average over fits to 300 photos: what split conformal prediction promises, whatever the model is."""
+    new_truth, new = photos_of(20_000, 999)
+    found = [
+        candidate_sets(new_truth, new, fit_candidate_mass(*photos_of(300, seed), coverage))["right_among"]
+        for seed in range(40)
+    ]
+    assert coverage - 0.005 < float(np.mean(found)) < coverage + 0.02
+
+
+def test_too_few_photos_promise_nothing_so_all_classes_are_named() -> None:
+    truth, shares = photos_of(50, 1)
+    assert fit_candidate_mass(truth, shares, 0.99) == 1.0
+    assert candidate_sets(truth, shares, 1.0) == {"right_among": 1.0, "mean_size": 6.0, "single": 0.0}
