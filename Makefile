@@ -60,7 +60,8 @@ release-model: install ## train, export, measure and ship the model of the packa
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
 	$(RUN) train trashnet --config configs/field.yaml --output field
 	$(RUN) train trashnet --config configs/field.yaml --backbone-rate 1 --output field-fast
-	$(RUN) train trashnet --config configs/field.yaml --start models/field --start models/field-fast --epochs 0 --output $(RELEASE)
+	$(RUN) train trashnet --config configs/field.yaml --start models/field --start models/field-fast --epochs 20 --warmup-epochs 1 \
+		--blend 0.5 --frequency-correction 0.5 --seed 11 --output $(RELEASE)
 	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
 	$(MAKE) measure-release
 

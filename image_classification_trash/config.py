@@ -224,6 +224,13 @@ class TrainSettings(InputSettings, TrackSettings):
         description="share of the fine-tuned weights; the rest are those of the start (WiSE-FT)",
     )
 
+    frequency_correction: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the classes' log frequencies in training that is taken off their scores; with "
+        "class_weighting 0.5 a 0.5 takes all classes to be as likely",
+    )
     target_precision: float = Field(
         0.98, gt=0, lt=1, description="precision that answered photos reach on validation; sets the threshold"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.torch
 import torch
@@ -121,6 +122,11 @@ class TrashNetwork(nn.Module):
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight))
             linear.bias.copy_(torch.from_numpy(bias))
+
+    def shift_scores(self, shift: npt.NDArray[np.float64]) -> None:
+        """Add to the scores, (C,)."""
+        with torch.no_grad():
+            cast(nn.Linear, self.head[-1]).bias.add_(torch.from_numpy(shift))
 
     def set_detector(self, weight: Embeddings, bias: float) -> None:
         """Put a fitted detector of waste in place: weight (D,); above 0 the photo shows waste."""

@@ -124,6 +124,9 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
         history = fine_tune(network, settings, train_part, val_part, len(manifest.labels), folder, tracker)
         if history is None:
             return None
+    correct_frequencies(
+        network, truth_of(manifest.part("train"), manifest.labels), settings.frequency_correction
+    )
     shift = learn_shift(network, settings, manifest) if settings.detector else {}
     truth, embedded = _validation_embeddings(network, settings, manifest)
     config = _describe(settings, manifest, network, truth, embedded)
@@ -164,6 +167,15 @@ def go_on_from(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequenc
 def average(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """The mean of tensors of one shape; of counters, which have none, the first."""
     return torch.stack(list(tensors)).mean(0) if tensors[0].is_floating_point() else tensors[0]
+
+
+def correct_frequencies(network: TrashNetwork, truth: Ints, share: float) -> None:
+    """Take `share` of the classes' log frequencies among training photos off their scores (logit adjustment, Menon et al., 2021).
+
+    How frequent a class is where photos will be taken is not known from how frequent it is among those of training. A
+    loss weighted by frequency to the power of minus w has taken off w of it already; 1 - w more makes all classes alike.
+    """
+    network.shift_scores(-share * np.log(np.bincount(truth) / len(truth)))
 
 
 def truth_of(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
