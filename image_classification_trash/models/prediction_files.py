@@ -27,7 +27,7 @@ def row_of(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
         "probability": prediction.probability,
         "decision": prediction.decision,
         "waste_score": prediction.waste_score,
-        "candidates": "; ".join(prediction.candidates) or None,
+        "candidates": list(prediction.candidates),
         "error": prediction.error,
         **{column_of(label): prediction.probabilities.get(label) for label in labels},
     }
@@ -120,9 +120,13 @@ def _write_csv(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*COLUMNS, *map(column_of, labels)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-        )
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return "; ".join(value)
+    return f"{value:.6f}" if isinstance(value, float) else value
 
 
 def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
@@ -134,7 +138,8 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[
     arrow, parquet = _pyarrow()
     numbers = {"probability", "waste_score", *map(column_of, labels)}
     names = [*COLUMNS, *map(column_of, labels)]
-    schema = arrow.schema([(n, arrow.float32() if n in numbers else arrow.string()) for n in names])
+    kinds = dict.fromkeys(numbers, arrow.float32()) | {"candidates": arrow.list_(arrow.string())}
+    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in names])
     with parquet.ParquetWriter(path, schema) as writer:
         group: list[dict[str, Any]] = []
         for row in rows:

@@ -12,7 +12,9 @@ from image_classification_trash.inference.classifier import Prediction
 from image_classification_trash.models.prediction_files import WRITERS, PredictionFile
 
 LABELS = ("glass", "label")
-GOOD = Prediction("a,\n.jpg", "glass", 0.75, "glass", {"glass": 0.75, "label": 0.25})
+GOOD = Prediction(
+    "a,\n.jpg", "glass", 0.75, "glass", {"glass": 0.75, "label": 0.25}, candidates=("glass", "label")
+)
 BAD = Prediction("ü.jpg", error="ü.jpg is empty (0 bytes).")
 
 
@@ -44,6 +46,7 @@ def test_every_format_holds_the_same(tmp_path: Path, kind: str) -> None:
     if kind == "csv":
         rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
         assert rows[0]["glass"] == "0.750000" and rows[1]["glass"] == ""
+        assert rows[0]["candidates"] == "glass; label" and rows[1]["candidates"] == ""
     elif kind == "jsonl":
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     else:
@@ -61,6 +64,8 @@ def test_every_format_holds_the_same(tmp_path: Path, kind: str) -> None:
         "glass",
         "p(label)",
     ]
+    if kind != "csv":
+        assert rows[0]["candidates"] == ["glass", "label"] and rows[1]["candidates"] == []
     assert [row["path"] for row in rows] == [GOOD.path, BAD.path]
     assert rows[1]["error"] == BAD.error
 
