@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from image_classification_trash.inference.classifier import Prediction
     from image_classification_trash.models.predict_model import Predictions
 
+NAMED = 3
+"""Candidates that a line of the table names; the rest are `others`."""
 GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED = 0, 1, 2, 3, 4
 
 
@@ -311,9 +313,10 @@ def _stream_table(predictions: "Predictions") -> int:
 
 
 def _shown(prediction: "Prediction") -> str:
-    """The label, all candidates where it is unsure, or the error."""
+    """The label, the first candidates where it is unsure, or the error."""
     if prediction.candidates and prediction.decision != prediction.label:
-        return " or ".join(prediction.candidates)
+        more = ("others",) if len(prediction.candidates) > NAMED else ()
+        return " or ".join((*prediction.candidates[:NAMED], *more))
     return prediction.label or prediction.error or ""
 
 

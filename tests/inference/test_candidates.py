@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_negative_label import CONFIG, Rows
 
-from image_classification_trash.inference.classifier import TrashClassifier, mass_before
+from image_classification_trash.cli import _shown
+from image_classification_trash.inference.classifier import Prediction, TrashClassifier, mass_before
 from image_classification_trash.models.metrics import candidate_sets, fit_candidate_mass
 
 CLASSES = replace(CONFIG, labels=("glass", "metal", "paper"), negative_label=None)
@@ -72,3 +73,18 @@ def test_too_few_photos_promise_nothing_so_all_classes_are_named() -> None:
     truth, shares = photos_of(50, 1)
     assert fit_candidate_mass(truth, shares, 0.99) == 1.0
     assert candidate_sets(truth, shares, 1.0) == {"right_among": 1.0, "mean_size": 6.0, "single": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("decision", "count", "shown"),
+    [
+        ("glass", 2, "glass"),
+        ("unsure", 1, "glass"),
+        ("unsure", 3, "glass or metal or paper"),
+        ("unsure", 4, "glass or metal or paper or others"),
+        ("not waste", 0, "glass"),
+    ],
+)
+def test_the_table_for_people_names_three_at_most(decision: str, count: int, shown: str) -> None:
+    possible = ("glass", "metal", "paper", "trash")[:count]
+    assert _shown(Prediction("a.jpg", "glass", 0.4, decision, candidates=possible)) == shown

@@ -32,6 +32,7 @@ def config_of(fit: Fit) -> BundleConfig:
     return BundleConfig(
         name="tiny", architecture="sequential_cnn", labels=LABELS, input_height=SIZE[0], input_width=SIZE[1], fit=fit,
         temperature=1.0, threshold=0.6, data={"fingerprint": "abc"}, training={}, git_commit="0", versions={}, created="now",
+        candidate_mass=0.5,
     )  # fmt: skip
 
 

@@ -209,12 +209,19 @@ def test_not_sure_is_said_alike(browser: Browser, gateway: str) -> None:
         page.set_input_files("#files", PHOTOS)
         answers(page, len(PHOTOS))
         sent = page.locator("#results h2").all_text_contents()
+        possible = page.locator("#results p", has_text="It looks most like")
+        said = possible.all_text_contents()
         choose_device(page)
         page.set_input_files("#files", PHOTOS)
         answers(page, 2 * len(PHOTOS))
         kept = page.locator("#results h2").all_text_contents()[: len(PHOTOS)]
+        said_here = possible.all_text_contents()[: len(said)]
     assert kept == sent
-    assert 0 < kept.count("Not sure") < len(kept)
+    assert 0 < kept.count("Not sure") == len(said) < len(kept)
+    assert said_here == said
+    assert len({text.count(" or ") for text in said}) > 1, (
+        "the photos differ in how many classes they may show"
+    )
 
 
 def test_a_model_that_does_not_load_is_said_and_no_photo_is_sent(browser: Browser, gateway: str) -> None:
