@@ -177,27 +177,31 @@ def score_functions(
         "largest logit": lambda embedded: logits(embedded).max(1),
         "energy": energy,
         "energy of clipped embeddings (ReAct)": lambda embedded: energy(np.minimum(embedded, ceiling)),
-        "energy less what lies off the main directions (ViM)": virtual_logit(network, train, logits),
+        "energy less what lies off the main directions (ViM)": virtual_logit(network, train, logits, energy),
         "10th nearest neighbour": neighbour,
         "Mahalanobis distance": mahalanobis,
     }
 
 
 def virtual_logit(
-    network: TrashNetwork, train: Floats, logits: Callable[[Floats], Floats]
+    network: TrashNetwork,
+    train: Floats,
+    logits: Callable[[Floats], Floats],
+    energy: Callable[[Floats], Floats],
 ) -> Callable[[Floats], Floats]:
     """Energy less the scaled length of the embedding outside the training data's first 512 directions (ViM, Wang et al., 2022)."""
     linear = network.head[-1]
     weight, bias = (tensor.detach().double().numpy() for tensor in (linear.weight, linear.bias))
     origin = -np.linalg.pinv(weight) @ bias
-    _, directions = np.linalg.eigh(np.cov((train - origin).T))  # ascending
+    shifted = train - origin
+    _, directions = np.linalg.eigh(shifted.T @ shifted)  # ascending; around the origin, not the mean
     minor = directions[:, : max(1, train.shape[1] - 512)]
 
     def away(embedded: Floats) -> Floats:
         return np.linalg.norm((embedded - origin) @ minor, axis=1)
 
     scale = logits(train).max(1).mean() / away(train).mean()
-    return lambda embedded: np.logaddexp.reduce(logits(embedded), axis=1) - scale * away(embedded)
+    return lambda embedded: energy(embedded) - scale * away(embedded)
 
 
 def score_row(name: str, score: str, waste: Floats, negative: Floats) -> str:
