@@ -375,18 +375,15 @@ def fine_tune(
     checkpoints = folder / "checkpoints"
     last = _checkpoint_to_resume(checkpoints, settings) if settings.resume else None
     best = ModelCheckpoint(
-        checkpoints,
-        filename="best",
-        monitor=MONITOR,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
+        checkpoints, filename="best", monitor=MONITOR, mode="max", enable_version_counter=False
     )
+    # `save_last` of the best would write only where an epoch is the best: a killed run would lose all since then.
+    latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     start = {name: value.clone() for name, value in network.state_dict().items()}
     module = FineTuning(network, settings, train, val, classes)
     module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
     _quieten()
-    trainer = _trainer(settings, folder, [best, TrackedEpochs(tracker), *_callbacks(settings, folder)])
+    trainer = _trainer(settings, folder, [TrackedEpochs(tracker), *_callbacks(settings, folder), best, latest])
     trainer.fit(module, ckpt_path=last, weights_only=True)
     if not trainer.is_global_zero:
         return None

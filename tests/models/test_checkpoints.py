@@ -1,0 +1,36 @@
+"""Checkpoints of a training: the best epoch's and, after every epoch, the last one's, from which a killed run goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from image_classification_trash.config import TrainSettings
+from image_classification_trash.models import fine_tuning
+from image_classification_trash.models.architectures import build_network
+from image_classification_trash.models.fine_tuning import Part, fine_tune, read_checkpoint
+from image_classification_trash.models.tracking import NoTracker
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
+PART = Part(PIXELS, np.arange(8) % 2)
+SETTINGS = TrainSettings(
+    architecture="sequential_cnn", input_height=32, input_width=32, epochs=3, batch_size=4, ema_decay=0.0,
+    patience=9, accelerator="cpu",
+)  # fmt: skip
+
+
+def test_the_last_epoch_is_kept_where_the_first_was_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter((0.9, 0.5, 0.4))
+    monkeypatch.setattr(fine_tuning, "macro_f1", lambda truth, guess: next(scores))
+    network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
+    history = fine_tune(network, SETTINGS, PART, PART, 2, tmp_path, NoTracker())
+    assert history is not None and len(history) == 3
+    best, last = (read_checkpoint(tmp_path / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
+    assert (len(best["history"]), len(last["history"])) == (1, 3)
+    kept = best["state_dict"]
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, kept[f"network.{name}"]), name
+    assert any(not torch.equal(kept[name], value) for name, value in last["state_dict"].items())
