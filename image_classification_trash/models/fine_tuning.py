@@ -383,7 +383,9 @@ def fine_tune(
     module = FineTuning(network, settings, train, val, classes)
     module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
     _quieten()
-    trainer = _trainer(settings, folder, [TrackedEpochs(tracker), *_callbacks(settings, folder), best, latest])
+    trainer = _trainer(
+        settings, folder, [TrackedEpochs(tracker), *_callbacks(settings, folder), best, latest]
+    )
     trainer.fit(module, ckpt_path=last, weights_only=True)
     if not trainer.is_global_zero:
         return None
