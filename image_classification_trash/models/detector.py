@@ -50,7 +50,7 @@ def fit_detector(
 
 def _fit(waste: Embeddings, other: Embeddings, val_waste: Embeddings, val_other: Embeddings,
          strength: float, turned_away: float) -> Detector:  # fmt: skip
-    mean, spread = waste.mean(0), waste.std(0) + 1e-6
+    mean, spread = waste.mean(0), _spread(waste)
     x = (np.concatenate([waste, other]) - mean) / spread
     truth = np.r_[np.ones(len(waste)), np.zeros(len(other))]
     fitted = LogisticRegression(C=strength, class_weight="balanced", max_iter=500).fit(x, truth)
@@ -60,6 +60,16 @@ def _fit(waste: Embeddings, other: Embeddings, val_waste: Embeddings, val_other:
     bias = -float(np.quantile(scores, turned_away))
     auroc = roc_auc_score(np.r_[np.ones(len(scores)), np.zeros(len(others))], np.r_[scores, others])
     return Detector(weight, bias, float(auroc), float((scores + bias >= 0).mean()))
+
+
+def _spread(waste: Embeddings) -> Embeddings:
+    """The unit of each number of an embedding (D,): its deviation plus their median (Tusher et al., 2001).
+
+    Without the median, one that is nearly always the same would get a weight so large that it decides alone where it
+    is not, and that in 8 bits no other weight is left beside it.
+    """
+    deviations = waste.std(0)
+    return np.asarray(deviations + np.median(deviations) + 1e-6, dtype=np.float32)
 
 
 def _steepness(waste: Floats, other: Floats) -> np.float32:

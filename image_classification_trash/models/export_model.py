@@ -24,6 +24,7 @@ from image_classification_trash.config import ExportSettings, FormatName, Precis
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import DatasetError, ExportError, MissingExtraError, SettingsError
 from image_classification_trash.features.build_features import PixelSettings, pixel_cache
+from image_classification_trash.features.grounds import HELD_OUT, TRAINING, Rule, draw_grounds
 from image_classification_trash.inference.bundle import (
     CARD,
     EXPORT,
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "tensorflow-cpu", "onnx", "onnxruntime", "ai-edge-litert")
 CALIBRATION_PHOTOS = 200
+GROUNDS = 20
+"""Drawn without waste, for a model that knows of it: these many to calibrate on, and as many of another family at the gate."""
 SAVED_MODEL = "saved_model/1"
 BYTES = "serving_bytes"
 KEPT_LAYERS = (0, 3, 6, 12, 18)
@@ -235,10 +238,12 @@ def _make_onnx(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[
         yield {}
         return
     layers = export_onnx.layers(model)
+    head = export_onnx.head(model) if workshop.bundle.config.negative_label else []
     for count in KEPT_LAYERS:
-        quantised = export_onnx.quantise(model, workshop.calibration, layers[:count])
+        kept = layers[:count] + head
+        quantised = export_onnx.quantise(model, workshop.calibration, kept)
         path.write_bytes(export_onnx.with_metadata(quantised, workshop.texts))
-        yield {"calibration_photos": len(workshop.calibration), "kept_in_float32": layers[:count]}
+        yield {"calibration_photos": len(workshop.calibration), "kept_in_float32": kept}
 
 
 def _make_tflite(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
@@ -275,16 +280,20 @@ MAKERS: dict[str, Callable[[Workshop, Target, Path], Iterator[dict[str, Any]]]] 
 def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[str, Parity]]:
     """What the file itself answers in its own engine, by the ways there are into it."""
     gate, labels = workshop.gate, workshop.bundle.config.labels
+
+    def against_model(answers: Probabilities, latency_ms: float) -> Parity:
+        return compare(workshop.reference, answers, gate.truth, labels, latency_ms, gate.grounds)
+
     if target.format != "saved_model":
         _, run = open_file(path)
         answers = run_all(run, gate.pixels, target.name)
-        yield "file", compare(workshop.reference, answers, gate.truth, labels, latency(run, gate.pixels[:1]))
+        yield "file", against_model(answers, latency(run, gate.pixels[:1]))
         return
     from image_classification_trash.models.export_tensorflow import DEFAULT, SavedModelRuntime  # noqa: PLC0415
 
     model = SavedModelRuntime(path)
     answers = run_all(model, gate.pixels, target.name)
-    yield DEFAULT, compare(workshop.reference, answers, gate.truth, labels, latency(model, gate.pixels[:1]))
+    yield DEFAULT, against_model(answers, latency(model, gate.pixels[:1]))
     known = len(gate.truth)
     encoded = [file.read_bytes() for file in gate.files]
     answers = np.concatenate([model.run_bytes(encoded[i : i + 16]) for i in range(0, known, 16)])
@@ -316,7 +325,7 @@ def _keep(workshop: Workshop, folder: Path, records: dict[str, dict[str, Any]]) 
     report["conditions"] = {
         "machine": machine(),
         "versions": versions_of(LIBRARIES),
-        "photos": f"validation part of {bundle.config.data['name']} and {len(workshop.gate.pixels) - len(workshop.gate.truth)} odd pictures",
+        "photos": f"validation part of {bundle.config.data['name']}, {_made_up(workshop.gate)}",
         "fingerprint": bundle.config.data["fingerprint"],
     }
     report["files"] = report.get("files", {}) | records
@@ -341,17 +350,30 @@ def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhoto
     config, photos = bundle.config, manifest.part("val")
     pixels = PixelSettings(config.input_size, config.fit)
     known = pixel_cache(photos, manifest.root, pixels, interim, "val")
-    together = np.concatenate([known, odd_pictures(config.input_size)])
+    grounds = _grounds(bundle, HELD_OUT)
+    together = np.concatenate([known, odd_pictures(config.input_size), *grounds])
     files = tuple(manifest.path_of(photo) for photo in photos)
-    return GatePhotos(together, truth_of(photos, manifest.labels), files)
+    return GatePhotos(together, truth_of(photos, manifest.labels), files, sum(map(len, grounds)))
+
+
+def _made_up(gate: GatePhotos) -> str:
+    odd = f"{len(gate.pixels) - len(gate.truth) - gate.grounds} odd pictures"
+    return f"{odd} and {gate.grounds} drawn grounds" if gate.grounds else odd
+
+
+def _grounds(bundle: Bundle, family: Sequence[Rule]) -> list[Pixels]:
+    """Drawn grounds without waste, for a model that knows of it; else none."""
+    config = bundle.config
+    return [draw_grounds(family, GROUNDS, config.input_size, seed=0)] if config.negative_label else []
 
 
 def _calibration_photos(bundle: Bundle, manifest: Manifest) -> Pixels:
-    """Training photos (N, H, W, 3) in an order that mixes the classes, as training sees them without augmentation."""
+    """Training photos (N, H, W, 3), mixed and without augmentation; grounds without waste where the model knows of it."""
     photos = manifest.part("train")
     order = np.random.default_rng(0).permutation(len(photos))[:CALIBRATION_PHOTOS]
     config = bundle.config
-    return np.stack([read_photo(manifest.path_of(photos[i]), config.input_size, config.fit) for i in order])
+    read = [read_photo(manifest.path_of(photos[i]), config.input_size, config.fit) for i in order]
+    return np.concatenate([np.stack(read), *_grounds(bundle, TRAINING)])
 
 
 def _size(path: Path) -> int:

@@ -32,6 +32,8 @@ _QUANTISED = (
     "ReduceMean",
     "GlobalAveragePool",
 )
+_EMBEDS = ("Conv", "ReduceMean", "GlobalAveragePool")
+"""The last of these ends the backbone; what comes behind it is the head."""
 
 
 def to_onnx(network: TrashNetwork, size: Size) -> onnx.ModelProto:
@@ -80,6 +82,13 @@ def quantise(model: onnx.ModelProto, calibration: Pixels, keep: Sequence[str] = 
 def layers(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes with weights, from input to output."""
     return [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+
+
+def head(model: onnx.ModelProto) -> list[str]:
+    """Names of all nodes behind the embedding."""
+    nodes = model.graph.node
+    embedded = max(place for place, node in enumerate(nodes) if node.op_type in _EMBEDS)
+    return [node.name for node in nodes[embedded + 1 :]]
 
 
 def with_metadata(model: onnx.ModelProto, texts: Mapping[str, str]) -> bytes:

@@ -27,6 +27,8 @@ INPUT, BYTES_INPUT, OUTPUT = "images", "image_bytes", "probabilities"
 DEFAULT, BYTES = "serving_default", "serving_bytes"
 WARMUP = "tf_serving_warmup_requests"
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_EMBEDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "AVERAGE_POOL_2D")
+"""The last of these ends the backbone; what comes behind it is the head."""
 
 
 class Servable(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
@@ -114,6 +116,9 @@ def int8_tflites(
 ) -> Iterator[tuple[bytes, list[str]]]:
     """TFLite in int8, weights and activations, again and again with more of the first layers left in float32.
 
+    The head of a network that detects waste always stays in float32, a thousandth of the work: its two answers have
+    ranges too far apart for the one scale at which they are joined.
+
     Args:
         network: the lowered network.
         config: of the bundle.
@@ -136,23 +141,29 @@ def int8_tflites(
             converter.inference_input_type = tf.uint8
             return converter
 
-        yield bytes(calibrated().convert()), []
-        layers = _layer_names(calibrated(), calibration)
-        for count in kept[1:]:
-            options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=layers[:count])
+        detects_waste = config.negative_label is not None
+        if not detects_waste:
+            yield bytes(calibrated().convert()), []
+        layers, head = _nodes(calibrated(), calibration)
+        for count in kept if detects_waste else kept[1:]:
+            chosen = layers[:count] + (head if detects_waste else [])
+            options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=chosen)
             debugger = _debugger(calibrated(), calibration, options)
             model = debugger.get_nondebug_quantized_model()  # made for float32 photos
-            yield bytes(modify_model_io_type(model, tf.uint8, tf.float32)), layers[:count]
+            yield bytes(modify_model_io_type(model, tf.uint8, tf.float32)), chosen
 
 
-def _layer_names(converter: Any, calibration: Pixels) -> list[str]:
-    """Names that the converter gives to the layers, from input to output."""
+def _nodes(converter: Any, calibration: Pixels) -> tuple[list[str], list[str]]:
+    """Names that the converter gives to the layers, from input to output, and to all that the head does."""
     debugger = _debugger(converter, calibration, None)
     debugger.run()
     table = io.StringIO()
     debugger.layer_statistics_dump(table)
     table.seek(0)
-    return [row["tensor_name"] for row in csv.DictReader(table) if row["op_name"] in _LAYERS]
+    rows = [(row["op_name"], row["tensor_name"]) for row in csv.DictReader(table)]
+    embedded = max(place for place, (operation, _) in enumerate(rows) if operation in _EMBEDS)
+    layers = [name for operation, name in rows if operation in _LAYERS]
+    return layers, [name for _, name in rows[embedded + 1 :]]
 
 
 def _debugger(converter: Any, calibration: Pixels, options: Any) -> Any:

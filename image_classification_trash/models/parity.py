@@ -18,6 +18,7 @@ Run = Callable[[Pixels], Probabilities]
 FLOAT32_TOLERANCE = 1e-4
 LOWEST_AGREEMENT = 0.995
 LARGEST_LOSS = 0.005
+LARGEST_MISS = 0.05
 TIMED_RUNS = 30
 
 
@@ -26,22 +27,25 @@ class GatePhotos:
     """What exported files are tried on.
 
     Attributes:
-        pixels: uint8 (N, H, W, 3): the validation part, then odd pictures.
+        pixels: uint8 (N, H, W, 3): the validation part, then odd pictures, then drawn grounds without waste.
         truth: class numbers (M,) of the validation part, M <= N.
         files: paths of the validation part's photos.
+        grounds: how many of the last are drawn grounds; 0 for a model that does not know of no waste.
     """
 
     pixels: Pixels
     truth: Ints
     files: tuple[Path, ...]
+    grounds: int = 0
 
 
 @dataclass(frozen=True)
 class Parity:
     """How far an exported file is from the trained model.
 
-    `largest_difference` of a probability is over all N photos, odd pictures included; everything else is over the M
-    photos of the validation part. `latency_ms` is the median of single photos on one thread.
+    `largest_difference` of a probability is over all N photos; `turned_away` is the share of drawn grounds that are
+    answered with no waste, None where there are none; everything else is over the M photos of the validation part.
+    `latency_ms` is the median of single photos on one thread.
     """
 
     photos: int
@@ -57,6 +61,8 @@ class Parity:
     ece_of_model: float
     moved_most: str
     latency_ms: float
+    turned_away: float | None = None
+    turned_away_of_model: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -86,9 +92,17 @@ def run_all(run: Run, pixels: Pixels, name: str, batch_size: int = 16) -> Probab
 
 
 def compare(
-    reference: Probabilities, answers: Probabilities, truth: Ints, labels: Sequence[str], latency_ms: float
+    reference: Probabilities,
+    answers: Probabilities,
+    truth: Ints,
+    labels: Sequence[str],
+    latency_ms: float,
+    grounds: int = 0,
 ) -> Parity:
-    """Hold a file's answers (N, C) against the trained model's (N, C); the first M photos have a truth."""
+    """Hold a file's answers (N, C) against the trained model's (N, C).
+
+    The first M photos have a truth, the last `grounds` show no waste, which is the last label then.
+    """
     known = len(truth)
     largest = float(np.abs(reference - answers).max())
     ours, theirs = answers[:known].astype(np.float64), reference[:known].astype(np.float64)
@@ -107,7 +121,13 @@ def compare(
         ece_of_model=reliability(truth, theirs)["ece"],
         moved_most=labels[int(difference.mean(0).argmax())],
         latency_ms=latency_ms,
+        turned_away=_turned_away(answers, grounds),
+        turned_away_of_model=_turned_away(reference, grounds),
     )
+
+
+def _turned_away(answers: Probabilities, grounds: int) -> float | None:
+    return float((answers[-grounds:].argmax(1) == answers.shape[1] - 1).mean()) if grounds else None
 
 
 def shortfall(parity: Parity, precision: str) -> str | None:
@@ -125,6 +145,11 @@ def shortfall(parity: Parity, precision: str) -> str | None:
     loss, largest = parity.accuracy_of_model - parity.accuracy, max(LARGEST_LOSS, 1 / parity.labelled)
     if loss > largest + 1e-9:
         return f"accuracy falls by {100 * loss:.2f} points, more than {100 * largest:.2f}"
+    kept, kept_by_model = parity.turned_away, parity.turned_away_of_model
+    if kept is not None and kept_by_model is not None and kept < kept_by_model - LARGEST_MISS - 1e-9:
+        return (
+            f"{kept:.0%} of the grounds without waste are turned away, and {kept_by_model:.0%} by the model"
+        )
     return None
 
 

@@ -1,5 +1,6 @@
 """Export of a small network, file by file, and the faults that the gate must see."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -91,10 +92,10 @@ def answers(network: TrashNetwork, pixels: Pixels) -> Probabilities:
         return np.asarray(network(torch.from_numpy(pixels)).numpy())
 
 
-def texts() -> dict[str, str]:
+def texts(config: BundleConfig = CONFIG) -> dict[str, str]:
     from image_classification_trash.inference.bundle import describe
 
-    return {"labels.txt": "\n".join(LABELS) + "\n", "bundle.json": describe(CONFIG, {}, {"extra": 1})}
+    return {"labels.txt": "\n".join(config.labels) + "\n", "bundle.json": describe(config, {}, {"extra": 1})}
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +196,40 @@ def test_integer_files_answer_alike(network: TrashNetwork, lowered: LoweredNetwo
     assert len(names) == 6 and count[1] < count[0]
 
 
+def test_integer_files_know_of_no_waste(tmp_path: Path) -> None:
+    network = network_of("sequential_cnn")
+    norm = network.backbone[4][1]
+    with torch.no_grad():  # a unit that is always silent: its weight may be of any size
+        norm.weight[0], norm.bias[0] = 0.0, -1.0
+    empty = np.repeat(np.repeat(photos(24)[:, :1, :1], SIZE[0], 1), SIZE[1], 2)  # one colour each
+    waste, other = (
+        network.embed(to_planes(torch.from_numpy(pixels))).detach().numpy() for pixels in (photos(24), empty)
+    )
+    weight = waste.mean(0) - other.mean(0)
+    weight[0] = 1000 * np.abs(weight).max()
+    steepness = 12 / float(weight[1:] @ weight[1:])
+    middle = (waste.mean(0) + other.mean(0)) / 2
+    network.set_detector(steepness * weight, -steepness * float(weight @ middle))
+    config = dataclasses.replace(CONFIG, labels=(*LABELS, "not waste"), negative_label="not waste")
+    pixels = np.concatenate([photos(24), empty])
+    expected = answers(network, pixels)
+    assert (expected[:24, 3] < 0.5).mean() > 0.9 and (expected[24:, 3] > 0.5).mean() > 0.9
+    path = tmp_path / "int8.tflite"
+    onnx = export_onnx.to_onnx(network, SIZE)
+    head = export_onnx.head(onnx)
+    quantised = export_onnx.quantise(onnx, pixels, head)
+    assert 4 < len(head) < 20 and set(head) > set(export_onnx.layers(onnx)[-2:])
+    alone = tmp_path / "int8.onnx"
+    alone.write_bytes(export_onnx.with_metadata(quantised, texts(config)))
+    (model, kept), (_, more) = int8_tflites(LoweredNetwork(trace(network, SIZE)), config, pixels, (0, 1))
+    path.write_bytes(with_metadata(model, config, texts(config)))
+    assert len(more) == len(kept) + 1 > 1  # the head, and then a layer
+    for file in (path, alone):
+        got = open_file(file)[1](pixels)
+        assert np.abs(got - expected).mean() < 0.05
+        assert ((got[:, 3] > 0.5) == (expected[:, 3] > 0.5)).mean() > 0.95
+
+
 # Faults that have hurt users of other projects. Each is planted in an exported file, and the gate must see it.
 
 
@@ -278,6 +313,17 @@ def test_limits_are_what_the_documents_say() -> None:
     assert shortfall(parity(accuracy=0.894), "int8") is not None
     assert shortfall(parity(labelled=50, accuracy=0.88), "int8") is None
     assert shortfall(parity(labelled=50, accuracy=0.86), "int8") is not None
+    assert shortfall(parity(turned_away=0.9, turned_away_of_model=0.95), "int8") is None
+    assert shortfall(parity(turned_away=0.85, turned_away_of_model=0.95), "int8") is not None
+
+
+def test_what_is_turned_away_is_counted_on_grounds_alone() -> None:
+    model = np.array([[0.9, 0.1, 0.0], [0.1, 0.2, 0.7], [0.0, 0.1, 0.9], [0.2, 0.1, 0.7]])
+    file = np.array([[0.1, 0.1, 0.8], [0.1, 0.2, 0.7], [0.9, 0.1, 0.0], [0.2, 0.1, 0.7]])
+    truth, labels = np.array([0, 1]), ("glass", "paper", "not waste")
+    parity = compare(model, file, truth, labels, 1.0, grounds=2)
+    assert (parity.turned_away, parity.turned_away_of_model) == (0.5, 1.0)
+    assert compare(model, file, truth, labels, 1.0).turned_away is None
 
 
 # Files that are not what they should be.
