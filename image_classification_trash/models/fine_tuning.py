@@ -448,12 +448,13 @@ def warm_average(decay: float) -> Any:
 
 
 def _quieten() -> None:
-    """Leave out Lightning's notices about what is meant to be so: its tips, frozen stages, loaders of our own."""
+    """Leave out Lightning's notices about what is meant to be so: its tips, frozen stages, loaders of our own, resuming."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for notice in (
         ".*in eval mode at the start of training.*",
         ".*does not have many workers.*",
         ".*treespec.*",
+        "Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", notice)
 
