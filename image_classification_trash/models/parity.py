@@ -145,10 +145,10 @@ def shortfall(parity: Parity, precision: str) -> str | None:
     loss, largest = parity.accuracy_of_model - parity.accuracy, max(LARGEST_LOSS, 1 / parity.labelled)
     if loss > largest + 1e-9:
         return f"accuracy falls by {100 * loss:.2f} points, more than {100 * largest:.2f}"
-    kept, kept_by_model = parity.turned_away, parity.turned_away_of_model
-    if kept is not None and kept_by_model is not None and kept < kept_by_model - LARGEST_MISS - 1e-9:
+    away, away_of_model = parity.turned_away, parity.turned_away_of_model
+    if away is not None and away_of_model is not None and away < away_of_model - LARGEST_MISS - 1e-9:
         return (
-            f"{kept:.0%} of the grounds without waste are turned away, and {kept_by_model:.0%} by the model"
+            f"{away:.0%} of the grounds without waste are turned away, and {away_of_model:.0%} by the model"
         )
     return None
 
