@@ -167,7 +167,8 @@ class TrainSettings(InputSettings, TrackSettings):
         None, pattern=r"^[\w][\w .-]*$", description="name of the bundle in models/; default: the data set's"
     )
     architecture: str = Field(
-        "efficientnet_lite0", description="resnet18, efficientnet_lite0, sequential_cnn or any timm name"
+        "efficientnet_lite0",
+        description="resnet18, efficientnet_lite0, efficientnet_lite2, sequential_cnn or any timm name",
     )
     weights: Path | None = Field(
         None, description="local weights file of the backbone (.safetensors or .pth)"

