@@ -225,6 +225,12 @@ class TrainSettings(InputSettings, TrackSettings):
         description="share of the fine-tuned weights; the rest are those of the start (WiSE-FT)",
     )
 
+    teacher: list[Path] = Field(
+        [],
+        description="bundles whose mean probabilities are learned beside the labels (distillation); several: --teacher A --teacher B",
+    )
+    teacher_share: float = Field(0.5, ge=0, le=1, description="of the target that is the teachers'")
+
     frequency_correction: float = Field(
         0.0,
         ge=0,

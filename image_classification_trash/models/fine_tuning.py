@@ -178,7 +178,13 @@ class FineTuning(pl.LightningModule):
     class_weights: torch.Tensor
 
     def __init__(
-        self, network: TrashNetwork, settings: TrainSettings, train: Part, val: Part, classes: int
+        self,
+        network: TrashNetwork,
+        settings: TrainSettings,
+        train: Part,
+        val: Part,
+        classes: int,
+        teachers: Sequence[TrashNetwork] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -193,6 +199,7 @@ class FineTuning(pl.LightningModule):
         self._train_losses: list[torch.Tensor] = []
         self._val_outputs: list[Batch] = []
         self._frozen = _freeze(network, settings.freeze_stages)
+        self._teachers = tuple(teachers)  # a tuple, so that they are no part of this module's weights
 
     def train(self, mode: bool = True) -> "FineTuning":
         """Frozen stages stay in evaluation mode, so that their batch statistics stay what they were."""
@@ -203,6 +210,8 @@ class FineTuning(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Frozen stages see the largest pictures, and need no other photo of the batch: a few at a time save memory."""
+        for teacher in self._teachers:
+            teacher.to(self.device).eval()
         for stage in self._frozen:
             stage.forward = functools.partial(_in_pieces, stage.forward)
 
@@ -240,6 +249,8 @@ class FineTuning(pl.LightningModule):
             targets * (1 - self.settings.label_smoothing) + self.settings.label_smoothing / targets.shape[1]
         )
         x, targets = mixup(x, targets, self.settings.mixup, self._generator)
+        if self._teachers:
+            targets = torch.lerp(targets, taught(self._teachers, x), self.settings.teacher_share)
         x, targets, weight = self._with_grounds(x, targets, self.class_weights[truth])
         scores = self.network.logits(x)
         loss = (F.cross_entropy(scores, targets, reduction="none") * weight).mean()
@@ -328,6 +339,18 @@ class FineTuning(pl.LightningModule):
         )
 
 
+def taught(teachers: Sequence[TrashNetwork], x: torch.Tensor) -> torch.Tensor:
+    """The mean of the teachers' calibrated probabilities, float32 (B, C), for float photos (B, 3, H, W), 0 to 255.
+
+    Each sees the very picture that the network learns from (Beyer et al., 2022, "A good teacher is patient and consistent").
+    """
+    with torch.no_grad():
+        shares = [
+            torch.softmax(_in_pieces(one.logits, x).float() / one.temperature, dim=1) for one in teachers
+        ]
+        return torch.stack(shares).mean(0)
+
+
 class HistoryFile(Callback):
     """Writes the CSV of every epoch, whole each time."""
 
@@ -363,6 +386,7 @@ def fine_tune(
     classes: int,
     folder: Path,
     tracker: Tracker,
+    teachers: Sequence[TrashNetwork] = (),
 ) -> list[dict[str, float]] | None:
     """Fine-tune `network` in place; leaves it with the weights of the best epoch.
 
@@ -380,7 +404,7 @@ def fine_tune(
     # `save_last` of the best would write only where an epoch is the best: a killed run would lose all since then.
     latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     start = {name: value.clone() for name, value in network.state_dict().items()}
-    module = FineTuning(network, settings, train, val, classes)
+    module = FineTuning(network, settings, train, val, classes, teachers)
     module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
     _quieten()
     trainer = _trainer(

@@ -110,6 +110,7 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     )
     if settings.start:
         go_on_from(network, [read_bundle(path) for path in settings.start], manifest.labels)
+    teachers = [read_teacher(path, manifest.labels) for path in settings.teacher]
     _check_plan(settings, manifest)
     _write_conditions(folder, settings, manifest)
     tracker.log_config(resolved(settings))
@@ -121,7 +122,9 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
             _part(manifest, "train", _cache_size(settings.input_size), settings), manifest, settings
         )
         val_part = watched(_part(manifest, "val", settings.input_size, settings), manifest, settings)
-        history = fine_tune(network, settings, train_part, val_part, len(manifest.labels), folder, tracker)
+        history = fine_tune(
+            network, settings, train_part, val_part, len(manifest.labels), folder, tracker, teachers
+        )
         if history is None:
             return None
     correct_frequencies(
@@ -162,6 +165,19 @@ def go_on_from(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequenc
         states = [one.get_submodule(part).state_dict() for one in trained]
         mean = {name: average([state[name] for state in states]) for name in states[0]}
         network.get_submodule(part).load_state_dict(mean)
+
+
+def read_teacher(path: Path, labels: Sequence[str]) -> TrashNetwork:
+    """The network of a bundle to learn from, of any architecture.
+
+    Raises:
+        TrainingError: it tells other classes apart.
+    """
+    bundle = read_bundle(path)
+    if bundle.config.classes != tuple(labels):
+        found = f"{bundle.path} tells {', '.join(bundle.config.classes)} apart."
+        raise TrainingError(found, f"Learn from bundles for {', '.join(labels)}, or without --teacher.")
+    return load_network(bundle)
 
 
 def average(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -318,8 +334,8 @@ def _record(
 
 
 def _elapsed(folder: Path, settings: TrainSettings, started: float) -> float:
-    """Seconds of this training, with those of the runs that it resumes and of the bundles it went on from."""
-    earlier = sum(read_bundle(path).config.training["seconds"] for path in settings.start)
+    """Seconds of this training, with those of the runs that it resumes and of the bundles it began or learned from."""
+    earlier = sum(read_bundle(path).config.training["seconds"] for path in _earlier(settings))
     file = folder / "elapsed.json"
     before = json.loads(file.read_text(encoding="utf-8")) if settings.resume and file.exists() else 0.0
     total = float(before) + time.perf_counter() - started
@@ -327,9 +343,13 @@ def _elapsed(folder: Path, settings: TrainSettings, started: float) -> float:
     return total + float(earlier)
 
 
+def _earlier(settings: TrainSettings) -> list[Path]:
+    return list(dict.fromkeys([*settings.start, *settings.teacher]))
+
+
 def _machines(settings: TrainSettings) -> str:
-    """The machines of the bundles it went on from, and this one."""
-    earlier = [read_bundle(path).config.training["machine"] for path in settings.start]
+    """The machines of the bundles it began or learned from, and this one."""
+    earlier = [read_bundle(path).config.training["machine"] for path in _earlier(settings)]
     return "; ".join(dict.fromkeys([*earlier, machine()]))
 
 
