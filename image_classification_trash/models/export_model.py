@@ -279,10 +279,19 @@ MAKERS: dict[str, Callable[[Workshop, Target, Path], Iterator[dict[str, Any]]]] 
 
 def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[str, Parity]]:
     """What the file itself answers in its own engine, by the ways there are into it."""
-    gate, labels = workshop.gate, workshop.bundle.config.labels
+    gate, config = workshop.gate, workshop.bundle.config
+    labels = config.labels
 
     def against_model(answers: Probabilities, latency_ms: float) -> Parity:
-        return compare(workshop.reference, answers, gate.truth, labels, latency_ms, gate.grounds)
+        return compare(
+            workshop.reference,
+            answers,
+            gate.truth,
+            labels,
+            latency_ms,
+            gate.grounds,
+            config.negative_threshold,
+        )
 
     if target.format != "saved_model":
         _, run = open_file(path)

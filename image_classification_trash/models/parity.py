@@ -44,7 +44,7 @@ class Parity:
     """How far an exported file is from the trained model.
 
     `largest_difference` of a probability is over all N photos; `turned_away` is the share of drawn grounds that are
-    answered with no waste, None where there are none; everything else is over the M photos of the validation part.
+    answered with `not waste`, None where there are none; everything else is over the M photos of the validation part.
     `latency_ms` is the median of single photos on one thread.
     """
 
@@ -98,10 +98,12 @@ def compare(
     labels: Sequence[str],
     latency_ms: float,
     grounds: int = 0,
+    negative_threshold: float = 0.5,
 ) -> Parity:
     """Hold a file's answers (N, C) against the trained model's (N, C).
 
-    The first M photos have a truth, the last `grounds` show no waste, which is the last label then.
+    The first M photos have a truth, the last `grounds` show no waste, which is the last label then and is answered
+    from a probability of `negative_threshold` on.
     """
     known = len(truth)
     largest = float(np.abs(reference - answers).max())
@@ -121,13 +123,13 @@ def compare(
         ece_of_model=reliability(truth, theirs)["ece"],
         moved_most=labels[int(difference.mean(0).argmax())],
         latency_ms=latency_ms,
-        turned_away=_turned_away(answers, grounds),
-        turned_away_of_model=_turned_away(reference, grounds),
+        turned_away=_turned_away(answers, grounds, negative_threshold),
+        turned_away_of_model=_turned_away(reference, grounds, negative_threshold),
     )
 
 
-def _turned_away(answers: Probabilities, grounds: int) -> float | None:
-    return float((answers[-grounds:].argmax(1) == answers.shape[1] - 1).mean()) if grounds else None
+def _turned_away(answers: Probabilities, grounds: int, threshold: float) -> float | None:
+    return float((answers[-grounds:, -1] >= threshold).mean()) if grounds else None
 
 
 def shortfall(parity: Parity, precision: str) -> str | None:

@@ -323,6 +323,8 @@ def test_what_is_turned_away_is_counted_on_grounds_alone() -> None:
     truth, labels = np.array([0, 1]), ("glass", "paper", "not waste")
     parity = compare(model, file, truth, labels, 1.0, grounds=2)
     assert (parity.turned_away, parity.turned_away_of_model) == (0.5, 1.0)
+    strict = compare(model, file, truth, labels, 1.0, grounds=2, negative_threshold=0.8)
+    assert (strict.turned_away, strict.turned_away_of_model) == (0.0, 0.5)
     assert compare(model, file, truth, labels, 1.0).turned_away is None
 
 
