@@ -270,6 +270,14 @@ class TrainSettings(InputSettings, TrackSettings):
         """The bundle's name: `output`, or the data set's."""
         return self.output or self.name
 
+    @model_validator(mode="after")
+    def _teachers_have_time(self) -> Self:
+        if self.teacher and not self.epochs:
+            raise ValueError(
+                "a teacher is learned from while fine-tuning; give --epochs 1 or more, or no --teacher"
+            )
+        return self
+
 
 class TuneSettings(TrainSettings):
     """Search for good settings of a training, judged on the validation part; writes a recipe for train."""

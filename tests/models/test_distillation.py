@@ -53,6 +53,11 @@ def test_a_network_learns_as_much_of_its_teacher_as_is_asked(share: float, tmp_p
     assert network_bytes(teacher) == before
 
 
+def test_a_teacher_without_epochs_is_refused() -> None:
+    with pytest.raises(ValueError, match="--epochs 1 or more"):
+        TrainSettings(teacher=[Path("models/field")], epochs=0)
+
+
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     config = BundleConfig(
         name="mine", architecture="sequential_cnn", labels=("a", "b"), input_height=32, input_width=32, fit="stretch",
