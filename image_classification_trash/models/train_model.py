@@ -26,7 +26,7 @@ from image_classification_trash.config import TrackSettings, TrainSettings
 from image_classification_trash.data.manifest import Manifest, Photo, Split, read_manifest
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
-from image_classification_trash.files import write_text
+from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
     WEIGHTS,
@@ -133,7 +133,9 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     shift = learn_shift(network, settings, manifest) if settings.detector else {}
     truth, embedded = _validation_embeddings(network, settings, manifest)
     config = _describe(settings, manifest, network, truth, embedded)
-    config.training.update(_record(head, history, _elapsed(folder, settings, started)) | shift)
+    ancestors = seconds_of_ancestors(settings)
+    seconds = _elapsed(folder, settings, started) + sum(ancestors.values())
+    config.training.update(_record(head, history, seconds) | {"ancestors": ancestors} | shift)
     config.training["machine"] = _machines(settings)
     files = {WEIGHTS: network_bytes(network)}
     if history:
@@ -334,13 +336,23 @@ def _record(
 
 
 def _elapsed(folder: Path, settings: TrainSettings, started: float) -> float:
-    """Seconds of this training, with those of the runs that it resumes and of the bundles it began or learned from."""
-    earlier = sum(read_bundle(path).config.training["seconds"] for path in _earlier(settings))
+    """Seconds of this training, with those of the runs that it resumes."""
     file = folder / "elapsed.json"
     before = json.loads(file.read_text(encoding="utf-8")) if settings.resume and file.exists() else 0.0
     total = float(before) + time.perf_counter() - started
     write_text(file, json.dumps(total))
-    return total + float(earlier)
+    return total
+
+
+def seconds_of_ancestors(settings: TrainSettings) -> dict[str, float]:
+    """Seconds of each training that this one goes on or learned from, by the checksum of its weights: a shared one counts once."""
+    found: dict[str, float] = {}
+    for path in _earlier(settings):
+        bundle = read_bundle(path)
+        earlier: dict[str, float] = bundle.config.training.get("ancestors", {})
+        own = bundle.config.training["seconds"] - sum(earlier.values())
+        found |= {**earlier, sha256_of_file(bundle.weights): round(own, 1)}
+    return found
 
 
 def _earlier(settings: TrainSettings) -> list[Path]:

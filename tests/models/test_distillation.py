@@ -12,7 +12,7 @@ from image_classification_trash.inference.bundle import WEIGHTS, BundleConfig, w
 from image_classification_trash.models.architectures import TrashNetwork, build_network, network_bytes
 from image_classification_trash.models.fine_tuning import Part, fine_tune, read_checkpoint, taught
 from image_classification_trash.models.tracking import NoTracker
-from image_classification_trash.models.train_model import read_teacher
+from image_classification_trash.models.train_model import read_teacher, seconds_of_ancestors
 
 PART = Part(np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8), np.arange(8) % 2)
 SETTINGS = TrainSettings(
@@ -56,6 +56,23 @@ def test_a_network_learns_as_much_of_its_teacher_as_is_asked(share: float, tmp_p
 def test_a_teacher_without_epochs_is_refused() -> None:
     with pytest.raises(ValueError, match="--epochs 1 or more"):
         TrainSettings(teacher=[Path("models/field")], epochs=0)
+
+
+def test_a_training_that_two_bundles_go_back_to_counts_once(tmp_path: Path) -> None:
+    def made(name: str, seconds: float, *earlier: Path) -> Path:
+        before = seconds_of_ancestors(SETTINGS.model_copy(update={"start": list(earlier)}))
+        record = {"seconds": seconds + sum(before.values()), "ancestors": before}
+        config = BundleConfig(
+            name=name, architecture="sequential_cnn", labels=("a", "b"), input_height=32, input_width=32, fit="stretch",
+            temperature=1.0, threshold=0.5, data={}, training=record, git_commit="x", versions={}, created="now",
+        )  # fmt: skip
+        weights = network_bytes(build_network("sequential_cnn", 2))  # random ones, others each time
+        return write_bundle(tmp_path / name, config, {WEIGHTS: weights}).path
+
+    first = made("first", 100)
+    second, third = made("second", 20, first), made("third", 3, first)
+    learned = SETTINGS.model_copy(update={"start": [second, third], "teacher": [first]})
+    assert sorted(seconds_of_ancestors(learned).values()) == [3, 20, 100]
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
