@@ -14,6 +14,8 @@ EXTRAS ?= train,tune,export,serve,parquet,track,docs,notebooks,dev
 STAGE ?= canary
 SINCE ?= HEAD^
 RUN = $(VENV)/bin/trash-classifier
+TAUGHT = --start models/field --start models/field-fast --teacher models/lite2 --teacher models/lite2-fast \
+	--teacher models/field --teacher models/field-fast --epochs 63 --warmup-epochs 1 --blend 1
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart install data explore features train release-model measure-release evaluate export bench predict serve page test test-slow test-documents deploy-tools deploy-lint lint types format docs sample lock stand-in images-test clean docs-site notebooks screenshots tools workflows-lint wheel hooks hooks-check test-ranges job-summary changed-recipes lambda-deploy lambda-smoke
@@ -60,8 +62,12 @@ release-model: install ## train, export, measure and ship the model of the packa
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
 	$(RUN) train trashnet --config configs/field.yaml --output field
 	$(RUN) train trashnet --config configs/field.yaml --backbone-rate 1 --output field-fast
-	$(RUN) train trashnet --config configs/field.yaml --start models/field --start models/field-fast --epochs 20 --warmup-epochs 1 \
-		--blend 0.5 --frequency-correction 0.5 --seed 11 --output $(RELEASE)
+	$(RUN) train trashnet --config configs/field.yaml --architecture efficientnet_lite2 --output lite2
+	$(RUN) train trashnet --config configs/field.yaml --architecture efficientnet_lite2 --backbone-rate 1 --seed 1 --output lite2-fast
+	$(RUN) train trashnet --config configs/field.yaml $(TAUGHT) --seed 11 --output half-taught
+	$(RUN) train trashnet --config configs/field.yaml $(TAUGHT) --teacher-share 1 --seed 12 --output taught
+	$(RUN) train trashnet --config configs/field.yaml --start models/half-taught --start models/taught --epochs 0 \
+		--frequency-correction 0.5 --output $(RELEASE)
 	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
 	$(MAKE) measure-release
 

@@ -83,7 +83,7 @@ QUICK = {
 }  # fmt: skip
 LESS = {
     "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
-    "--epochs 20 --warmup-epochs 1": "--epochs 0",
+    "--epochs 63 --warmup-epochs 1": "--epochs 1",
     "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
     "efficientnet_lite0.yaml --resume": "efficientnet_lite0.yaml --resume --epochs 1",
     "--input-height 256 --input-width 320": "--input-height 96 --input-width 128",
