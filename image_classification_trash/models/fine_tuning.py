@@ -14,6 +14,7 @@ import mmap
 import multiprocessing
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ from image_classification_trash.models.torch_settings import training_device
 from image_classification_trash.models.tracking import Tracker
 
 HISTORY = "history.csv"
+CHECKPOINTS, LAST = "checkpoints", "last.ckpt"
 MONITOR = "val_macro_f1"
 Batch = tuple[torch.Tensor, torch.Tensor]
 Alteration = Callable[[Pixels, npt.NDArray[np.int64], np.random.Generator], Pixels]
@@ -200,6 +202,7 @@ class FineTuning(pl.LightningModule):
         self._val_outputs: list[Batch] = []
         self._frozen = _freeze(network, settings.freeze_stages)
         self._teachers = tuple(teachers)  # a tuple, so that they are no part of this module's weights
+        self._began, self._seconds_before = time.perf_counter(), 0.0
 
     def train(self, mode: bool = True) -> "FineTuning":
         """Frozen stages stay in evaluation mode, so that their batch statistics stay what they were."""
@@ -298,13 +301,15 @@ class FineTuning(pl.LightningModule):
             self.history.append({"epoch": float(self.current_epoch), **losses, **measured})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along, and the name of the network, so that another one's checkpoint is refused."""
+        """The history goes along, the time spent, and the name of the network, so that another one's checkpoint is refused."""
         checkpoint["history"] = self.history
+        checkpoint["seconds"] = self._seconds_before + time.perf_counter() - self._began
         checkpoint["architecture"] = self.network.architecture
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the history up where it stopped."""
+        """Take the history up where it stopped, and the time."""
         self.history = list(checkpoint["history"])
+        self._seconds_before = checkpoint["seconds"]
 
     def configure_optimizers(self) -> Any:
         """AdamW with a lower rate for the backbone; warm-up, then cosine, by step."""
@@ -396,7 +401,7 @@ def fine_tune(
     Raises:
         TrainingError: `resume` without a checkpoint, or with one of another network.
     """
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / CHECKPOINTS
     last = _checkpoint_to_resume(checkpoints, settings) if settings.resume else None
     best = ModelCheckpoint(
         checkpoints, filename="best", monitor=MONITOR, mode="max", enable_version_counter=False
@@ -444,6 +449,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint: {first}", "Train without --resume."
         ) from error
     return content
+
+
+def seconds_trained(folder: Path) -> float:
+    """Seconds that a run took up to its last whole epoch, with those of runs that it resumed; 0 where there is no checkpoint.
+
+    Raises:
+        TrainingError: the checkpoint is damaged.
+    """
+    last = folder / CHECKPOINTS / LAST
+    return float(read_checkpoint(last)["seconds"]) if last.exists() else 0.0
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
@@ -532,7 +547,7 @@ def worker_count(settings: TrainSettings) -> int:
 
 
 def _checkpoint_to_resume(folder: Path, settings: TrainSettings) -> Path:
-    last = folder / "last.ckpt"
+    last = folder / LAST
     if not last.exists():
         raise TrainingError(f"There is nothing to resume: {last} does not exist.", "Train without --resume.")
     found = read_checkpoint(last).get("architecture")

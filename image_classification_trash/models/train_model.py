@@ -53,6 +53,7 @@ from image_classification_trash.models.fine_tuning import (
     Part,
     fine_tune,
     history_csv,
+    seconds_trained,
 )
 from image_classification_trash.models.linear_head import LinearHead, fit_head
 from image_classification_trash.models.metrics import (
@@ -112,6 +113,7 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
         go_on_from(network, [read_bundle(path) for path in settings.start], manifest.labels)
     teachers = [read_teacher(path, manifest.labels) for path in settings.teacher]
     _check_plan(settings, manifest)
+    before = seconds_trained(folder) if settings.resume else 0.0
     _write_conditions(folder, settings, manifest)
     tracker.log_config(resolved(settings))
     tracker.log_dataset(manifest)
@@ -134,7 +136,7 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     truth, embedded = _validation_embeddings(network, settings, manifest)
     config = _describe(settings, manifest, network, truth, embedded)
     ancestors = seconds_of_ancestors(settings)
-    seconds = _elapsed(folder, settings, started) + sum(ancestors.values())
+    seconds = before + time.perf_counter() - started + sum(ancestors.values())
     config.training.update(_record(head, history, seconds) | {"ancestors": ancestors} | shift)
     config.training["machine"] = _machines(settings)
     files = {WEIGHTS: network_bytes(network)}
@@ -333,15 +335,6 @@ def _record(
         best = max(history, key=lambda row: row["val_macro_f1"])
         record["epochs_run"], record["best_epoch"] = len(history), int(best["epoch"])
     return record
-
-
-def _elapsed(folder: Path, settings: TrainSettings, started: float) -> float:
-    """Seconds of this training, with those of the runs that it resumes."""
-    file = folder / "elapsed.json"
-    before = json.loads(file.read_text(encoding="utf-8")) if settings.resume and file.exists() else 0.0
-    total = float(before) + time.perf_counter() - started
-    write_text(file, json.dumps(total))
-    return total
 
 
 def seconds_of_ancestors(settings: TrainSettings) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Checkpoints of a training: the best epoch's and, after every epoch, the last one's, from which a killed run goes on."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from image_classification_trash.config import TrainSettings
 from image_classification_trash.models import fine_tuning
 from image_classification_trash.models.architectures import build_network
-from image_classification_trash.models.fine_tuning import Part, fine_tune, read_checkpoint
+from image_classification_trash.models.fine_tuning import Part, fine_tune, read_checkpoint, seconds_trained
 from image_classification_trash.models.tracking import NoTracker
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
@@ -34,3 +35,18 @@ def test_the_last_epoch_is_kept_where_the_first_was_the_best(
     for name, value in network.state_dict().items():
         assert torch.equal(value, kept[f"network.{name}"]), name
     assert any(not torch.equal(kept[name], value) for name, value in last["state_dict"].items())
+
+
+def test_the_time_of_the_run_that_is_resumed_is_counted(tmp_path: Path) -> None:
+    def run(**changed: object) -> float:
+        network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
+        began = time.perf_counter()
+        fine_tune(network, SETTINGS.model_copy(update=changed), PART, PART, 2, tmp_path, NoTracker())
+        return time.perf_counter() - began
+
+    assert seconds_trained(tmp_path) == 0
+    own = run()
+    first = seconds_trained(tmp_path)
+    assert 0 < first <= own
+    own = run(resume=True, epochs=5)
+    assert first < seconds_trained(tmp_path) <= first + own
