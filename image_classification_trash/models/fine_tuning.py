@@ -309,7 +309,7 @@ class FineTuning(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the history up where it stopped, and the time."""
         self.history = list(checkpoint["history"])
-        self._seconds_before = checkpoint["seconds"]
+        self._seconds_before = checkpoint.get("seconds", 0.0)  # a run of an earlier version kept none
 
     def configure_optimizers(self) -> Any:
         """AdamW with a lower rate for the backbone; warm-up, then cosine, by step."""
@@ -458,7 +458,7 @@ def seconds_trained(folder: Path) -> float:
         TrainingError: the checkpoint is damaged.
     """
     last = folder / CHECKPOINTS / LAST
-    return float(read_checkpoint(last)["seconds"]) if last.exists() else 0.0
+    return float(read_checkpoint(last).get("seconds", 0.0)) if last.exists() else 0.0
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
