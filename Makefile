@@ -102,7 +102,7 @@ test: install ## run the tests, all but the slow ones
 test-slow: install ## run the slow tests
 	$(VENV)/bin/pytest -m "slow and not documents"
 
-test-documents: install ## run every command of the documents (about 20 minutes)
+test-documents: install ## run every command of the documents (about 25 minutes)
 	$(VENV)/bin/pytest -m documents
 
 deploy-tools: $(VENV)-deploy/.installed ## install what lints and tries out deploy/, in an environment of its own
