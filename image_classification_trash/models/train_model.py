@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,11 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     network = build_network(
         settings.architecture, len(manifest.labels), settings.pretrained, settings.weights, settings.dropout
     )
+    earlier = {path: read_bundle(path) for path in (*settings.start, *settings.teacher)}
     if settings.start:
-        go_on_from(network, [read_bundle(path) for path in settings.start], manifest.labels)
-    teachers = [read_teacher(path, manifest.labels) for path in settings.teacher]
+        go_on_from(network, [earlier[path] for path in settings.start], manifest.labels)
+    teachers = [as_teacher(earlier[path], manifest.labels) for path in settings.teacher]
+    ancestors = seconds_of_ancestors(earlier.values())
     _check_plan(settings, manifest)
     before = seconds_trained(folder) if settings.resume else 0.0
     _write_conditions(folder, settings, manifest)
@@ -135,10 +137,9 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     shift = learn_shift(network, settings, manifest) if settings.detector else {}
     truth, embedded = _validation_embeddings(network, settings, manifest)
     config = _describe(settings, manifest, network, truth, embedded)
-    ancestors = seconds_of_ancestors(settings)
     seconds = before + time.perf_counter() - started + sum(ancestors.values())
     config.training.update(_record(head, history, seconds) | {"ancestors": ancestors} | shift)
-    config.training["machine"] = _machines(settings)
+    config.training["machine"] = _machines(earlier.values())
     files = {WEIGHTS: network_bytes(network)}
     if history:
         files[HISTORY] = history_csv(history).encode()
@@ -171,13 +172,12 @@ def go_on_from(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequenc
         network.get_submodule(part).load_state_dict(mean)
 
 
-def read_teacher(path: Path, labels: Sequence[str]) -> TrashNetwork:
+def as_teacher(bundle: Bundle, labels: Sequence[str]) -> TrashNetwork:
     """The network of a bundle to learn from, of any architecture.
 
     Raises:
         TrainingError: it tells other classes apart.
     """
-    bundle = read_bundle(path)
     if bundle.config.classes != tuple(labels):
         found = f"{bundle.path} tells {', '.join(bundle.config.classes)} apart."
         raise TrainingError(found, f"Learn from bundles for {', '.join(labels)}, or without --teacher.")
@@ -337,24 +337,23 @@ def _record(
     return record
 
 
-def seconds_of_ancestors(settings: TrainSettings) -> dict[str, float]:
-    """Seconds of each training that this one goes on or learned from, by the checksum of its weights: a shared one counts once."""
+def seconds_of_ancestors(bundles: Iterable[Bundle]) -> dict[str, float]:
+    """Seconds of each training that one goes on or learned from, by the checksum of its weights: a shared one counts once.
+
+    Args:
+        bundles: that it began or learns from; those that they go back to are in their records.
+    """
     found: dict[str, float] = {}
-    for path in _earlier(settings):
-        bundle = read_bundle(path)
+    for bundle in bundles:
         earlier: dict[str, float] = bundle.config.training.get("ancestors", {})
         own = bundle.config.training["seconds"] - sum(earlier.values())
         found |= {**earlier, sha256_of_file(bundle.weights): round(own, 1)}
     return found
 
 
-def _earlier(settings: TrainSettings) -> list[Path]:
-    return list(dict.fromkeys([*settings.start, *settings.teacher]))
-
-
-def _machines(settings: TrainSettings) -> str:
+def _machines(bundles: Iterable[Bundle]) -> str:
     """The machines of the bundles it began or learned from, and this one."""
-    earlier = [read_bundle(path).config.training["machine"] for path in _earlier(settings)]
+    earlier = [bundle.config.training["machine"] for bundle in bundles]
     return "; ".join(dict.fromkeys([*earlier, machine()]))
 
 

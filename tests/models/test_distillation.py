@@ -8,11 +8,11 @@ import torch
 
 from image_classification_trash.config import TrainSettings
 from image_classification_trash.errors import TrainingError
-from image_classification_trash.inference.bundle import WEIGHTS, BundleConfig, write_bundle
+from image_classification_trash.inference.bundle import WEIGHTS, Bundle, BundleConfig, write_bundle
 from image_classification_trash.models.architectures import TrashNetwork, build_network, network_bytes
 from image_classification_trash.models.fine_tuning import Part, fine_tune, read_checkpoint, taught
 from image_classification_trash.models.tracking import NoTracker
-from image_classification_trash.models.train_model import read_teacher, seconds_of_ancestors
+from image_classification_trash.models.train_model import as_teacher, seconds_of_ancestors
 
 PART = Part(np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8), np.arange(8) % 2)
 SETTINGS = TrainSettings(
@@ -59,20 +59,19 @@ def test_a_teacher_without_epochs_is_refused() -> None:
 
 
 def test_a_training_that_two_bundles_go_back_to_counts_once(tmp_path: Path) -> None:
-    def made(name: str, seconds: float, *earlier: Path) -> Path:
-        before = seconds_of_ancestors(SETTINGS.model_copy(update={"start": list(earlier)}))
+    def made(name: str, seconds: float, *earlier: Bundle) -> Bundle:
+        before = seconds_of_ancestors(earlier)
         record = {"seconds": seconds + sum(before.values()), "ancestors": before}
         config = BundleConfig(
             name=name, architecture="sequential_cnn", labels=("a", "b"), input_height=32, input_width=32, fit="stretch",
             temperature=1.0, threshold=0.5, data={}, training=record, git_commit="x", versions={}, created="now",
         )  # fmt: skip
         weights = network_bytes(build_network("sequential_cnn", 2))  # random ones, others each time
-        return write_bundle(tmp_path / name, config, {WEIGHTS: weights}).path
+        return write_bundle(tmp_path / name, config, {WEIGHTS: weights})
 
     first = made("first", 100)
     second, third = made("second", 20, first), made("third", 3, first)
-    learned = SETTINGS.model_copy(update={"start": [second, third], "teacher": [first]})
-    assert sorted(seconds_of_ancestors(learned).values()) == [3, 20, 100]
+    assert sorted(seconds_of_ancestors([second, third, first]).values()) == [3, 20, 100]
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
@@ -81,6 +80,6 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
         temperature=1.0, threshold=0.5, data={}, training={}, git_commit="x", versions={}, created="now",
     )  # fmt: skip
     bundle = write_bundle(tmp_path / "mine", config, {WEIGHTS: network_bytes(sure_of(0))})
-    assert read_teacher(bundle.path, ["a", "b"]).architecture == "sequential_cnn"
+    assert as_teacher(bundle, ["a", "b"]).architecture == "sequential_cnn"
     with pytest.raises(TrainingError, match="tells a, b apart"):
-        read_teacher(bundle.path, ["a", "c"])
+        as_teacher(bundle, ["a", "c"])
