@@ -97,8 +97,10 @@ class DataSettings(StageSettings):
         None,
         description="zip, folder of class folders, or CSV filepath,label[,split,group]; default: by name",
     )
-    split: Literal["auto", "official", "stratified", "grouped"] = Field(
-        "auto", description="how to part the photos; auto: the split that comes with them, else grouped"
+    split: Literal["auto", "official", "stratified", "grouped", "kinds"] = Field(
+        "auto",
+        description="how to part the photos; auto: the split that comes with them, else grouped; kinds: val and test "
+        "show kinds of objects that train does not",
     )
     seed: int = Field(0, ge=0, description="of the split")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for validation")

@@ -23,6 +23,7 @@ from image_classification_trash.data import splits
 from image_classification_trash.data.archive import unpack
 from image_classification_trash.data.audit import Audit, Inspected, Problem, audit_source, problems_csv
 from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
+from image_classification_trash.data.kinds import grouped_by_kind
 from image_classification_trash.data.manifest import (
     DATASET,
     MANIFEST,
@@ -66,8 +67,11 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
         embed: backbone embeddings for the near-duplicates; None compares perceptual hashes alone.
 
     Raises:
-        DatasetError: the source is missing, empty, or not enough for a classifier.
+        DatasetError: the source is missing, empty, or not enough for a classifier, or kinds are asked for without embeddings.
     """
+    if settings.split == "kinds" and embed is None:
+        hint = "Give --split kinds without --no-embeddings, or choose --split grouped."
+        raise DatasetError("Kinds of objects are told apart by embeddings, and there are none.", hint)
     folder = settings.processed_dir / settings.name
     source = locate_source(settings)
     corrected = _corrected(settings, source)
@@ -84,7 +88,7 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     embeddings = embed(photos, source.root) if embed else None
     pairs = find_pairs([item.phash for item in audit.good], embeddings)
     photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, pairs), strict=True)]
-    method, photos = split_photos(settings, photos)
+    method, photos = split_photos(settings, photos, embeddings)
     about = _about(settings, audit, photos, pairs, method, embeddings is not None) | {"key": key}
     if corrected:
         about["corrections"] = corrected.about
@@ -112,7 +116,9 @@ def locate_source(settings: DataSettings) -> Source:
     return read_source(path)
 
 
-def split_photos(settings: DataSettings, photos: Sequence[Photo]) -> tuple[str, list[Photo]]:
+def split_photos(
+    settings: DataSettings, photos: Sequence[Photo], embeddings: npt.NDArray[np.float32] | None
+) -> tuple[str, list[Photo]]:
     """Part the photos as the settings say; returns the method's name and the photos."""
     method = settings.split
     if method == "auto":
@@ -121,8 +127,11 @@ def split_photos(settings: DataSettings, photos: Sequence[Photo]) -> tuple[str, 
         if 0 < without < len(photos):
             logger.warning("%d of %d photos name no split, so all are split anew", without, len(photos))
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
-    part = {"official": splits.official, "stratified": splits.stratified, "grouped": splits.grouped}[method]
-    parted = with_splits(photos, part(photos, fractions, settings.seed))
+    whole: Sequence[Photo] = photos
+    if method == "kinds" and embeddings is not None:
+        whole = grouped_by_kind(photos, embeddings, settings.seed)
+    part = {"official": splits.official, "stratified": splits.stratified}.get(method, splits.grouped)
+    parted = with_splits(photos, part(whole, fractions, settings.seed))
     for warning in splits.missing_classes(parted, _labels(parted)):
         logger.warning("%s: %s", method, warning)
     return method, parted

@@ -2,7 +2,7 @@
 
 - official: the split that comes with the photos (TrashNet's own lists, folders train/val/test, a CSV column);
 - stratified: each class is shared out at random in the same proportions;
-- grouped: like stratified, but photos of one group (near-duplicates) stay together.
+- grouped: like stratified, but photos of one group (near-duplicates) stay together; with the groups of `kinds`, whole kinds.
 """
 
 import random

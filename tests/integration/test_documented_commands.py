@@ -82,7 +82,7 @@ QUICK = {
     "TRASH_BENCHMARK_ROUNDS": "1", "TRASH_EXPORT_FORMAT": '["tflite"]', "WANDB_MODE": "offline",
 }  # fmt: skip
 LESS = {
-    "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
+    "--split kinds": "--split kinds --embeddings", "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
     "--epochs 63 --warmup-epochs 1": "--epochs 1",
     "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
     "efficientnet_lite0.yaml --resume": "efficientnet_lite0.yaml --resume --epochs 1",
