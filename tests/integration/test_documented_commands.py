@@ -82,8 +82,9 @@ QUICK = {
     "TRASH_BENCHMARK_ROUNDS": "1", "TRASH_EXPORT_FORMAT": '["tflite"]', "WANDB_MODE": "offline",
 }  # fmt: skip
 LESS = {
-    "--split kinds": "--split kinds --embeddings", "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
-    "--epochs 63 --warmup-epochs 1": "--epochs 1",
+    "--split kinds": "--split kinds --embeddings",
+    "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
+    "--epochs 63 --warmup-epochs 1": "--epochs 1", "--epochs 10 --warmup-epochs 1": "--epochs 1",
     "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
     "efficientnet_lite0.yaml --resume": "efficientnet_lite0.yaml --resume --epochs 1",
     "--input-height 256 --input-width 320": "--input-height 96 --input-width 128",
@@ -101,6 +102,9 @@ BEFORE = {
     "trash-classifier models rollback": ("trash-classifier models promote trashnet",),
     "trash-classifier train trashnet --config configs/field.yaml --start models/field": (
         "trash-classifier train trashnet --config configs/field.yaml --output field",
+    ),
+    "trash-classifier train kinds --config configs/efficientnet_lite0.yaml --epochs 0 --output": (
+        "trash-classifier data kinds --source dataset-resized.zip --split kinds --embeddings",
     ),
     "trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --resume": (
         "trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --epochs 1",
