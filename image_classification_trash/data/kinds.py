@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from image_classification_trash.data.manifest import Photo
+from image_classification_trash.data.near_duplicates import unit_length
 
 KINDS = 12
 """In each class, or as many as it has photos: about what a person would tell apart in TrashNet's."""
@@ -27,7 +28,8 @@ def grouped_by_kind(photos: Sequence[Photo], embeddings: npt.NDArray[np.float32]
         embeddings: theirs, float32 (N, D), in the same order.
         seed: of the clustering (k-means, Lloyd, 1982).
     """
-    unit = _standardised(embeddings)
+    # Each number in its own deviations, each row of length 1: k-means then goes by angles, to which all numbers add alike.
+    unit = unit_length((embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-6))
     labels = np.array([photo.label for photo in photos])
     kind_of: dict[str, str] = {}
     for label in np.unique(labels):
@@ -43,9 +45,3 @@ def _clusters(points: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.int3
         warnings.simplefilter("ignore", ConvergenceWarning)
         means = KMeans(min(KINDS, len(points)), n_init=5, random_state=seed)
         return np.asarray(means.fit_predict(points))
-
-
-def _standardised(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Each number in its own deviations, each row of length 1, so that k-means goes by angles."""
-    away = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-6)
-    return np.asarray(away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12))

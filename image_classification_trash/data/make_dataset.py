@@ -23,7 +23,6 @@ from image_classification_trash.data import splits
 from image_classification_trash.data.archive import unpack
 from image_classification_trash.data.audit import Audit, Inspected, Problem, audit_source, problems_csv
 from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
-from image_classification_trash.data.kinds import grouped_by_kind
 from image_classification_trash.data.manifest import (
     DATASET,
     MANIFEST,
@@ -129,8 +128,15 @@ def split_photos(
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
     whole: Sequence[Photo] = photos
     if method == "kinds" and embeddings is not None:
+        from image_classification_trash.data.kinds import grouped_by_kind  # noqa: PLC0415  loads scikit-learn
+
         whole = grouped_by_kind(photos, embeddings, settings.seed)
-    part = {"official": splits.official, "stratified": splits.stratified}.get(method, splits.grouped)
+    part = {
+        "official": splits.official,
+        "stratified": splits.stratified,
+        "grouped": splits.grouped,
+        "kinds": splits.grouped,
+    }[method]
     parted = with_splits(photos, part(whole, fractions, settings.seed))
     for warning in splits.missing_classes(parted, _labels(parted)):
         logger.warning("%s: %s", method, warning)

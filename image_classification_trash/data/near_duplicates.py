@@ -42,7 +42,7 @@ def find_pairs(hashes: Sequence[int], embeddings: npt.NDArray[np.float32] | None
         embeddings: float32 (N, D), any scale, or None where there is no backbone.
     """
     bits = np.asarray(hashes, dtype=np.uint64)
-    unit = None if embeddings is None else _unit(embeddings)
+    unit = None if embeddings is None else unit_length(embeddings)
     pairs: list[Pair] = []
     for start in range(0, len(bits), _CHUNK):
         rows = slice(start, start + _CHUNK)
@@ -101,7 +101,8 @@ def pairs_csv(photos: Sequence[Photo], pairs: Sequence[Pair]) -> str:
     return buffer.getvalue()
 
 
-def _unit(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def unit_length(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Embeddings (N, D), each row at length 1, so that products are cosines; a row of zeros stays one."""
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(norms, 1e-12), dtype=np.float32)
 
