@@ -12,23 +12,24 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from image_classification_trash import __version__
-from image_classification_trash.config import (
+from image_classification_trash.config.base import StageSettings
+from image_classification_trash.config.data import (
     AuditSettings,
-    BenchmarkSettings,
     DataSettings,
-    EvaluateSettings,
     ExploreSettings,
-    ExportSettings,
     FeatureSettings,
+)
+from image_classification_trash.config.loader import load_settings
+from image_classification_trash.config.models import (
+    BenchmarkSettings,
+    EvaluateSettings,
+    ExportSettings,
     ModelsSettings,
     MonitorSettings,
     PredictSettings,
-    ServeSettings,
-    StageSettings,
-    TrainSettings,
-    TuneSettings,
-    load_settings,
 )
+from image_classification_trash.config.serving import ServeSettings
+from image_classification_trash.config.training import TrainSettings, TuneSettings
 from image_classification_trash.errors import SettingsError, TrashClassifierError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run_explore(settings: ExploreSettings) -> int:
 
 def run_features(settings: FeatureSettings) -> int:
     """Fill the caches."""
-    from image_classification_trash.models.features_of_data import build_features
+    from image_classification_trash.features.build_features import build_features
 
     for line in build_features(settings):
         print(line)
@@ -114,7 +115,7 @@ def run_train(settings: TrainSettings) -> int:
 
 def run_tune(settings: TuneSettings) -> int:
     """Search for settings of a training."""
-    from image_classification_trash.models.tuning import as_json, as_table, tune
+    from image_classification_trash.models.tune_model import as_json, as_table, tune
 
     tuned = tune(settings)
     if settings.json_output:
@@ -150,7 +151,7 @@ def run_models(settings: ModelsSettings) -> int:
 
 
 def _list_models(settings: ModelsSettings) -> None:
-    from image_classification_trash.models import registry
+    from image_classification_trash.models import promote_model as registry
     from image_classification_trash.models.wandb_registry import WandbRegistry
 
     named, models_dir = settings.models, settings.models_dir
@@ -167,7 +168,7 @@ def _list_models(settings: ModelsSettings) -> None:
 
 
 def _compare_models(settings: ModelsSettings) -> None:
-    from image_classification_trash.models import registry
+    from image_classification_trash.models import promote_model as registry
 
     rows = registry.compare(*(registry.bundle_of(name, settings.models_dir) for name in settings.models))
     if settings.json_output:
@@ -177,7 +178,7 @@ def _compare_models(settings: ModelsSettings) -> None:
 
 
 def _register_model(settings: ModelsSettings) -> None:
-    from image_classification_trash.models.registry import bundle_of, register
+    from image_classification_trash.models.promote_model import bundle_of, register
 
     bundle = bundle_of(settings.models[0], settings.models_dir)
     version = register(bundle, settings.models_dir, settings.note)
@@ -185,7 +186,12 @@ def _register_model(settings: ModelsSettings) -> None:
 
 
 def _move_alias(settings: ModelsSettings) -> None:
-    from image_classification_trash.models.registry import gate_rows, promote, promotion_as_json, rollback
+    from image_classification_trash.models.promote_model import (
+        gate_rows,
+        promote,
+        promotion_as_json,
+        rollback,
+    )
 
     moved = promote(settings) if settings.action == "promote" else rollback(settings)
     if settings.json_output:
@@ -271,7 +277,7 @@ def run_monitor(settings: MonitorSettings) -> int:
 
 def run_serve(settings: ServeSettings) -> int:
     """Answer requests."""
-    from image_classification_trash.serving.server import prepare
+    from image_classification_trash.serving.http.server import prepare
 
     server = prepare(settings)
     print(
@@ -285,7 +291,7 @@ def _stream_json(predictions: "Predictions") -> int:
     """Print one JSON document, photo by photo; returns how many could not be read."""
     from tqdm import tqdm
 
-    from image_classification_trash.models.prediction_files import row_of
+    from image_classification_trash.inference.prediction_table import row_of
 
     config, errors = predictions.classifier.config, 0
     print(f'{{"model": {json.dumps(config.name, ensure_ascii=False)}, "predictions": [', end="")
@@ -417,7 +423,7 @@ def _corrections_line(corrections: dict[str, Any]) -> str:
 def _near_duplicate_embedder(settings: DataSettings) -> Any:
     if not settings.embeddings:
         return None
-    from image_classification_trash.models.features_of_data import near_duplicate_embedder
+    from image_classification_trash.features.build_features import near_duplicate_embedder
 
     return near_duplicate_embedder(settings.interim_dir)
 

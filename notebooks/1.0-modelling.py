@@ -41,9 +41,9 @@ os.chdir(next(folder for folder in (here, *here.parents) if (folder / "data" / "
 # read that table and nothing else.
 
 # %%
-from image_classification_trash.config import DataSettings
+from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data.make_dataset import make_dataset
-from image_classification_trash.models.features_of_data import near_duplicate_embedder
+from image_classification_trash.features.build_features import near_duplicate_embedder
 
 settings = DataSettings(name="sample")
 manifest = make_dataset(settings, near_duplicate_embedder(settings.interim_dir)).manifest
@@ -104,7 +104,7 @@ print(
 # %%
 import csv
 
-from image_classification_trash.config import TrainSettings
+from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.models.train_model import train
 
 bundle = train(
@@ -133,7 +133,7 @@ print("temperature", round(bundle.config.temperature, 2), "| threshold", round(b
 # `evaluate` loads the bundle from disk, as any user of it would, and classifies the test photos.
 
 # %%
-from image_classification_trash.config import EvaluateSettings
+from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.models.evaluate_model import evaluate, with_interval
 
 evaluation = evaluate(EvaluateSettings(bundle=bundle.path))
@@ -161,7 +161,7 @@ plots.confusion_matrix(np.array(metrics["confusion"]), labels)
 # looked (Grad-CAM): bright places spoke for its answer.
 
 # %%
-from image_classification_trash.models.architectures import load_network
+from image_classification_trash.networks.network import load_network
 from image_classification_trash.visualization.gradcam import grad_cam
 
 confidence = evaluation.probabilities.max(1)
@@ -206,7 +206,7 @@ plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"])
 # the whole trade, with the threshold as a dot.
 
 # %%
-from image_classification_trash.models.metrics import risk_coverage
+from image_classification_trash.evaluation.metrics import risk_coverage
 
 curve = risk_coverage(evaluation.truth, evaluation.probabilities)
 answered = metrics["answered"]

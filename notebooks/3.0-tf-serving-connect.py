@@ -39,10 +39,12 @@ import numpy as np
 here = Path.cwd()
 os.chdir(next(folder for folder in (here, *here.parents) if (folder / "data" / "sample").is_dir()))
 
-from image_classification_trash.config import DataSettings, ExportSettings, TrainSettings
+from image_classification_trash.config.data import DataSettings
+from image_classification_trash.config.models import ExportSettings
+from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.make_dataset import make_dataset
+from image_classification_trash.features.build_features import near_duplicate_embedder
 from image_classification_trash.models.export_model import export
-from image_classification_trash.models.features_of_data import near_duplicate_embedder
 from image_classification_trash.models.train_model import train
 
 data = DataSettings(name="sample")

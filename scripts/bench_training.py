@@ -19,14 +19,15 @@ import torch.nn.functional as F
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from image_classification_trash.config import TrainSettings
+from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import read_manifest
+from image_classification_trash.features.augmentation import Augmentation
 from image_classification_trash.features.build_features import PixelSettings, _batches
-from image_classification_trash.features.transforms import Augmentation
-from image_classification_trash.models.architectures import EmbeddingBackbone, build_network, to_planes
-from image_classification_trash.models.fine_tuning import Shuffled, _freeze, batches
-from image_classification_trash.models.torch_settings import keep_freed_memory
 from image_classification_trash.models.train_model import _cache_size, _part
+from image_classification_trash.networks.device import keep_freed_memory
+from image_classification_trash.networks.network import EmbeddingBackbone, build_network, to_planes
+from image_classification_trash.training.batches import Shuffled, batches
+from image_classification_trash.training.fine_tuning import _freeze
 
 STEPS, ROUNDS, BATCH = 8, 5, 32
 

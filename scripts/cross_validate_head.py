@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from image_classification_trash.data.manifest import read_manifest
+from image_classification_trash.data.manifest import read_manifest, truth_of
 from image_classification_trash.data.splits import grouped_folds
 from image_classification_trash.features.build_features import PixelSettings, embeddings
-from image_classification_trash.models.architectures import EmbeddingBackbone, build_network
-from image_classification_trash.models.linear_head import fit_head
-from image_classification_trash.models.train_model import truth_of
+from image_classification_trash.networks.network import EmbeddingBackbone, build_network
+from image_classification_trash.training.linear_head import fit_head
 
 FOLDS = 5
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import transforms
 
 from image_classification_trash.inference.bundle import read_bundle
-from image_classification_trash.models.architectures import load_network
+from image_classification_trash.networks.network import load_network
 
 bundle = read_bundle(os.environ["BUNDLE"])
 network = load_network(bundle).to(memory_format=torch.contiguous_format).eval()

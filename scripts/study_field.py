@@ -16,31 +16,31 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from image_classification_trash.config import TrainSettings
+from image_classification_trash.arrays import Floats, Ints
+from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest, read_manifest
-from image_classification_trash.features.compositing import Paster
-from image_classification_trash.features.corruptions import FIXED, corrupt
-from image_classification_trash.features.cutouts import masks_of
-from image_classification_trash.features.grounds import TRAINING, draw_grounds
-from image_classification_trash.inference.bundle import Bundle, read_bundle
-from image_classification_trash.inference.images import Pixels
-from image_classification_trash.models.architectures import (
-    EmbeddingBackbone,
-    TrashNetwork,
-    build_network,
-    load_network,
-)
-from image_classification_trash.models.detector import fit_detector
-from image_classification_trash.models.field_training import GROUNDS, LOST, part_pixels
-from image_classification_trash.models.figures import with_interval
-from image_classification_trash.models.linear_head import fit_head
-from image_classification_trash.models.metrics import Floats, Ints
-from image_classification_trash.models.shifts import (
+from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_grounds
+from image_classification_trash.features.synthesis.compositing import Paster
+from image_classification_trash.features.synthesis.corruptions import FIXED, corrupt
+from image_classification_trash.features.synthesis.cutouts import masks_of
+from image_classification_trash.features.synthesis.shifted_photos import (
     ShiftedPhotos,
     accuracy_under_shift,
     no_waste,
     shifted_photos,
 )
+from image_classification_trash.inference.bundle import Bundle, read_bundle
+from image_classification_trash.inference.images import Pixels
+from image_classification_trash.networks.network import (
+    EmbeddingBackbone,
+    TrashNetwork,
+    build_network,
+    load_network,
+)
+from image_classification_trash.training.linear_head import fit_head
+from image_classification_trash.training.rejection_head import fit_detector
+from image_classification_trash.training.robustness import GROUNDS, LOST, part_pixels
 
 PAGE = Path("docs/robustness.md")
 Embed = Callable[[Pixels], Floats]

@@ -2,8 +2,8 @@
 
 import sys
 
+from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.inference.bundle import Bundle, read_bundle
-from image_classification_trash.models.figures import with_interval
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
 

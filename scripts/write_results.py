@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.inference.bundle import Bundle, read_bundle
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.shipped import FOLDER
-from image_classification_trash.models.figures import with_interval
 
 README = Path("README.md")
 SHIPPED_HEAD = """| measured on | n | accuracy | balanced accuracy | surest 80% | `unsure` | waste against none, AUROC | of photos without waste turned away |

@@ -4,17 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from image_classification_trash.config import (
-    STAGES,
-    DataSettings,
-    EvaluateSettings,
-    PredictSettings,
-    ServeSettings,
-    StageSettings,
-    TrainSettings,
-    load_settings,
-    read_recipe,
-)
+from image_classification_trash.config.base import StageSettings
+from image_classification_trash.config.data import DataSettings
+from image_classification_trash.config.loader import STAGES, load_settings, read_recipe
+from image_classification_trash.config.models import EvaluateSettings, PredictSettings
+from image_classification_trash.config.serving import ServeSettings
+from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.errors import SettingsError
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from image_classification_trash.cli import COMMANDS, in_one_word
-from image_classification_trash.config import load_settings
+from image_classification_trash.config.loader import load_settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

@@ -23,7 +23,7 @@ def test_inference_imports_no_training_library() -> None:
 
 
 def test_serving_imports_no_training_library() -> None:
-    code = "import sys, image_classification_trash.serving.server; print(*sys.modules)"
+    code = "import sys, image_classification_trash.serving.http.server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & {"torch", "torchvision", "tensorflow", "sklearn", "lightning", "timm", "matplotlib"}

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from image_classification_trash.config import ServeSettings
+from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.inference.classifier import TrashClassifier
 
 ROOT = Path(__file__).parents[1]
@@ -153,6 +153,6 @@ def test_the_manifest_knows_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None
     settings = ServeSettings()
     assert settings.allowed_hosts == ["none.invalid"]
     assert pod["terminationGracePeriodSeconds"] > settings.stop_seconds
-    routes = (ROOT / "image_classification_trash/serving/gateway.py").read_text(encoding="utf-8")
+    routes = (ROOT / "image_classification_trash/serving/http/gateway.py").read_text(encoding="utf-8")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert f'"{container[probe]["httpGet"]["path"]}"' in routes

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from image_classification_trash.config import TrainSettings, load_settings
+from image_classification_trash.config.loader import load_settings
+from image_classification_trash.config.training import TrainSettings
 
 SWEEP: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "configs/sweep.yaml").read_text())
 PARAMETERS: dict[str, dict[str, Any]] = SWEEP["parameters"]

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from image_classification_trash.config import DataSettings
+from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data import splits
 from image_classification_trash.data.archive import unpack
-from image_classification_trash.data.audit import Audit, Inspected, Problem, audit_source, problems_csv
 from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
+from image_classification_trash.data.inspection import Audit, Inspected, Problem, audit_source, problems_csv
 from image_classification_trash.data.manifest import (
     DATASET,
     MANIFEST,
@@ -128,7 +128,7 @@ def split_photos(
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
     whole: Sequence[Photo] = photos
     if method == "kinds" and embeddings is not None:
-        from image_classification_trash.data.kinds import grouped_by_kind  # noqa: PLC0415  loads scikit-learn
+        from image_classification_trash.data.object_clusters import grouped_by_kind  # noqa: PLC0415  loads scikit-learn
 
         whole = grouped_by_kind(photos, embeddings, settings.seed)
     part = {

@@ -16,6 +16,9 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
+from image_classification_trash.arrays import Ints
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import sha256_of
 
@@ -151,3 +154,9 @@ def parse_manifest(text: str) -> list[Photo]:
 def with_splits(photos: Sequence[Photo], splits: Mapping[str, str]) -> list[Photo]:
     """Photos with their parts set from a mapping of path to part."""
     return [replace(photo, split=splits[photo.path]) for photo in photos]
+
+
+def truth_of(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
+    """Class numbers (N,) of photos."""
+    number = {label: i for i, label in enumerate(labels)}
+    return np.array([number[photo.label] for photo in photos], dtype=np.int64)

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
-from image_classification_trash.data.manifest import Photo
+from image_classification_trash.arrays import Embeddings
+from image_classification_trash.config.data import FeatureSettings
+from image_classification_trash.data.make_dataset import Embed
+from image_classification_trash.data.manifest import SPLITS, Photo, read_manifest
 from image_classification_trash.errors import CacheError
-from image_classification_trash.features.stored_rows import read_rows, write_rows
+from image_classification_trash.features.content_cache import read_rows, write_rows
 from image_classification_trash.files import atomic_path, sha256_of, write_text
 from image_classification_trash.inference.images import Fit, Pixels, Size, read_photo
+from image_classification_trash.networks.network import EmbeddingBackbone, build_network
 
 CACHE_VERSION = 1
-Embeddings = npt.NDArray[np.float32]
 
 
 class Backbone(Protocol):
@@ -167,3 +169,31 @@ if __name__ == "__main__":
     from image_classification_trash.cli import main
 
     main(["features"])
+
+
+NEAR_DUPLICATE_PIXELS = PixelSettings((224, 288), "stretch")
+
+
+def near_duplicate_embedder(interim_dir: Path) -> Embed:
+    """Embeddings of the published EfficientNet-Lite0, which the similarity threshold was chosen for."""
+
+    def embed(photos: Sequence[Photo], root: Path) -> Embeddings:
+        backbone = EmbeddingBackbone(build_network("efficientnet_lite0", 2))
+        return embeddings(photos, root, backbone, NEAR_DUPLICATE_PIXELS, interim_dir)
+
+    return embed
+
+
+def build_features(settings: FeatureSettings) -> Iterator[str]:
+    """Fill the pixel caches and the embeddings of a data set; yields a line about each."""
+    manifest = read_manifest(settings.processed_dir / settings.name)
+    pixels = PixelSettings(settings.input_size, settings.fit)
+    network = build_network(
+        settings.architecture, len(manifest.labels), settings.pretrained, settings.weights
+    )
+    backbone = EmbeddingBackbone(network)
+    for split in SPLITS:
+        photos = manifest.part(split)
+        cache = pixel_cache(photos, manifest.root, pixels, settings.interim_dir, split)
+        vectors = embeddings(photos, manifest.root, backbone, pixels, settings.interim_dir)
+        yield f"{split}: pixels {cache.shape}, embeddings {vectors.shape} of {settings.architecture}"

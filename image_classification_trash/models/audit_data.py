@@ -18,24 +18,22 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from image_classification_trash.config import AuditSettings
+from image_classification_trash.arrays import Embeddings, Floats
+from image_classification_trash.config.data import AuditSettings
 from image_classification_trash.data.corrections import SUGGESTED, Correction, corrections_csv
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS, Embed
-from image_classification_trash.data.manifest import Manifest, Photo, read_manifest
-from image_classification_trash.features.build_features import Embeddings
-from image_classification_trash.features.photo_quality import KINDS as FLAWS
-from image_classification_trash.features.photo_quality import find_flaws
+from image_classification_trash.data.manifest import Manifest, Photo, read_manifest, truth_of
+from image_classification_trash.features.build_features import near_duplicate_embedder
+from image_classification_trash.features.image_quality import KINDS as FLAWS
+from image_classification_trash.features.image_quality import find_flaws
 from image_classification_trash.files import sha256_of_file, write_text
-from image_classification_trash.models.features_of_data import near_duplicate_embedder
-from image_classification_trash.models.label_suspects import (
+from image_classification_trash.training.label_errors import (
     classes_in_too_few_folds,
     find_suspects,
     head_on_all,
     out_of_fold,
     softmax,
 )
-from image_classification_trash.models.metrics import Floats
-from image_classification_trash.models.train_model import truth_of
 
 KINDS = {
     "two_labels": "the same file under several labels; kept out of the data set",

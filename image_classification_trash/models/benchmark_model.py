@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from image_classification_trash.config import BenchmarkSettings
+from image_classification_trash.config.models import BenchmarkSettings
 from image_classification_trash.errors import DatasetError, TrashClassifierError
 from image_classification_trash.inference.bundle import EXPORT, Bundle, read_bundle
 from image_classification_trash.inference.images import PHOTO_SUFFIXES, read_photo
+from image_classification_trash.inference.model_store import chosen_bundle
 from image_classification_trash.inference.runtimes import FILE_RUNTIMES, Runtime, open_file
-from image_classification_trash.inference.versions import chosen_bundle
 
 BATCHES = (1, 32)
 PLAIN = "torch + torchvision transforms"
@@ -183,7 +183,7 @@ def _load(bundle: Bundle, entrant: Contestant) -> tuple[Callable[[bytes], Any], 
         return plain_torch(bundle, entrant.threads)
     run: Runtime
     if entrant.engine == "torch":
-        from image_classification_trash.models.torch_runtime import TorchRuntime  # noqa: PLC0415  not every install has it
+        from image_classification_trash.networks.runtime import TorchRuntime  # noqa: PLC0415  not every install has it
 
         run = TorchRuntime(bundle, entrant.threads)
     else:
@@ -199,7 +199,8 @@ def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], C
     from PIL import Image  # noqa: PLC0415
     from torchvision import transforms  # noqa: PLC0415
 
-    from image_classification_trash.models.architectures import new_network, read_weights  # noqa: PLC0415
+    from image_classification_trash.networks.backbones import read_weights  # noqa: PLC0415
+    from image_classification_trash.networks.network import new_network  # noqa: PLC0415
 
     torch.set_num_threads(threads)
     network = new_network(bundle)

@@ -8,18 +8,30 @@ Nothing is scored in memory: the bundle is loaded from disk and photos go throug
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from image_classification_trash.config import EvaluateSettings
+from image_classification_trash.arrays import Floats, Ints
+from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.data.archive import unpack
 from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.data.sources import read_source
 from image_classification_trash.errors import DatasetError
+from image_classification_trash.evaluation.calibration import candidate_sets, uncalibrated
+from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.metrics import (
+    answered,
+    describe,
+    most_confident,
+    reliability,
+    risk_coverage,
+)
+from image_classification_trash.evaluation.model_card import model_card
+from image_classification_trash.evaluation.rejection import measure_negatives, photos_in
+from image_classification_trash.evaluation.result import Evaluation, LabelledPhotos
 from image_classification_trash.files import sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import (
     CARD,
@@ -29,58 +41,11 @@ from image_classification_trash.inference.bundle import (
     read_bundle,
 )
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
-from image_classification_trash.inference.versions import chosen_bundle
-from image_classification_trash.models.figures import with_interval
-from image_classification_trash.models.metrics import (
-    Floats,
-    Ints,
-    answered,
-    candidate_sets,
-    describe,
-    most_confident,
-    reliability,
-    risk_coverage,
-    uncalibrated,
-)
-from image_classification_trash.models.model_card import model_card
-from image_classification_trash.models.negatives import measure_negatives, photos_in
-from image_classification_trash.models.tracking import tracking
-from image_classification_trash.models.train_model import machine
+from image_classification_trash.inference.model_store import chosen_bundle
+from image_classification_trash.provenance import machine
+from image_classification_trash.tracking.wandb_tracker import tracking
 
 TEST = "test"
-
-
-@dataclass(frozen=True)
-class LabelledPhotos:
-    """Photos to measure on: where, what they show, and what to call them."""
-
-    name: str
-    paths: tuple[Path, ...]
-    labels: tuple[str, ...]
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured, and what pictures of it need.
-
-    Attributes:
-        bundle: the bundle, its metrics and card on disk brought up to date.
-        photos: what it was measured on.
-        truth: class numbers (N,) of the photos that could be read.
-        probabilities: calibrated, (N, C), of the classes of waste, given that there is some.
-        paths: of the photos that could be read.
-        metrics: ready for JSON, conditions included.
-        unreadable: predictions of the photos that could not be read.
-    """
-
-    bundle: Bundle
-    photos: LabelledPhotos
-    truth: Ints
-    probabilities: Floats
-    paths: tuple[Path, ...]
-    metrics: dict[str, Any]
-    unreadable: tuple[Prediction, ...]
 
 
 def evaluate(settings: EvaluateSettings) -> Evaluation:

@@ -20,11 +20,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from image_classification_trash.config import ExportSettings, FormatName, PrecisionName
-from image_classification_trash.data.manifest import Manifest, read_manifest
+from image_classification_trash.config.base import FormatName, PrecisionName
+from image_classification_trash.config.models import ExportSettings
+from image_classification_trash.data.manifest import Manifest, read_manifest, truth_of
 from image_classification_trash.errors import DatasetError, ExportError, MissingExtraError, SettingsError
+from image_classification_trash.evaluation.model_card import model_card
+from image_classification_trash.export.parity import (
+    GatePhotos,
+    Parity,
+    compare,
+    latency,
+    odd_pictures,
+    run_all,
+    shortfall,
+)
 from image_classification_trash.features.build_features import PixelSettings, pixel_cache
-from image_classification_trash.features.grounds import HELD_OUT, TRAINING, Rule, draw_grounds
+from image_classification_trash.features.synthesis.backgrounds import HELD_OUT, TRAINING, Rule, draw_grounds
 from image_classification_trash.inference.bundle import (
     CARD,
     EXPORT,
@@ -36,23 +47,13 @@ from image_classification_trash.inference.bundle import (
     read_bundle,
 )
 from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.model_store import chosen_bundle
 from image_classification_trash.inference.runtimes import DESCRIPTION, Probabilities, open_file
-from image_classification_trash.inference.versions import chosen_bundle
-from image_classification_trash.models.architectures import TrashNetwork, load_network
-from image_classification_trash.models.model_card import model_card
-from image_classification_trash.models.parity import (
-    GatePhotos,
-    Parity,
-    compare,
-    latency,
-    odd_pictures,
-    run_all,
-    shortfall,
-)
-from image_classification_trash.models.train_model import machine, truth_of, versions_of
+from image_classification_trash.networks.network import TrashNetwork, load_network
+from image_classification_trash.provenance import machine, versions_of
 
 if TYPE_CHECKING:
-    from image_classification_trash.models.tensorflow_lowering import LoweredNetwork
+    from image_classification_trash.export.torch_to_tensorflow import LoweredNetwork
 
 LIBRARIES = ("torch", "tensorflow-cpu", "onnx", "onnxruntime", "ai-edge-litert")
 CALIBRATION_PHOTOS = 200
@@ -165,14 +166,14 @@ class Workshop:
 
     def onnx_model(self) -> Any:
         """The float32 ONNX model."""
-        from image_classification_trash.models import export_onnx  # noqa: PLC0415  the export extra
+        from image_classification_trash.export import to_onnx as export_onnx  # noqa: PLC0415  the export extra
 
         self._onnx = self._onnx or export_onnx.to_onnx(self.network, self.bundle.config.input_size)
         return self._onnx
 
     def lowered(self) -> "LoweredNetwork":
         """The network in TensorFlow."""
-        from image_classification_trash.models.tensorflow_lowering import LoweredNetwork  # noqa: PLC0415
+        from image_classification_trash.export.torch_to_tensorflow import LoweredNetwork  # noqa: PLC0415
 
         if self._lowered is None:
             self._lowered = LoweredNetwork(trace(self.network, self.bundle.config.input_size))
@@ -230,7 +231,7 @@ def _problem(target: Target, parities: Mapping[str, Parity]) -> str:
 
 
 def _make_onnx(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
-    from image_classification_trash.models import export_onnx  # noqa: PLC0415  the export extra
+    from image_classification_trash.export import to_onnx as export_onnx  # noqa: PLC0415  the export extra
 
     model = workshop.onnx_model()
     if target.precision == "float32":
@@ -247,8 +248,8 @@ def _make_onnx(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[
 
 
 def _make_tflite(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
-    from image_classification_trash.models import export_tensorflow  # noqa: PLC0415
-    from image_classification_trash.models.tflite_metadata import with_metadata  # noqa: PLC0415
+    from image_classification_trash.export import to_tensorflow as export_tensorflow  # noqa: PLC0415
+    from image_classification_trash.export.tflite_metadata import with_metadata  # noqa: PLC0415
 
     network, config, photos = workshop.lowered(), workshop.bundle.config, workshop.calibration
     if target.precision != "int8":
@@ -262,7 +263,7 @@ def _make_tflite(workshop: Workshop, target: Target, path: Path) -> Iterator[dic
 
 
 def _make_saved_model(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
-    from image_classification_trash.models.export_tensorflow import write_saved_model  # noqa: PLC0415
+    from image_classification_trash.export.to_tensorflow import write_saved_model  # noqa: PLC0415
 
     sample = workshop.gate.pixels[0]
     write_saved_model(workshop.lowered(), workshop.bundle.config, path, workshop.texts, sample)
@@ -298,7 +299,7 @@ def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[s
         answers = run_all(run, gate.pixels, target.name)
         yield "file", against_model(answers, latency(run, gate.pixels[:1]))
         return
-    from image_classification_trash.models.export_tensorflow import DEFAULT, SavedModelRuntime  # noqa: PLC0415
+    from image_classification_trash.export.to_tensorflow import DEFAULT, SavedModelRuntime  # noqa: PLC0415
 
     model = SavedModelRuntime(path)
     answers = run_all(model, gate.pixels, target.name)

@@ -17,16 +17,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from image_classification_trash.config import MonitorSettings
-from image_classification_trash.errors import BundleError, DatasetError, PhotoError, SettingsError
-from image_classification_trash.features.build_features import Embeddings
-from image_classification_trash.inference.answer_statistics import AnswerStatistics, read_statistics
-from image_classification_trash.inference.bundle import Bundle, BundleConfig, read_bundle
-from image_classification_trash.inference.images import Pixels, read_photo
-from image_classification_trash.inference.versions import chosen_bundle
-from image_classification_trash.models.architectures import EmbeddingBackbone, load_network
-from image_classification_trash.models.metrics import Ints
-from image_classification_trash.models.monitor_reference import (
+from image_classification_trash.arrays import Embeddings, Ints
+from image_classification_trash.config.models import MonitorSettings
+from image_classification_trash.drift.reference import (
     Reference,
     counts,
     make_reference,
@@ -34,8 +27,7 @@ from image_classification_trash.models.monitor_reference import (
     reference_of,
     write_reference,
 )
-from image_classification_trash.models.predict_model import photo_names
-from image_classification_trash.models.two_samples import (
+from image_classification_trash.drift.two_sample_tests import (
     LARGE,
     SLIGHT,
     Comparison,
@@ -43,6 +35,13 @@ from image_classification_trash.models.two_samples import (
     compare_embeddings,
     merged,
 )
+from image_classification_trash.errors import BundleError, DatasetError, PhotoError, SettingsError
+from image_classification_trash.inference.bundle import Bundle, BundleConfig, read_bundle
+from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.model_store import chosen_bundle
+from image_classification_trash.inference.prediction_counts import AnswerStatistics, read_statistics
+from image_classification_trash.models.predict_model import photo_names
+from image_classification_trash.networks.network import EmbeddingBackbone, load_network
 
 BATCH = 16
 CLASSES, CONFIDENCE, EMBEDDINGS = "predicted classes (PSI)", "largest probability (PSI)", "embeddings (MMD²)"

@@ -16,14 +16,14 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from image_classification_trash.config import PredictSettings
+from image_classification_trash.config.models import PredictSettings
 from image_classification_trash.errors import PhotoError, SettingsError
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import MAX_BYTES, PHOTO_SUFFIXES
-from image_classification_trash.inference.versions import chosen_model
-from image_classification_trash.models.prediction_files import PredictionFile
+from image_classification_trash.inference.model_store import chosen_model
+from image_classification_trash.inference.prediction_table import PredictionFile
 
 URL_TIMEOUT = 20
 _URL = ("http://", "https://")

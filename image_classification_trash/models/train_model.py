@@ -7,11 +7,7 @@ Every choice (head strength, best epoch, temperature, threshold) is made on the 
 read here. Logs, the resolved settings and checkpoints go to `reports/training/NAME/`.
 """
 
-import importlib.metadata
 import json
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -22,9 +18,19 @@ import numpy as np
 import torch
 import yaml
 
-from image_classification_trash.config import TrackSettings, TrainSettings
-from image_classification_trash.data.manifest import Manifest, Photo, Split, read_manifest
+from image_classification_trash.arrays import Ints
+from image_classification_trash.config.base import TrackSettings
+from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.data.manifest import Manifest, Split, read_manifest, truth_of
 from image_classification_trash.errors import TrainingError
+from image_classification_trash.evaluation.calibration import (
+    candidate_sets,
+    cap_threshold,
+    choose_threshold,
+    fit_candidate_mass,
+    fit_temperature,
+)
+from image_classification_trash.evaluation.metrics import answered, macro_f1, softmax
 from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
@@ -36,52 +42,28 @@ from image_classification_trash.inference.bundle import (
     write_bundle,
 )
 from image_classification_trash.inference.images import Size
-from image_classification_trash.models.architectures import (
+from image_classification_trash.networks.backbones import has_pretrained_weights
+from image_classification_trash.networks.device import keep_freed_memory
+from image_classification_trash.networks.network import (
     PIECE,
     EmbeddingBackbone,
     TrashNetwork,
     build_network,
-    has_pretrained_weights,
     load_network,
     network_bytes,
     to_planes,
 )
-from image_classification_trash.models.field_training import learn_shift, robust, watched
-from image_classification_trash.models.fine_tuning import (
-    HISTORY,
-    OrderedBatches,
-    Part,
-    fine_tune,
-    history_csv,
-    seconds_trained,
-)
-from image_classification_trash.models.linear_head import LinearHead, fit_head
-from image_classification_trash.models.metrics import (
-    Ints,
-    answered,
-    candidate_sets,
-    cap_threshold,
-    choose_threshold,
-    fit_candidate_mass,
-    fit_temperature,
-    macro_f1,
-    softmax,
-)
-from image_classification_trash.models.torch_settings import keep_freed_memory
-from image_classification_trash.models.tracking import Tracker, tracking
+from image_classification_trash.provenance import git_commit, library_versions, machine
+from image_classification_trash.tracking.wandb_tracker import Tracker, tracking
+from image_classification_trash.training.batches import OrderedBatches, Part
+from image_classification_trash.training.checkpoints import HISTORY, history_csv, seconds_trained
+from image_classification_trash.training.fine_tuning import fine_tune
+from image_classification_trash.training.linear_head import LinearHead, fit_head
+from image_classification_trash.training.robustness import learn_shift, robust, watched
+from image_classification_trash.training.weight_averaging import go_on_from
 
 CACHE_MARGIN = 1.2
 """Training photos are cached this much larger than the input, so that crops need not be blown up."""
-LIBRARIES = (
-    "image-classification-trash",
-    "torch",
-    "torchvision",
-    "lightning",
-    "timm",
-    "scikit-learn",
-    "numpy",
-    "pillow",
-)
 
 
 def train(settings: TrainSettings) -> Bundle | None:
@@ -148,30 +130,6 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     return bundle
 
 
-def go_on_from(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequence[str]) -> None:
-    """Put the average of the bundles' backbones and heads into `network`.
-
-    Networks that went apart from one start can be averaged, and the average is often better than each of them in
-    places that none has seen ("model soups", Wortsman et al., 2022).
-
-    Raises:
-        TrainingError: one is another architecture, or tells other classes apart.
-    """
-    for bundle in bundles:
-        config = bundle.config
-        if config.architecture != network.architecture or config.classes != tuple(labels):
-            found = f"{bundle.path} is a {config.architecture} for {', '.join(config.classes)}."
-            hint = (
-                f"Begin from bundles of {network.architecture} for {', '.join(labels)}, or without --start."
-            )
-            raise TrainingError(found, hint)
-    trained = [load_network(bundle) for bundle in bundles]
-    for part in ("backbone", "head"):
-        states = [one.get_submodule(part).state_dict() for one in trained]
-        mean = {name: average([state[name] for state in states]) for name in states[0]}
-        network.get_submodule(part).load_state_dict(mean)
-
-
 def as_teacher(bundle: Bundle, labels: Sequence[str]) -> TrashNetwork:
     """The network of a bundle to learn from, of any architecture.
 
@@ -184,11 +142,6 @@ def as_teacher(bundle: Bundle, labels: Sequence[str]) -> TrashNetwork:
     return load_network(bundle)
 
 
-def average(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The mean of tensors of one shape; of counters, which have none, the first."""
-    return torch.stack(list(tensors)).mean(0) if tensors[0].is_floating_point() else tensors[0]
-
-
 def correct_frequencies(network: TrashNetwork, truth: Ints, share: float) -> None:
     """Take `share` of the classes' log frequencies among training photos off their scores (logit adjustment, Menon et al., 2021).
 
@@ -196,12 +149,6 @@ def correct_frequencies(network: TrashNetwork, truth: Ints, share: float) -> Non
     loss weighted by frequency to the power of minus w has taken off w of it already; 1 - w more makes all classes alike.
     """
     network.shift_scores(-share * np.log(np.bincount(truth) / len(truth)))
-
-
-def truth_of(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
-    """Class numbers (N,) of photos."""
-    number = {label: i for i, label in enumerate(labels)}
-    return np.array([number[photo.label] for photo in photos], dtype=np.int64)
 
 
 def _wants_head(settings: TrainSettings) -> bool:
@@ -377,38 +324,6 @@ def resolved(settings: TrainSettings) -> dict[str, Any]:
         *(name for name in type(settings).model_fields if name.endswith("_dir")),
     }
     return settings.model_dump(mode="json", exclude=hidden)
-
-
-def git_commit() -> str:
-    """The commit of the checkout the program runs from, `-dirty` behind it where files differ; else `unknown`."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries a training depends on."""
-    return versions_of(LIBRARIES)
-
-
-def versions_of(libraries: Sequence[str]) -> dict[str, str]:
-    """Versions of Python and of those of the libraries that are installed."""
-    versions = {"python": platform.python_version()}
-    for library in libraries:
-        try:
-            versions[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def machine() -> str:
-    """The machine in a few words."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
-    return f"{sys.platform} {platform.machine()}, {torch.get_num_threads()} threads, {device}"
 
 
 if __name__ == "__main__":

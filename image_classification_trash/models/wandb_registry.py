@@ -6,10 +6,10 @@ trash-classifier models promote trashnet --registry wandb
 import os
 from typing import Any
 
-from image_classification_trash.config import ModelsSettings
+from image_classification_trash.config.models import ModelsSettings
 from image_classification_trash.errors import PromotionError
 from image_classification_trash.inference.bundle import Bundle
-from image_classification_trash.models.tracking import (
+from image_classification_trash.tracking.wandb_tracker import (
     artifact_name,
     content_alias,
     has_key,

@@ -25,8 +25,8 @@ from typing import Any, Protocol
 from image_classification_trash.errors import BundleError, PhotoError, SettingsError
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
-from image_classification_trash.serving.payloads import Image, Link, asked_photo, parse_json
-from image_classification_trash.serving.refusals import RefusalError, refusal_of, wrong_body
+from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of, wrong_body
+from image_classification_trash.serving.http.request_json import Image, Link, asked_photo, parse_json
 
 Json = dict[str, Any]
 ANSWER_SECONDS = 2.0
@@ -191,7 +191,7 @@ def _content_type(headers: Mapping[str, str]) -> str:
 def _fetched(url: str, context: Context) -> bytes:
     import asyncio  # noqa: PLC0415  a photo that comes along needs no network
 
-    from image_classification_trash.serving.fetch import FetchRules, fetch  # noqa: PLC0415
+    from image_classification_trash.serving.safe_fetch import FetchRules, fetch  # noqa: PLC0415
 
     left = context.get_remaining_time_in_millis() / 1000 - ANSWER_SECONDS
     rules = FetchRules(

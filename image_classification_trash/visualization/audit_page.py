@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
-from image_classification_trash.config import AuditSettings
+from image_classification_trash.config.data import AuditSettings
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.files import write_text
 from image_classification_trash.inference.images import read_photo

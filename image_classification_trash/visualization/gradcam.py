@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from image_classification_trash.inference.images import Pixels
-from image_classification_trash.models.architectures import TrashNetwork, to_planes
+from image_classification_trash.networks.network import TrashNetwork, to_planes
 
 
 def grad_cam(network: TrashNetwork, photo: Pixels) -> npt.NDArray[np.float32] | None:

@@ -15,19 +15,22 @@ import torch
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
-from image_classification_trash.config import EvaluateSettings, ExploreSettings, TrainSettings
+from image_classification_trash.config.data import ExploreSettings
+from image_classification_trash.config.models import EvaluateSettings
+from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import MissingExtraError, TrainingError
-from image_classification_trash.features.transforms import Augmentation
+from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.metrics import risk_coverage
+from image_classification_trash.evaluation.result import Evaluation
+from image_classification_trash.features.augmentation import Augmentation
+from image_classification_trash.features.build_features import near_duplicate_embedder
 from image_classification_trash.files import write_bytes
 from image_classification_trash.inference.images import read_photo
-from image_classification_trash.models.architectures import load_network
-from image_classification_trash.models.evaluate_model import Evaluation, summary
-from image_classification_trash.models.features_of_data import near_duplicate_embedder
-from image_classification_trash.models.figures import with_interval
-from image_classification_trash.models.fine_tuning import HISTORY
-from image_classification_trash.models.metrics import risk_coverage
+from image_classification_trash.models.evaluate_model import summary
+from image_classification_trash.networks.network import load_network
+from image_classification_trash.training.checkpoints import HISTORY
 from image_classification_trash.visualization import plots
 from image_classification_trash.visualization.gradcam import grad_cam
 from image_classification_trash.visualization.report import Picture, Section, write_report

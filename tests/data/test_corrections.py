@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from image_classification_trash.config import DataSettings
+from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data.corrections import (
     COLUMNS,
     Correction,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from image_classification_trash.config import DataSettings
+from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data import make_dataset as module
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import SPLITS, Photo, read_manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import encoded, picture
+from helpers.photos import encoded, picture
 
 from image_classification_trash.data.manifest import Photo
 from image_classification_trash.errors import CacheError

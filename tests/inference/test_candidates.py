@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_negative_label import CONFIG, Rows
+from helpers.bare_engine import CONFIG, Rows
 
 from image_classification_trash.cli import _shown
+from image_classification_trash.evaluation.calibration import candidate_sets, fit_candidate_mass
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier, mass_before
-from image_classification_trash.models.metrics import candidate_sets, fit_candidate_mass
 
 CLASSES = replace(CONFIG, labels=("glass", "metal", "paper"), negative_label=None)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bare_engine import CONFIG, Rows
 
 from image_classification_trash.errors import BundleError
 from image_classification_trash.inference.bundle import (
@@ -15,19 +16,6 @@ from image_classification_trash.inference.bundle import (
     write_checksums,
 )
 from image_classification_trash.inference.classifier import TrashClassifier
-
-CONFIG = BundleConfig(
-    name="tiny", architecture="sequential_cnn", labels=("glass", "metal", "not waste"), input_height=64, input_width=80,
-    fit="stretch", temperature=1.0, threshold=0.6, data={"fingerprint": "abc"}, training={}, git_commit="0" * 40,
-    versions={}, created="2025-01-01T00:00:00Z", negative_label="not waste", negative_threshold=0.5,
-)  # fmt: skip
-
-
-class Rows:
-    """An engine that returns what it is given."""
-
-    def __call__(self, photos: np.ndarray) -> np.ndarray:
-        raise AssertionError("not asked here")
 
 
 def decided(config: BundleConfig, *row: float) -> tuple[str | None, str | None, float | None]:

@@ -11,7 +11,7 @@ from image_classification_trash import TrashClassifier
 from image_classification_trash.errors import BundleError
 from image_classification_trash.files import sha256_of_file
 from image_classification_trash.inference import shipped
-from image_classification_trash.inference.versions import chosen_model
+from image_classification_trash.inference.model_store import chosen_model
 
 CLASSES = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"

@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-from gateways import COMMAND, CONFIG, LABELS, SIZE, connected, photos, ranked, serving, write_onnx
+from helpers.gateways import COMMAND, CONFIG, LABELS, SIZE, connected, photos, ranked, serving, write_onnx
 from onnx import helper
 
 from image_classification_trash.inference.bundle import describe

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from gateways import serving
-from page_model import CHROMIUM, LABELS, chromium, encoded, sample_photos, write_tflite
-from pages import LOADED, answers, choose_device, opened
+from helpers.gateways import serving
+from helpers.page_model import CHROMIUM, LABELS, chromium, encoded, sample_photos, write_tflite
+from helpers.pages import LOADED, answers, choose_device, opened
 from PIL import Image
 
 from image_classification_trash.inference.images import FITS, Fit, Pixels, read_photo

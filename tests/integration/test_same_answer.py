@@ -15,15 +15,15 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from gateways import ranked, serving
-from page_model import CHROMIUM, chromium
+from helpers.gateways import ranked, serving
+from helpers.page_model import CHROMIUM, chromium
 from PIL import Image
 
+from image_classification_trash.export.parity import FLOAT32_TOLERANCE
 from image_classification_trash.inference.bundle import read_bundle
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.inference.runtimes import Probabilities
-from image_classification_trash.models.parity import FLOAT32_TOLERANCE
 from image_classification_trash.serving import lambda_function
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +205,7 @@ def test_lambda(
 @pytest.mark.parametrize("place", ["server", "device"])
 def test_page(gateway: str, photos: list[Path], agrees: Callable[[object], None], place: str) -> None:
     pytest.importorskip("playwright", reason="the Python package playwright is not installed")
-    from pages import answers, choose_device, opened
+    from helpers.pages import answers, choose_device, opened
 
     with chromium() as browser, opened(browser, gateway) as (page, _):
         if place == "device":
@@ -223,7 +223,7 @@ from pathlib import Path
 from image_classification_trash.inference.bundle import read_bundle
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.inference.tf_serving import bitmap
-from image_classification_trash.models.export_tensorflow import SavedModelRuntime
+from image_classification_trash.export.to_tensorflow import SavedModelRuntime
 config = read_bundle("models/sample").config
 photos = [bitmap(read_photo(path, config.input_size, config.fit)) for path in sys.argv[1:]]
 print(json.dumps(SavedModelRuntime(Path("models/sample/export/saved_model/1")).run_bytes(photos).tolist()))

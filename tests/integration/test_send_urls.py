@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
-from gateways import photos
+from helpers.gateways import photos
 
-from image_classification_trash.config import ServeSettings
+from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.inference.runtimes import Probabilities
-from image_classification_trash.serving.fetch import FetchRules
-from image_classification_trash.serving.gateway import create_app
+from image_classification_trash.serving.http.gateway import create_app
+from image_classification_trash.serving.safe_fetch import FetchRules
 
 ROOT = Path(__file__).parents[2]
 CONFIG = BundleConfig(

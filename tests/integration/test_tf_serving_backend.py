@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from gateways import (
+from helpers.gateways import (
     CONFIG,
     LABELS,
     SIZE,

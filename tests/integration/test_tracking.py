@@ -84,7 +84,7 @@ def test_wandb_is_not_imported_when_nothing_is_tracked() -> None:
 
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from image_classification_trash.config import TrainSettings
+    from image_classification_trash.config.training import TrainSettings
     from image_classification_trash.errors import MissingExtraError
     from image_classification_trash.models.train_model import train
 

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from image_classification_trash.cli import run
-from image_classification_trash.config import AuditSettings, DataSettings
+from image_classification_trash.config.data import AuditSettings, DataSettings
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.features.photo_quality import find_flaws
+from image_classification_trash.features.image_quality import find_flaws
 from image_classification_trash.models import audit_data as module
-from image_classification_trash.models.label_suspects import (
+from image_classification_trash.training.label_errors import (
     classes_in_too_few_folds,
     find_suspects,
     out_of_fold,
@@ -184,7 +184,7 @@ def test_no_agpl_code_is_loaded() -> None:
         about = importlib.metadata.metadata(name)
         assert "Apache" in (about.get("License-Expression") or about.get("License") or "")
     code = (
-        "import sys, cleanlab.filter, image_classification_trash.features.photo_quality; print(*sys.modules)"
+        "import sys, cleanlab.filter, image_classification_trash.features.image_quality; print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "cleanlab.experimental.cifar_cnn" not in done.stdout.split()  # the one file with another licence

@@ -11,9 +11,16 @@ import torch
 from PIL import Image
 
 from image_classification_trash.cli import run
-from image_classification_trash.config import MonitorSettings, load_settings
+from image_classification_trash.config.loader import load_settings
+from image_classification_trash.config.models import MonitorSettings
+from image_classification_trash.drift.reference import (
+    Reference,
+    counts,
+    probabilities_of,
+    read_reference,
+    write_reference,
+)
 from image_classification_trash.errors import BundleError, DatasetError, SettingsError
-from image_classification_trash.inference.answer_statistics import EDGES, AnswerStatistics
 from image_classification_trash.inference.bundle import (
     WEIGHTS,
     Bundle,
@@ -21,24 +28,18 @@ from image_classification_trash.inference.bundle import (
     read_bundle,
     write_bundle,
 )
-from image_classification_trash.models.architectures import (
-    EmbeddingBackbone,
-    TrashNetwork,
-    network_bytes,
-    weights_fingerprint,
-)
+from image_classification_trash.inference.prediction_counts import EDGES, AnswerStatistics
 from image_classification_trash.models.monitor_model import (
     Stream,
     compare,
     monitor,
     stream_of_statistics,
 )
-from image_classification_trash.models.monitor_reference import (
-    Reference,
-    counts,
-    probabilities_of,
-    read_reference,
-    write_reference,
+from image_classification_trash.networks.network import (
+    EmbeddingBackbone,
+    TrashNetwork,
+    network_bytes,
+    weights_fingerprint,
 )
 
 LABELS = ("glass", "metal", "paper")

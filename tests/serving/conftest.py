@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from tiny_model import CONFIG, MakeClient, mean_colour
+from helpers.tiny_model import CONFIG, MakeClient, mean_colour
 
-from image_classification_trash.config import ServeSettings
+from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.runtimes import Runtime
-from image_classification_trash.serving.fetch import FetchRules
-from image_classification_trash.serving.gateway import create_app
+from image_classification_trash.serving.http.gateway import create_app
+from image_classification_trash.serving.safe_fetch import FetchRules
 
 
 @pytest.fixture

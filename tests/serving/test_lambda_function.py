@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.tiny_model import CONFIG, LABELS, MakeClient, mean_colour
 from PIL import Image
-from tiny_model import CONFIG, LABELS, MakeClient, mean_colour
 
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.serving import fetch, lambda_function
-from image_classification_trash.serving.schemas import ErrorAnswer, PredictAnswer
+from image_classification_trash.serving import lambda_function
+from image_classification_trash.serving import safe_fetch as fetch
+from image_classification_trash.serving.http.schemas import ErrorAnswer, PredictAnswer
 
 Event = dict[str, Any]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from helpers.tiny_model import CONFIG, LABELS, mean_colour
 from PIL import Image
-from tiny_model import CONFIG, LABELS, mean_colour
 
-from image_classification_trash.config import ServeSettings
+from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.serving import lambda_function
-from image_classification_trash.serving.gateway import create_app
+from image_classification_trash.serving.http.gateway import create_app
 
 NOTHING = LABELS[2]
 

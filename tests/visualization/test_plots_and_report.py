@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from image_classification_trash.models import metrics
+from image_classification_trash.evaluation import metrics
 from image_classification_trash.visualization import plots
 from image_classification_trash.visualization.report import Picture, Section, write_report
 

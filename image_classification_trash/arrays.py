@@ -1,0 +1,12 @@
+"""Names of the arrays that go between modules."""
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+Ints = npt.NDArray[np.int64]
+
+
+Embeddings = npt.NDArray[np.float32]

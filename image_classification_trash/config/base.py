@@ -1,0 +1,80 @@
+"""What settings of several commands share."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    SettingsConfigDict,
+)
+
+DataName = Annotated[
+    str, Field(pattern=r"^[\w][\w .-]*$", description="data set: sample, trashnet, or a name of your own")
+]
+
+
+JSON_FLAG = {"json-output": "json"}
+
+
+FitName = Literal["stretch", "crop", "pad"]
+
+
+ActionName = Literal["list", "show", "compare", "register", "promote", "rollback"]
+
+
+FormatName = Literal["onnx", "saved_model", "tflite"]
+
+
+PrecisionName = Literal["float32", "fp16", "dynamic", "int8"]
+
+
+SearchedName = Literal[
+    "learning_rate", "backbone_rate", "weight_decay", "mixup", "label_smoothing", "freeze_stages", "dropout"
+]
+
+
+class StageSettings(BaseSettings):
+    """What all stages share."""
+
+    stage: ClassVar[str]
+    begins_with: ClassVar[type["StageSettings"] | None] = None
+    """The stage whose section of a recipe is read first, below this one's own."""
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    config: Path | None = Field(None, description="YAML recipe; its section named after the command is read")
+
+
+class InputSettings(StageSettings):
+    """How photos enter the network; kept in the bundle."""
+
+    input_height: int = Field(224, ge=32, le=1024, description="pixels; photos are brought to this height")
+    input_width: int = Field(288, ge=32, le=1024, description="pixels; photos are brought to this width")
+    fit: FitName = Field("stretch", description="how a frame of another shape meets the input size")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.input_height, self.input_width
+
+
+class ProjectSettings(StageSettings):
+    """Where the tracker keeps what it is told."""
+
+    tracker_project: str = Field(
+        "image-classification-trash", min_length=1, description="the tracker's project"
+    )
+    tracker_entity: str | None = Field(None, description="the tracker's team or user; default: the key's own")
+
+
+class TrackSettings(ProjectSettings):
+    """Where a run is followed from outside."""
+
+    tracker: Literal["none", "wandb"] = Field("none", description="where the run is followed; wandb: W&B")
+    log_photos: bool = Field(False, description="give the tracker the photos too, not their list alone")

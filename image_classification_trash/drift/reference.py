@@ -1,0 +1,137 @@
+"""What a stream is compared with: answers and embeddings of a bundle on photos like those it learned from.
+
+They are those of the validation part. It was drawn with the training part but not fitted to: on the photos that a network was
+trained on it is surer than on any new ones, and every honest stream would look different.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from image_classification_trash.arrays import Embeddings, Floats, Ints
+from image_classification_trash.data.manifest import Split, read_manifest
+from image_classification_trash.errors import BundleError, DatasetError
+from image_classification_trash.features.build_features import PixelSettings, embeddings
+from image_classification_trash.files import write_bytes
+from image_classification_trash.inference.bundle import Bundle, write_checksums
+from image_classification_trash.inference.prediction_counts import EDGES, histogram
+from image_classification_trash.networks.network import (
+    EmbeddingBackbone,
+    TrashNetwork,
+    load_network,
+    weights_fingerprint,
+)
+
+REFERENCE = "monitor_reference.npz"
+PART: Split = "val"
+_AGAIN = "Write it again where the data set is: trash-classifier monitor --write-reference --model BUNDLE"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Answers and embeddings of the validation part.
+
+    Attributes:
+        classes: photos by most probable class, (C,).
+        confidence: photos by largest probability, in the intervals of `answer_statistics.EDGES`.
+        vectors: embeddings by the bundle's own network, float32 (M, D).
+        weights: SHA-256 of the weights that they were made with.
+        fingerprint: of the data set.
+    """
+
+    classes: Ints
+    confidence: Ints
+    vectors: Embeddings
+    weights: str
+    fingerprint: str
+
+
+def reference_of(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Reference:
+    """The bundle's stored reference, or one made from its data set.
+
+    Raises:
+        BundleError: the stored one belongs to other weights.
+        DatasetError: there is none, and the data set is not prepared here, or was prepared differently.
+    """
+    if (bundle.path / REFERENCE).is_file():
+        return read_reference(bundle)
+    return make_reference(bundle, processed_dir, interim_dir)
+
+
+def make_reference(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Reference:
+    """Embed the validation part with the bundle's network; raises as `reference_of` does."""
+    data = bundle.config.data
+    try:
+        manifest = read_manifest(processed_dir / data["name"])
+    except DatasetError as error:
+        hint = f"{error.hint} Or take the bundle from a machine where the reference was written into it (--write-reference)."
+        raise DatasetError(error.found, hint) from error
+    if manifest.fingerprint != data["fingerprint"]:
+        found = f"{processed_dir / data['name']} is not what {bundle.path} learned from."
+        raise DatasetError(found, f"Train again: trash-classifier train {data['name']}")
+    photos = manifest.part(PART)
+    if not photos:
+        raise DatasetError(f"{data['name']} has no validation part.", "Prepare it with another --split.")
+    network = load_network(bundle)
+    pixels = PixelSettings(bundle.config.input_size, bundle.config.fit)
+    vectors = embeddings(photos, manifest.root, EmbeddingBackbone(network), pixels, interim_dir)
+    classes, confidence = counts(probabilities_of(network, vectors))
+    return Reference(classes, confidence, vectors, weights_fingerprint(bundle), manifest.fingerprint)
+
+
+def write_reference(bundle: Bundle, reference: Reference) -> Path:
+    """Put the reference into the bundle, embeddings at half precision; returns its path."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        classes=reference.classes,
+        confidence=reference.confidence,
+        vectors=reference.vectors.astype(np.float16),
+        weights=np.array(reference.weights),
+        fingerprint=np.array(reference.fingerprint),
+        edges=np.array(EDGES),
+    )
+    path = bundle.path / REFERENCE
+    write_bytes(path, buffer.getvalue())
+    write_checksums(bundle.path)
+    return path
+
+
+def read_reference(bundle: Bundle) -> Reference:
+    """The bundle's stored reference; its checksum was looked at when the bundle was read. No pickle is loaded.
+
+    Raises:
+        BundleError: damaged, or made with other weights or other intervals.
+    """
+    path = bundle.path / REFERENCE
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            reference = Reference(
+                stored["classes"].astype(np.int64),
+                stored["confidence"].astype(np.int64),
+                stored["vectors"].astype(np.float32),
+                str(stored["weights"]),
+                str(stored["fingerprint"]),
+            )
+            fits = tuple(stored["edges"].tolist()) == EDGES
+    except Exception as error:  # a damaged zip makes numpy and zipfile raise almost anything
+        raise BundleError(f"{path} cannot be read: {error}.", _AGAIN) from error
+    if not fits or reference.weights != weights_fingerprint(bundle):
+        raise BundleError(f"{path} was made with another model than the one beside it.", _AGAIN)
+    return reference
+
+
+def probabilities_of(network: TrashNetwork, vectors: Embeddings) -> Floats:
+    """Calibrated probabilities (N, C) of embeddings (N, D): what follows the backbone in the network's own forward."""
+    with torch.inference_mode():
+        scores = network.head(torch.from_numpy(np.ascontiguousarray(vectors))) / network.temperature
+        return np.asarray(torch.softmax(scores, dim=1).numpy(), dtype=np.float64)
+
+
+def counts(probabilities: Floats) -> tuple[Ints, Ints]:
+    """Photos by most probable class (C,), and by largest probability."""
+    classes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]).astype(np.int64)
+    return classes, histogram(probabilities.max(1))

@@ -1,0 +1,222 @@
+"""Metrics of a classifier with 95% bootstrap intervals. Plain numpy on labels (N,) and probabilities (N, C).
+
+The bootstrap draws photos with replacement and weighs each by how often it was drawn, so that every metric of all
+resamples is a matrix product. Intervals are percentiles (Efron and Tibshirani, 1993).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from image_classification_trash.arrays import Floats, Ints
+
+BINS = 15
+_TINY = 1e-12
+
+
+def describe(
+    truth: Ints, probabilities: Floats, labels: Sequence[str], resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """All metrics of one evaluation.
+
+    Args:
+        truth: class numbers (N,).
+        probabilities: calibrated, (N, C), rows summing to 1.
+        labels: the C class names.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+
+    Returns:
+        A dictionary ready for JSON; a figure with an interval is `{"value", "low", "high"}`, and a figure that has no
+        meaning for these photos (a class without any) is None.
+    """
+    weights = _bootstrap_weights(len(truth), resamples, seed)
+    guess = probabilities.argmax(1)
+    classes = range(len(labels))
+    per_class = {
+        label: _class_scores(truth == c, guess == c, probabilities[:, c], weights)
+        for c, label in zip(classes, labels, strict=True)
+    }
+    present = [c for c in classes if (truth == c).any()]
+    recall_of = np.stack([_ratio(weights, (truth == c) & (guess == c), truth == c) for c in present])
+    f1_of = np.stack([_f1(weights, truth == c, guess == c) for c in present])
+    auc_of = np.stack([_auc(probabilities[:, c], truth == c, weights) for c in present])
+    return {
+        "n": len(truth),
+        "accuracy": _interval(weights @ (truth == guess) / weights.sum(1)),
+        "balanced_accuracy": _interval(_mean_of_classes(recall_of)),
+        "macro_f1": _interval(_mean_of_classes(f1_of)),
+        "roc_auc": _interval(_mean_of_classes(auc_of)),
+        "log_loss": _interval(weights @ log_losses(truth, probabilities) / weights.sum(1)),
+        "brier": _interval(weights @ _brier_scores(truth, probabilities) / weights.sum(1)),
+        "ece": _interval(_ece(truth, probabilities, weights)),
+        "per_class": per_class,
+        "confusion": confusion(truth, guess, len(labels)).tolist(),
+    }
+
+
+def confusion(truth: Ints, guess: Ints, classes: int) -> Ints:
+    """Counts (C, C): rows are true classes, columns predicted ones."""
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (truth, guess), 1)
+    return matrix
+
+
+def macro_f1(truth: Ints, guess: Ints) -> float:
+    """Mean F1 over the classes that occur in `truth`."""
+    once = np.ones((1, len(truth)))
+    scores = [_f1(once, truth == c, guess == c)[0] for c in np.unique(truth)]
+    return float(np.mean(scores))
+
+
+def reliability(truth: Ints, probabilities: Floats, bins: int = BINS) -> dict[str, Any]:
+    """Mean confidence, accuracy and count of equal-width bins of the top probability, and the ECE over them.
+
+    Expected calibration error as in Guo et al., "On Calibration of Modern Neural Networks", 2017.
+    """
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    inside = [place == b for b in range(bins)]
+    return {
+        "confidence": [float(confidence[m].mean()) if m.any() else None for m in inside],
+        "accuracy": [float(right[m].mean()) if m.any() else None for m in inside],
+        "count": [int(m.sum()) for m in inside],
+        "ece": float(_ece(truth, probabilities, np.ones((1, len(truth))), bins)[0]),
+    }
+
+
+def risk_coverage(truth: Ints, probabilities: Floats) -> dict[str, Any]:
+    """Error among the answered photos as more of them are answered, surest first, and the area under that curve.
+
+    El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification", 2010.
+    """
+    order = np.argsort(-probabilities.max(1), kind="stable")
+    wrong = (probabilities.argmax(1) != truth)[order]
+    answered = np.arange(1, len(wrong) + 1)
+    risk = np.cumsum(wrong) / answered
+    return {
+        "coverage": (answered / len(wrong)).tolist(),
+        "risk": risk.tolist(),
+        "area": float(risk.mean()),
+    }
+
+
+def answered(
+    truth: Ints, probabilities: Floats, threshold: float, waste: Floats | None = None, limit: float = 0.5
+) -> dict[str, float | int | None]:
+    """How many photos are answered, and how many of these rightly.
+
+    Args:
+        truth: class numbers (N,).
+        probabilities: of the classes, (N, C).
+        threshold: smallest top probability that is answered.
+        waste: probability of each photo to show waste, (N,); None: nothing is said about that.
+        limit: photos whose probability to show none reaches this are turned away.
+    """
+    sure = probabilities.max(1) >= threshold
+    sure = sure if waste is None else sure & (1 - waste < limit)
+    right = probabilities.argmax(1) == truth
+    return {
+        "threshold": threshold,
+        "answered": int(sure.sum()),
+        "coverage": float(sure.mean()),
+        "precision": float(right[sure].mean()) if sure.any() else None,
+    }
+
+
+def most_confident(
+    truth: Ints, probabilities: Floats, coverage: float = 0.8, resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Accuracy on the `coverage` of photos whose answers are most confident, with its interval and n."""
+    count = max(1, round(coverage * len(truth)))
+    kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
+    right = (probabilities.argmax(1) == truth)[kept]
+    weights = _bootstrap_weights(count, resamples, seed)
+    return {"coverage": coverage, "n": count, **(_interval(weights @ right / weights.sum(1)) or {})}
+
+
+def softmax(logits: Floats) -> Floats:
+    """Rows of probabilities from rows of scores (N, C)."""
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True))
+
+
+def _bootstrap_weights(n: int, resamples: int, seed: int) -> Floats:
+    """Row 0 is the sample itself; each further row is one resample's counts. (1 + resamples, N)."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    return np.vstack([np.ones((1, n)), drawn]).astype(np.float64)
+
+
+def _interval(values: Floats) -> dict[str, float] | None:
+    """The sample's own figure and the 2.5th and 97.5th percentile over resamples in which it has a meaning."""
+    if np.isnan(values[0]):
+        return None
+    low, high = np.nanpercentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
+    return {"value": float(values[0]), "low": float(low), "high": float(high)}
+
+
+def _class_scores(
+    is_class: npt.NDArray[np.bool_], guessed: npt.NDArray[np.bool_], score: Floats, weights: Floats
+) -> dict[str, Any]:
+    hit = is_class & guessed
+    return {
+        "n": int(is_class.sum()),
+        "precision": _interval(_ratio(weights, hit, guessed)),
+        "recall": _interval(_ratio(weights, hit, is_class)),
+        "f1": _interval(_f1(weights, is_class, guessed)),
+        "roc_auc": _interval(_auc(score, is_class, weights)),
+    }
+
+
+def _ratio(weights: Floats, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Floats:
+    below = weights @ whole
+    return np.asarray(np.where(below > 0, weights @ part / np.maximum(below, _TINY), np.nan))
+
+
+def _f1(weights: Floats, is_class: npt.NDArray[np.bool_], guessed: npt.NDArray[np.bool_]) -> Floats:
+    below = weights @ is_class + weights @ guessed
+    return np.asarray(
+        np.where(below > 0, 2 * (weights @ (is_class & guessed)) / np.maximum(below, _TINY), np.nan)
+    )
+
+
+def _auc(score: Floats, is_class: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+    """Chance that a photo of the class scores above one of another, ties counting half (Hanley and McNeil, 1982)."""
+    order = np.argsort(score, kind="stable")
+    _, tie = np.unique(score[order], return_inverse=True)
+    positive = _sum_ties(weights[:, order] * is_class[order], tie)
+    negative = _sum_ties(weights[:, order] * ~is_class[order], tie)
+    below = np.cumsum(negative, axis=1) - negative
+    wins = (positive * (below + negative / 2)).sum(1)
+    pairs = positive.sum(1) * negative.sum(1)
+    return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, _TINY), np.nan))
+
+
+def _sum_ties(values: Floats, tie: Ints) -> Floats:
+    starts = np.nonzero(np.append(True, tie[1:] != tie[:-1]))[0]
+    return np.asarray(np.add.reduceat(values, starts, axis=1))
+
+
+def _mean_of_classes(values: Floats) -> Floats:
+    """Mean over classes (rows), over those that a resample holds."""
+    known = ~np.isnan(values)
+    return np.asarray(np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1))
+
+
+def log_losses(truth: Ints, probabilities: Floats) -> Floats:
+    """Negative log likelihoods (N,) of the true classes."""
+    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-15)))
+
+
+def _brier_scores(truth: Ints, probabilities: Floats) -> Floats:
+    return np.asarray(((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(1))
+
+
+def _ece(truth: Ints, probabilities: Floats, weights: Floats, bins: int = BINS) -> Floats:
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.stack([weights @ ((place == b) * (right - confidence)) for b in range(bins)])
+    return np.asarray(np.abs(gap).sum(0) / weights.sum(1))

@@ -1,0 +1,101 @@
+"""Photos that show no waste: does a model tell them from waste, and does it turn them away?"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from image_classification_trash.arrays import Floats
+from image_classification_trash.config.models import EvaluateSettings
+from image_classification_trash.errors import DatasetError
+from image_classification_trash.inference.bundle import Bundle
+from image_classification_trash.inference.classifier import Prediction
+from image_classification_trash.inference.images import PHOTO_SUFFIXES
+
+KEPT = 0.95
+
+
+def measure_negatives(
+    bundle: Bundle, waste: Sequence[Prediction], answers: Sequence[Prediction], settings: EvaluateSettings
+) -> dict[str, Any]:
+    """Hold answers to photos of waste, all of them read, against those to the photos in the folder `settings.negatives`.
+
+    Returns:
+        A dictionary ready for JSON: the score's name, n, and figures with 95% bootstrap intervals: `auroc`, `fpr_at_95`
+        (share of photos without waste that pass where 95% of those with waste do), `turned_away` (answered with `unsure`
+        or as no waste), `answered_above_0.9`.
+    """
+    other = [answer for answer in answers if answer.error is None]
+    scores = _scores(bundle, waste), _scores(bundle, other)
+    turned_away = np.array([answer.decision != answer.label for answer in other], float)
+    certain = np.array([_is_certain(answer) for answer in other], float)
+    interval = partial(_with_interval, np.random.default_rng(settings.seed), settings.resamples)
+    detects = bundle.config.negative_label is not None
+    assert settings.negatives is not None
+    return {
+        "name": settings.negatives.name,
+        "n": len(other),
+        "unreadable": len(answers) - len(other),
+        "score": "waste score" if detects else "largest probability",
+        "auroc": interval(_auroc, *scores),
+        "fpr_at_95": interval(_false_alarms, *scores),
+        "turned_away": interval(_share, scores[0], turned_away),
+        "answered_above_0.9": interval(_share, scores[0], certain),
+    }
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """The photos of no waste in a folder and those below it.
+
+    Raises:
+        DatasetError: the folder is missing or holds no photos.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not files:
+        found = f"{folder} holds no photos." if folder.is_dir() else f"There is no folder {folder}."
+        raise DatasetError(found, "Give --negatives a folder of photos that show no waste.")
+    return files
+
+
+def _scores(bundle: Bundle, answers: Sequence[Prediction]) -> Floats:
+    if bundle.config.negative_label is None:
+        return np.array([answer.probability for answer in answers], float)
+    return np.array([answer.waste_score for answer in answers], float)
+
+
+def _is_certain(answer: Prediction) -> bool:
+    return answer.decision == answer.label and answer.probability is not None and answer.probability > 0.9
+
+
+def _auroc(waste: Floats, other: Floats) -> float:
+    truth = np.r_[np.ones(len(waste)), np.zeros(len(other))]
+    return float(roc_auc_score(truth, np.r_[waste, other]))
+
+
+def _false_alarms(waste: Floats, other: Floats) -> float:
+    return float((other >= np.quantile(waste, 1 - KEPT)).mean())
+
+
+def _share(_: Floats, rows: Floats) -> float:
+    return float(rows.mean())
+
+
+def _with_interval(
+    rng: np.random.Generator,
+    resamples: int,
+    figure: Callable[[Floats, Floats], float],
+    waste: Floats,
+    other: Floats,
+) -> dict[str, float]:
+    """The figure, with the interval that resampling both sets of photos gives."""
+    drawn = [
+        figure(
+            waste[rng.integers(len(waste), size=len(waste))], other[rng.integers(len(other), size=len(other))]
+        )
+        for _ in range(resamples)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {"value": figure(waste, other), "low": float(low), "high": float(high)}

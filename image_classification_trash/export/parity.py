@@ -1,0 +1,166 @@
+"""The gate: an exported file is held against the trained model on real photos before it is called good."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from image_classification_trash.arrays import Ints
+from image_classification_trash.evaluation.metrics import macro_f1, reliability
+from image_classification_trash.inference.images import Pixels
+from image_classification_trash.inference.runtimes import Probabilities
+
+Run = Callable[[Pixels], Probabilities]
+
+FLOAT32_TOLERANCE = 1e-4
+LOWEST_AGREEMENT = 0.995
+LARGEST_LOSS = 0.005
+LARGEST_MISS = 0.05
+TIMED_RUNS = 30
+
+
+@dataclass(frozen=True)
+class GatePhotos:
+    """What exported files are tried on.
+
+    Attributes:
+        pixels: uint8 (N, H, W, 3): the validation part, then odd pictures, then drawn grounds without waste.
+        truth: class numbers (M,) of the validation part, M <= N.
+        files: paths of the validation part's photos.
+        grounds: how many of the last are drawn grounds; 0 for a model that does not know of no waste.
+    """
+
+    pixels: Pixels
+    truth: Ints
+    files: tuple[Path, ...]
+    grounds: int = 0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported file is from the trained model.
+
+    `largest_difference` of a probability is over all N photos; `turned_away` is the share of drawn grounds that are
+    answered with `not waste`, None where there are none; everything else is over the M photos of the validation part.
+    `latency_ms` is the median of single photos on one thread.
+    """
+
+    photos: int
+    labelled: int
+    largest_difference: float
+    mean_difference: float
+    top1_agreement: float
+    accuracy: float
+    accuracy_of_model: float
+    macro_f1: float
+    macro_f1_of_model: float
+    ece: float
+    ece_of_model: float
+    moved_most: str
+    latency_ms: float
+    turned_away: float | None = None
+    turned_away_of_model: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+def odd_pictures(size: tuple[int, int]) -> Pixels:
+    """Pictures that no camera takes, (6, H, W, 3): they reach the ends of every range."""
+    height, width = size
+    rows, columns = np.mgrid[0:height, 0:width]
+    black, white = np.zeros((height, width, 3), np.uint8), np.full((height, width, 3), 255, np.uint8)
+    board = np.repeat((((rows + columns) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2)
+    ramp = np.stack([columns * 255 // width, rows * 255 // height, np.full_like(rows, 128)], axis=-1).astype(
+        np.uint8
+    )
+    red = black.copy()
+    red[..., 0] = 255
+    noise = np.random.default_rng(0).integers(0, 256, black.shape, dtype=np.uint8)
+    return np.stack([black, white, board, ramp, red, noise])
+
+
+def run_all(run: Run, pixels: Pixels, name: str, batch_size: int = 16) -> Probabilities:
+    """Probabilities (N, C) of photos (N, H, W, 3)."""
+    starts = range(0, len(pixels), batch_size)
+    bar = tqdm(starts, desc=f"verify {name}", unit="batch", leave=False)
+    return np.concatenate([run(np.ascontiguousarray(pixels[i : i + batch_size])) for i in bar])
+
+
+def compare(
+    reference: Probabilities,
+    answers: Probabilities,
+    truth: Ints,
+    labels: Sequence[str],
+    latency_ms: float,
+    grounds: int = 0,
+    negative_threshold: float = 0.5,
+) -> Parity:
+    """Hold a file's answers (N, C) against the trained model's (N, C).
+
+    The first M photos have a truth, the last `grounds` show no waste, which is the last label then and is answered
+    from a probability of `negative_threshold` on.
+    """
+    known = len(truth)
+    largest = float(np.abs(reference - answers).max())
+    ours, theirs = answers[:known].astype(np.float64), reference[:known].astype(np.float64)
+    difference = np.abs(ours - theirs)
+    return Parity(
+        photos=len(reference),
+        labelled=known,
+        largest_difference=largest,
+        mean_difference=float(difference.mean()),
+        top1_agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        accuracy=float((ours.argmax(1) == truth).mean()),
+        accuracy_of_model=float((theirs.argmax(1) == truth).mean()),
+        macro_f1=macro_f1(truth, ours.argmax(1)),
+        macro_f1_of_model=macro_f1(truth, theirs.argmax(1)),
+        ece=reliability(truth, ours)["ece"],
+        ece_of_model=reliability(truth, theirs)["ece"],
+        moved_most=labels[int(difference.mean(0).argmax())],
+        latency_ms=latency_ms,
+        turned_away=_turned_away(answers, grounds, negative_threshold),
+        turned_away_of_model=_turned_away(reference, grounds, negative_threshold),
+    )
+
+
+def _turned_away(answers: Probabilities, grounds: int, threshold: float) -> float | None:
+    return float((answers[-grounds:, -1] >= threshold).mean()) if grounds else None
+
+
+def shortfall(parity: Parity, precision: str) -> str | None:
+    """What a file of this precision falls short of, in words; None if it is good.
+
+    On few photos one of them alone would be more than the limits allow, so one photo is always forgiven.
+    """
+    if not np.isfinite(parity.largest_difference):
+        return "some probabilities are not numbers"
+    if precision == "float32" and parity.largest_difference > FLOAT32_TOLERANCE:
+        return f"a probability differs by {parity.largest_difference:.2g}, more than {FLOAT32_TOLERANCE:g}"
+    lowest = min(LOWEST_AGREEMENT, 1 - 1 / parity.labelled)
+    if precision == "fp16" and parity.top1_agreement < lowest:
+        return f"the top class agrees on {parity.top1_agreement:.2%} of the photos, less than {lowest:.2%}"
+    loss, largest = parity.accuracy_of_model - parity.accuracy, max(LARGEST_LOSS, 1 / parity.labelled)
+    if loss > largest + 1e-9:
+        return f"accuracy falls by {100 * loss:.2f} points, more than {100 * largest:.2f}"
+    away, away_of_model = parity.turned_away, parity.turned_away_of_model
+    if away is not None and away_of_model is not None and away < away_of_model - LARGEST_MISS - 1e-9:
+        return (
+            f"{away:.0%} of the grounds without waste are turned away, and {away_of_model:.0%} by the model"
+        )
+    return None
+
+
+def latency(run: Run, photo: Pixels) -> float:
+    """Median milliseconds of one photo (1, H, W, 3)."""
+    times = []
+    for _ in range(TIMED_RUNS + 3):
+        start = time.perf_counter()
+        run(photo)
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times[3:]))  # the first runs warm caches

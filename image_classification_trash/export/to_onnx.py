@@ -1,0 +1,130 @@
+"""The trained network as ONNX, in float32 and in int8."""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime import quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from image_classification_trash.inference.images import Pixels, Size
+from image_classification_trash.networks.network import TrashNetwork
+
+INPUT, OUTPUT = "images", "probabilities"
+OPSET = 20
+_QUANTISED = (
+    "Conv",
+    "Gemm",
+    "MatMul",
+    "Add",
+    "Mul",
+    "Clip",
+    "Relu",
+    "MaxPool",
+    "ReduceMean",
+    "GlobalAveragePool",
+)
+_EMBEDS = ("Conv", "ReduceMean", "GlobalAveragePool")
+"""The last of these ends the backbone; what comes behind it is the head."""
+
+
+def to_onnx(network: TrashNetwork, size: Size) -> onnx.ModelProto:
+    """Export with a dynamic batch, constants folded and batch norm merged, and check the result."""
+    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    with _silence():
+        program = torch.onnx.export(
+            network, (example,), dynamo=True, dynamic_shapes=({0: batch},), input_names=[INPUT],
+            output_names=[OUTPUT], opset_version=OPSET, verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    program.optimize()
+    model = program.model_proto
+    _forget_origins(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def quantise(model: onnx.ModelProto, calibration: Pixels, keep: Sequence[str] = ()) -> onnx.ModelProto:
+    """Static int8: QDQ, uint8 activations, int8 weights per channel, min-max calibration.
+
+    Args:
+        model: in float32.
+        calibration: uint8 training photos (N, H, W, 3).
+        keep: names of nodes that stay in float32.
+    """
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        plain, merged, small = (
+            str(Path(folder) / name) for name in ("plain.onnx", "merged.onnx", "int8.onnx")
+        )
+        onnx.save(model, plain)
+        quant_pre_process(plain, merged, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            merged, small, _Calibration(calibration), quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTISED), per_channel=True, nodes_to_exclude=list(keep),
+            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            reduce_range=True,  # x86 without VNNI adds products in 16 bits, which 8-bit weights overflow
+        )  # fmt: skip
+        quantised = onnx.load(small)
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
+
+
+def layers(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes with weights, from input to output."""
+    return [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+
+
+def head(model: onnx.ModelProto) -> list[str]:
+    """Names of all nodes behind the embedding."""
+    nodes = model.graph.node
+    embedded = max(place for place, node in enumerate(nodes) if node.op_type in _EMBEDS)
+    return [node.name for node in nodes[embedded + 1 :]]
+
+
+def with_metadata(model: onnx.ModelProto, texts: Mapping[str, str]) -> bytes:
+    """The model as the bytes of a file, with texts as its metadata."""
+    described = onnx.ModelProto()
+    described.CopyFrom(model)
+    onnx.helper.set_model_props(described, dict(texts))
+    return bytes(described.SerializeToString(deterministic=True))
+
+
+class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    def __init__(self, photos: Pixels) -> None:
+        self._photos = iter(photos)
+
+    def get_next(self) -> dict[str, Any] | None:
+        photo = next(self._photos, None)
+        return None if photo is None else {INPUT: np.asarray(photo)[None]}
+
+
+def _forget_origins(model: onnx.ModelProto) -> None:
+    """Take out torch's notes on where each node came from: stack traces of the machine it was exported on."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del model.functions[:]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Exporters talk on standard output and through loggers; errors still come as exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

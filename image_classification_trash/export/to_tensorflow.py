@@ -1,0 +1,224 @@
+"""The trained network as a TensorFlow SavedModel, and from that SavedModel as TFLite.
+
+The SavedModel is made for TensorFlow Serving: `serving_default` takes uint8 photos, `serving_bytes` takes encoded
+ones and does in the graph what `inference/images.py` does. The TFLite files come out of TensorFlow's own converter.
+"""
+
+import contextlib
+import csv
+import io
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from image_classification_trash.export.quiet_tensorflow import modify_model_io_type, tf
+from image_classification_trash.export.tensorflow_decoding import decode_photos
+from image_classification_trash.export.torch_to_tensorflow import LoweredNetwork
+from image_classification_trash.files import write_bytes
+from image_classification_trash.inference.bundle import BundleConfig
+from image_classification_trash.inference.images import Pixels
+from image_classification_trash.inference.runtimes import Probabilities
+
+INPUT, BYTES_INPUT, OUTPUT = "images", "image_bytes", "probabilities"
+DEFAULT, BYTES = "serving_default", "serving_bytes"
+WARMUP = "tf_serving_warmup_requests"
+_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_EMBEDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "AVERAGE_POOL_2D")
+"""The last of these ends the backbone; what comes behind it is the head."""
+
+
+class Servable(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+    """What a model server loads: the network and its ways in."""
+
+    def __init__(self, network: LoweredNetwork, config: BundleConfig) -> None:
+        super().__init__()
+        self.network = network
+        size = config.input_size
+        photos = tf.TensorSpec((None, *size, 3), tf.uint8, name=INPUT)
+        encoded = tf.TensorSpec((None,), tf.string, name=BYTES_INPUT)
+        pixels = tf.TensorSpec((None, *size, 3), tf.float32, name=INPUT)
+
+        def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {OUTPUT: network(images)}
+
+        def run_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return run(decode_photos(image_bytes, size, config.fit))
+
+        def run_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {OUTPUT: network.from_pixels(images)}
+
+        self.run = tf.function(run, input_signature=[photos])
+        self.run_bytes = tf.function(run_bytes, input_signature=[encoded])
+        self.run_pixels = tf.function(run_pixels, input_signature=[pixels])
+
+
+class SavedModelRuntime:
+    """A SavedModel in TensorFlow, as a model server runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._loaded = tf.saved_model.load(str(folder))
+
+    def __call__(self, photos: Pixels) -> Probabilities:
+        """uint8 (B, H, W, 3) to float32 (B, C)."""
+        return np.asarray(self._loaded.signatures[DEFAULT](**{INPUT: tf.constant(photos)})[OUTPUT])
+
+    def run_bytes(self, photos: Sequence[bytes]) -> Probabilities:
+        """Encoded photos to float32 (B, C), through `serving_bytes`."""
+        return np.asarray(self._loaded.signatures[BYTES](**{BYTES_INPUT: tf.constant(list(photos))})[OUTPUT])
+
+
+def write_saved_model(
+    network: LoweredNetwork, config: BundleConfig, folder: Path, assets: Mapping[str, str], sample: Pixels
+) -> None:
+    """Write `folder` as one version of a servable model.
+
+    Args:
+        network: the lowered network.
+        config: of the bundle; gives the input size and fit.
+        folder: a new folder, such as saved_model/1.
+        assets: texts that ride inside, by file name.
+        sample: one uint8 photo (H, W, 3) for the warm-up request.
+    """
+    servable = Servable(network, config)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, text in assets.items():
+            (Path(temporary) / name).write_text(text, encoding="utf-8", newline="")
+        servable.assets = [tf.saved_model.Asset(str(Path(temporary) / name)) for name in assets]
+        signatures = {DEFAULT: servable.run, BYTES: servable.run_bytes}
+        tf.saved_model.save(servable, str(folder), signatures=signatures)
+    write_bytes(folder / "assets.extra" / WARMUP, warmup_record(config.name, sample))
+
+
+def convert_to_tflite(network: LoweredNetwork, config: BundleConfig, precision: str) -> bytes:
+    """TFLite by TensorFlow's converter.
+
+    Args:
+        network: the lowered network.
+        config: of the bundle.
+        precision: float32, fp16 (weights) or dynamic (int8 weights).
+    """
+    servable = Servable(network, config)
+    with _converters(servable, servable.run) as new_converter:
+        converter = new_converter()
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "fp16":
+            converter.target_spec.supported_types = [tf.float16]
+        return bytes(converter.convert())
+
+
+def int8_tflites(
+    network: LoweredNetwork, config: BundleConfig, calibration: Pixels, kept: Sequence[int]
+) -> Iterator[tuple[bytes, list[str]]]:
+    """TFLite in int8, weights and activations, again and again with more of the first layers left in float32.
+
+    The head of a network that detects waste always stays in float32, which costs next to nothing: all weights of the
+    detector would share one scale, and beside one that stands out 8 bits hold nothing of the others.
+
+    Args:
+        network: the lowered network.
+        config: of the bundle.
+        calibration: uint8 training photos (N, H, W, 3) that show the range of every activation.
+        kept: how many layers stay in float32 each time; the first is 0.
+
+    Yields:
+        The model, and the names of the layers in float32.
+    """
+    servable = Servable(network, config)
+    with _converters(servable, servable.run_pixels) as new_converter:
+
+        def calibrated() -> Any:
+            converter = new_converter()
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: (
+                {INPUT: photo} for photo in _representatives(calibration)
+            )
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.uint8
+            return converter
+
+        detects_waste = config.negative_label is not None
+        if not detects_waste:
+            yield bytes(calibrated().convert()), []
+            kept = kept[1:]
+        layers, head = _nodes(calibrated(), calibration)
+        for count in kept:
+            chosen = layers[:count] + (head if detects_waste else [])
+            options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=chosen)
+            debugger = _debugger(calibrated(), calibration, options)
+            model = debugger.get_nondebug_quantized_model()  # made for float32 photos
+            yield bytes(modify_model_io_type(model, tf.uint8, tf.float32)), chosen
+
+
+def _nodes(converter: Any, calibration: Pixels) -> tuple[list[str], list[str]]:
+    """Names that the converter gives to the layers, from input to output, and to all that the head does."""
+    debugger = _debugger(converter, calibration, None)
+    debugger.run()
+    table = io.StringIO()
+    debugger.layer_statistics_dump(table)
+    table.seek(0)
+    rows = [(row["op_name"], row["tensor_name"]) for row in csv.DictReader(table)]
+    embedded = max(place for place, (operation, _) in enumerate(rows) if operation in _EMBEDS)
+    layers = [name for operation, name in rows if operation in _LAYERS]
+    return layers, [name for _, name in rows[embedded + 1 :]]
+
+
+def _debugger(converter: Any, calibration: Pixels, options: Any) -> Any:
+    return tf.lite.experimental.QuantizationDebugger(
+        converter=converter,
+        debug_dataset=lambda: ([photo] for photo in _representatives(calibration[:1])),
+        debug_options=options,
+    )
+
+
+@contextlib.contextmanager
+def _converters(servable: Servable, signature: Any) -> Iterator[Callable[[], Any]]:
+    """New converters of one signature of the servable, from a SavedModel that lasts as long as this does."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the converter's own calibrator warns of its deprecated interpreter
+        tf.saved_model.save(servable, folder, signatures={DEFAULT: signature})
+        yield lambda: tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT])
+
+
+def _representatives(calibration: Pixels) -> Iterator[Any]:
+    """Photos as float32 (1, H, W, 3); the first pins the input's range to 0 to 255, so that bytes go in as they are."""
+    ends = np.zeros_like(calibration[:1], np.float32)
+    ends[:, ::2] = 255.0
+    yield ends
+    for photo in calibration:
+        yield photo[None].astype(np.float32)
+
+
+def warmup_record(name: str, sample: Pixels) -> bytes:
+    """One request as TensorFlow Serving replays it before a model counts as ready: a TFRecord of a PredictionLog.
+
+    The messages are those of tensorflow_serving/apis; that package would bring all of TensorFlow's GPU build along,
+    so their few fields are written by hand.
+    """
+    tensor = tf.make_tensor_proto(sample[None]).SerializeToString()
+    model = _field(1, name.encode()) + _field(3, DEFAULT.encode())
+    entry = _field(1, INPUT.encode()) + _field(2, tensor)
+    request = _field(1, model) + _field(2, entry)
+    log = _field(6, _field(1, request))
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / WARMUP)
+        with tf.io.TFRecordWriter(path) as writer:
+            writer.write(log)
+        return Path(path).read_bytes()
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+    digits = []
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])

@@ -1,0 +1,307 @@
+"""Search for the settings of a training, with Optuna.
+
+    python -m image_classification_trash.models.tune_model sample --trials 10 --epochs 3
+    trash-classifier tune trashnet --config configs/efficientnet_lite0.yaml --trials 30
+
+Trials are judged by their validation macro-F1 alone; the test part is not read. The study is `reports/tuning/NAME.sqlite3`:
+a search that was killed goes on there. The best trial becomes the recipe `reports/tuning/NAME.yaml`.
+"""
+
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import yaml
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from image_classification_trash.config.training import TrainSettings, TuneSettings
+from image_classification_trash.data.manifest import read_manifest
+from image_classification_trash.errors import TrainingError
+from image_classification_trash.files import write_text
+from image_classification_trash.models.train_model import resolved, train_with
+from image_classification_trash.tracking.wandb_tracker import NoTracker, Tracker
+from image_classification_trash.training.fine_tuning import MONITOR
+
+Train = Callable[[TrainSettings, Tracker], object]
+SPACE: dict[str, FloatDistribution | IntDistribution] = {
+    "learning_rate": FloatDistribution(1e-4, 3e-3, log=True),
+    "backbone_rate": FloatDistribution(0.05, 1.0, log=True),
+    "weight_decay": FloatDistribution(1e-3, 0.2, log=True),
+    "mixup": FloatDistribution(0.0, 0.4),
+    "label_smoothing": FloatDistribution(0.0, 0.2),
+    "freeze_stages": IntDistribution(0, 6),
+    "dropout": FloatDistribution(0.0, 0.4),
+}
+"""What can be searched, and between which values."""
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+FREE = {"config", "name", "output", "accelerator", "devices"}
+"""What a search that goes on may have otherwise than before, beside how long it lasts."""
+WARM_UP_SHARE = 4
+"""No trial is stopped in the first quarter of its epochs: the learning rate still rises there."""
+HEADER = """\
+# Best of {finished} trials, {pruned} of them stopped early: trial {number}, validation macro-F1 {score:.4f} in epoch {epoch}.
+# Data {name}, fingerprint {fingerprint}; seed {seed}. Chosen on the validation part, so that figure is flattering.
+"""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A search's outcome: its files, its best trial, and how many trials ended how."""
+
+    study: Path
+    recipe: Path
+    number: int
+    score: float
+    epoch: int
+    values: dict[str, Any]
+    counts: dict[str, int]
+    fingerprint: str
+
+
+class TrialTracker(NoTracker):
+    """Tells a trial of each epoch, and stops a training that falls behind.
+
+    Raises:
+        optuna.TrialPruned: from `log_epoch`, where the trial should stop; Lightning lets it through.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self.scores: list[float] = []
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """Report the validation macro-F1."""
+        self.scores.append(row[MONITOR])
+        self._trial.report(row[MONITOR], int(row["epoch"]))
+        if self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def tune(settings: TuneSettings, train: Train = train_with) -> Tuned:
+    """Search until `trials` have finished or `timeout` is over, counting those of earlier, interrupted searches.
+
+    Args:
+        settings: of the search, and of all that is not searched.
+        train: trains once and tells the tracker of each epoch.
+
+    Raises:
+        DatasetError: the data set is not prepared.
+        TrainingError: the study is damaged, in use, or of other data or settings; or a training cannot start.
+    """
+    fingerprint = read_manifest(settings.processed_dir / settings.name).fingerprint
+    file = settings.reports_dir / "tuning" / f"{settings.bundle_name}.sqlite3"
+    with _alone(file), _said_clearly(file):
+        study = _open_study(file, settings)
+        _check_plan(study, _plan(settings, fingerprint), file)
+        _fail_leftovers(study)
+        _search(study, settings, train)
+        tuned = _outcome(study, settings, file, fingerprint)
+    write_text(tuned.recipe, _recipe(tuned, settings))
+    return tuned
+
+
+def as_json(tuned: Tuned) -> dict[str, Any]:
+    """What was found, for programs."""
+    best = {"trial": tuned.number, MONITOR: tuned.score, "epoch": tuned.epoch, "settings": tuned.values}
+    files = {"study": str(tuned.study), "recipe": str(tuned.recipe)}
+    return {"best": best, "trials": tuned.counts, "data_fingerprint": tuned.fingerprint, **files}
+
+
+def as_table(tuned: Tuned) -> list[Sequence[str]]:
+    """What was found, for people: rows of a name and a value."""
+    ends = ", ".join(f"{count} {state}" for state, count in tuned.counts.items())
+    return [
+        ("trials", ends),
+        ("best trial", str(tuned.number)),
+        ("validation macro-F1", f"{tuned.score:.4f} in epoch {tuned.epoch}"),
+        *((name, f"{value:.4g}") for name, value in tuned.values.items()),
+    ]
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold the study, so that no other search takes this one's running trial for a leftover."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(file.with_name(f".{file.name}.lock"), timeout=0):
+            yield
+    except Timeout as error:
+        hint = "Wait for it, or give another --output."
+        raise TrainingError(f"{file} is in use by another search.", hint) from error
+
+
+@contextmanager
+def _said_clearly(file: Path) -> Iterator[None]:
+    """The database's errors as one that says what to do."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        hint = "Move it away and search anew, or give another --output."
+        raise TrainingError(f"{file} cannot be used as a study: {reason}.", hint) from error
+
+
+def _open_study(file: Path, settings: TuneSettings) -> optuna.Study:
+    if file.exists():
+        with closing(sqlite3.connect(file)) as database:
+            (verdict,) = database.execute("PRAGMA quick_check").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = RDBStorage(f"sqlite:///{file.resolve()}")
+    except RuntimeError as error:  # tables of another version of Optuna
+        hint = "Use the Optuna that made it, or give another --output."
+        raise TrainingError(f"{file} is not a study of this Optuna: {error}", hint) from error
+    pruner = MedianPruner(n_warmup_steps=settings.epochs // WARM_UP_SHARE)
+    return optuna.create_study(
+        storage=storage,
+        study_name=settings.bundle_name,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=pruner,
+    )
+
+
+def _plan(settings: TuneSettings, fingerprint: str) -> dict[str, Any]:
+    """What all trials of a study have in common: flat, so that a difference has a name."""
+    free = {*TuneSettings.model_fields} - {*TrainSettings.model_fields} | FREE | {*settings.search}
+    chosen = {f"search of {name}": str(SPACE[name]) for name in sorted(settings.search)}
+    fixed = {name: value for name, value in resolved(settings).items() if name not in free}
+    return {"data_fingerprint": fingerprint, **fixed, **chosen}
+
+
+def _check_plan(study: optuna.Study, plan: Mapping[str, Any], file: Path) -> None:
+    before = study.user_attrs.get("plan")
+    if before is None:
+        study.set_user_attr("plan", plan)
+        return
+    names = [name for name in {**before, **plan} if before.get(name) != plan.get(name)]
+    if names:
+        changes = ", ".join(f"{name} was {before.get(name)}, is {plan.get(name)}" for name in names)
+        hint = "Give another --output, or the settings of the study."
+        raise TrainingError(f"{file} is a search with other data or settings: {changes}.", hint)
+
+
+def _fail_leftovers(study: optuna.Study) -> None:
+    """Trials that a killed search left behind will never end."""
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _search(study: optuna.Study, settings: TuneSettings, train: Train) -> None:
+    deadline = time.monotonic() + settings.timeout if settings.timeout else float("inf")
+    space: dict[str, BaseDistribution] = {name: SPACE[name] for name in settings.search}
+    while (done := len(_finished(study))) < settings.trials and time.monotonic() < deadline:
+        # Seeded by trial: a sampler seeded once would, in a search that goes on, draw its first trials again.
+        seed = np.random.SeedSequence([settings.seed, done]).generate_state(1)[0]
+        study.sampler = TPESampler(seed=int(seed))
+        if not done:
+            _begin_with_given(study, settings)
+        _run_trial(study, study.ask(space), settings, train)
+
+
+def _finished(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+def _begin_with_given(study: optuna.Study, settings: TuneSettings) -> None:
+    """The first trial takes the settings as given, so that the best one is never worse on validation."""
+    given: dict[str, Any] = {name: getattr(settings, name) for name in settings.search}
+    inside = all(SPACE[name].low <= value <= SPACE[name].high for name, value in given.items())
+    if inside and not study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
+        study.enqueue_trial(given)
+
+
+def _run_trial(study: optuna.Study, trial: Trial, settings: TuneSettings, train: Train) -> None:
+    tracker = TrialTracker(trial)
+    try:
+        with _scratch(settings) as folder:
+            train(_settings_of_trial(settings, trial.params, folder), tracker)
+    except optuna.TrialPruned:
+        study.tell(trial, state=TrialState.PRUNED)
+        end = f"stopped after {len(tracker.scores)} epochs"
+    except BaseException:
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    else:
+        study.tell(trial, max(tracker.scores))
+        end = "finished"
+    best = max(tracker.scores)
+    sys.stderr.write(f"trial {trial.number}: {end}, validation macro-F1 {best:.4f}\n")
+
+
+@contextmanager
+def _scratch(settings: TuneSettings) -> Iterator[Path]:
+    """A folder for one trial's bundle and logs, which nobody needs afterwards; one that a killed search left goes too."""
+    folder = settings.reports_dir / "tuning" / f".{settings.bundle_name}.trial"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settings_of_trial(settings: TuneSettings, values: Mapping[str, Any], folder: Path) -> TrainSettings:
+    """Validated, not constructed: a construction would read the environment of `train`."""
+    shared = settings.model_dump(include=set(TrainSettings.model_fields))
+    places = {"models_dir": folder / "models", "reports_dir": folder / "reports"}
+    return TrainSettings.model_validate({**shared, **values, **places})
+
+
+def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprint: str) -> Tuned:
+    trials = study.get_trials(deepcopy=False)
+    counts = {
+        name: sum(trial.state == state for trial in trials)
+        for name, state in (
+            ("finished", TrialState.COMPLETE),
+            ("stopped early", TrialState.PRUNED),
+            ("failed", TrialState.FAIL),
+        )
+    }
+    if not counts["finished"]:
+        raise TrainingError(f"No trial of {file} has finished.", "Search on, with more --trials.")
+    best = study.best_trial
+    epoch = max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
+    values: dict[str, Any] = {name: best.params[name] for name in settings.search}
+    score = float(best.value or 0.0)
+    return Tuned(file, file.with_suffix(".yaml"), best.number, score, epoch, values, counts, fingerprint)
+
+
+def _recipe(tuned: Tuned, settings: TuneSettings) -> str:
+    """The best trial as a recipe for `train`; what was not given and not searched stays what it was."""
+    chosen = _settings_of_trial(settings, tuned.values, Path())
+    hidden = {"config", "devices", "accelerator"}
+    section = {k: v for k, v in resolved(chosen).items() if k not in hidden and v is not None}
+    header = HEADER.format(
+        finished=tuned.counts["finished"] + tuned.counts["stopped early"],
+        pruned=tuned.counts["stopped early"],
+        number=tuned.number,
+        score=tuned.score,
+        epoch=tuned.epoch,
+        name=settings.name,
+        fingerprint=tuned.fingerprint,
+        seed=settings.seed,
+    )
+    return header + yaml.safe_dump({"train": section}, sort_keys=False, allow_unicode=True)
+
+
+if __name__ == "__main__":
+    from image_classification_trash.cli import main
+
+    main(["tune"])

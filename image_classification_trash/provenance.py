@@ -1,0 +1,53 @@
+"""Where a result comes from: the commit, the versions of libraries, the machine."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+LIBRARIES = (
+    "image-classification-trash",
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "scikit-learn",
+    "numpy",
+    "pillow",
+)
+
+
+def git_commit() -> str:
+    """The commit of the checkout the program runs from, `-dirty` behind it where files differ; else `unknown`."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries a training depends on."""
+    return versions_of(LIBRARIES)
+
+
+def versions_of(libraries: Sequence[str]) -> dict[str, str]:
+    """Versions of Python and of those of the libraries that are installed."""
+    versions = {"python": platform.python_version()}
+    for library in libraries:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def machine() -> str:
+    """The machine in a few words."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
+    return f"{sys.platform} {platform.machine()}, {torch.get_num_threads()} threads, {device}"

@@ -1,0 +1,1 @@
+"""The REST gateway: routes, protocols, page, request bodies and errors."""

@@ -1,0 +1,139 @@
+"""Around every request: security headers, counts, and the refusal of requests beyond what a worker may hold."""
+
+import base64
+import hashlib
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from image_classification_trash.serving.http.api_errors import RefusalError, full
+from image_classification_trash.serving.operations.prometheus import Metrics
+
+Answer = Callable[[Request, RefusalError], ASGIApp]
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+DOCS_POLICY = (  # Swagger UI comes from a CDN, with a script and a style inline
+    "default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src data: https://fastapi.tiangolo.com; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+WORKER_POLICY = (  # WebAssembly is compiled in the page's worker alone, never in the page
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; frame-ancestors 'none'"
+)
+
+
+def page_policy(page: str, with_worker: bool = False) -> str:
+    """The Content-Security-Policy of a page with its own script and style, known by their hashes, and nothing else.
+
+    Args:
+        page: as it is sent.
+        with_worker: whether it may start a worker from this server.
+    """
+    script, style = (_hash(page, tag) for tag in ("script", "style"))
+    worker = "worker-src 'self'; " if with_worker else ""
+    return (
+        f"default-src 'none'; script-src {script}; style-src {style}; img-src 'self' blob: data:; media-src blob:; "
+        f"connect-src 'self'; {worker}base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _hash(page: str, tag: str) -> str:
+    blocks: list[str] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    digests = (base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() for block in blocks)
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+
+class SecurityHeaders:
+    """Sets the headers that keep browsers careful; a response's own policy stands."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                docs = scope["path"] == "/docs"
+                headers.setdefault("Content-Security-Policy", DOCS_POLICY if docs else API_POLICY)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class Counted:
+    """Counts requests by the pattern of their route, so that a stranger cannot make new time series, and by status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route, str(status)).inc()
+            if scope["method"] == "POST":
+                self._metrics.steps.labels("total").observe(time.perf_counter() - start)
+
+
+class Bounded:
+    """Holds at most `limit` POST requests; the rest is refused before its body is read."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: int,
+        is_full: Callable[[], bool],
+        answer: Callable[[Request, RefusalError], Awaitable[ASGIApp]],
+        metrics: Metrics,
+    ) -> None:
+        self._app, self._limit, self._is_full, self._answer = app, limit, is_full, answer
+        self._metrics, self._held = metrics, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+        elif self._held >= self._limit or self._is_full():
+            await (await self._answer(Request(scope), full()))(scope, receive, send)
+        else:
+            await self._hold(scope, receive, send)
+
+    async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._held += 1
+        self._metrics.held.inc()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._held -= 1
+            self._metrics.held.dec()

@@ -1,0 +1,116 @@
+"""The gateway's page for people, and what it needs to run the model in the browser, where the model has a .tflite.
+
+    GET /                  the page
+    GET /model.json        what the page must know of the model
+    GET /model.tflite      the model
+    GET /web/{name}        LiteRT.js and the worker that runs it, built by `make page` from web/
+
+Without a .tflite the page sends photos to the server and does not offer anything else.
+"""
+
+import gzip
+import json
+from email.utils import formatdate
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.exceptions import HTTPException
+
+from image_classification_trash.inference.bundle import BundleConfig, read_bundle
+from image_classification_trash.serving.http.middleware import WORKER_POLICY, page_policy
+
+PAGE = Path(__file__).parents[1] / "page.html"
+WEB = Path(__file__).parents[1] / "web"
+WEB_FILES = {
+    "worker.js": "text/javascript",
+    "litert_wasm_compat_internal.js": "text/javascript",
+    "litert_wasm_compat_internal.wasm": "application/wasm",
+    "NOTICE.txt": "text/plain",
+}
+"""What is given away, with its content type; the .wasm lies compressed on disk."""
+_OFFER = '<html lang="en" data-on-device>'
+
+
+def tflite_of(model: Path | None) -> Path | None:
+    """The .tflite of what is served: the file itself, or the bundle's float32 one, which the server runs too.
+
+    Args:
+        model: a bundle, an exported file, or None.
+
+    Raises:
+        BundleError: the bundle's file was changed.
+    """
+    if model is None or model.is_file():
+        return model if model is not None and model.suffix == ".tflite" else None
+    there = (model / "export" / "model.tflite").is_file()
+    return read_bundle(model).exported("model.tflite") if there else None
+
+
+def add_routes(app: FastAPI, config: BundleConfig, model: Path | None) -> None:
+    """Add the page and, where the model has a .tflite, the routes that it needs to run it."""
+    tflite = tflite_of(model)
+    text = PAGE.read_text(encoding="utf-8")
+    if tflite is not None:
+        text = text.replace('<html lang="en">', _OFFER)
+        _add_model_routes(app, config, tflite)
+    policy = {"Content-Security-Policy": page_policy(text, with_worker=tflite is not None)}
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def index() -> HTMLResponse:
+        return HTMLResponse(text, headers=policy)
+
+
+def _add_model_routes(app: FastAPI, config: BundleConfig, tflite: Path) -> None:
+    about = {
+        "name": config.name,
+        "labels": config.labels,
+        "height": config.input_height,
+        "width": config.input_width,
+        "fit": config.fit,
+        "threshold": config.threshold,
+        "negative_label": config.negative_label,
+        "negative_threshold": config.negative_threshold,
+        "candidate_mass": config.candidate_mass,
+        "model_bytes": tflite.stat().st_size,
+        "engine_bytes": json.loads((WEB / "built.json").read_text(encoding="utf-8"))["engine_bytes"],
+    }
+
+    @app.get("/model.json", include_in_schema=False)
+    async def model_json() -> dict[str, object]:
+        return about
+
+    @app.get("/model.tflite", include_in_schema=False)
+    async def model_tflite(request: Request) -> Response:
+        return _file(request, tflite, "application/octet-stream")
+
+    @app.get("/web/{name}", include_in_schema=False)
+    def web_file(request: Request, name: str) -> Response:
+        if name not in WEB_FILES:
+            raise HTTPException(404, "Not Found")
+        return _web_file(request, name)
+
+
+def _web_file(request: Request, name: str) -> Response:
+    path = WEB / name
+    if path.exists():
+        return _file(request, path, WEB_FILES[name], {"Content-Security-Policy": WORKER_POLICY})
+    packed = WEB / f"{name}.gz"
+    headers = {"Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        return _file(request, packed, WEB_FILES[name], headers | {"Content-Encoding": "gzip"})
+    return Response(gzip.decompress(packed.read_bytes()), media_type=WEB_FILES[name], headers=headers)
+
+
+def _file(request: Request, path: Path, kind: str, headers: dict[str, str] | None = None) -> Response:
+    """A file that a browser keeps, but asks each time whether it is still the same."""
+    state = path.stat()
+    etag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
+    known = {
+        "ETag": etag,
+        "Cache-Control": "no-cache",
+        "Last-Modified": formatdate(state.st_mtime, usegmt=True),
+    }
+    if etag in request.headers.get("If-None-Match", ""):
+        return Response(status_code=304, headers=known | (headers or {}))
+    return FileResponse(path, media_type=kind, headers=known | (headers or {}))

@@ -1,0 +1,1 @@
+"""What keeps a gateway running: the worker pool, Prometheus metrics, the log of predictions."""

@@ -1,0 +1,80 @@
+"""`serve --statistics FILE`: the gateway counts its answers, and writes the counts now and then and when it stops.
+
+Several workers write a file each, FILE with the worker's process number before its suffix; `monitor` adds them up.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from image_classification_trash.config.serving import ServeSettings
+from image_classification_trash.inference.classifier import TrashClassifier
+from image_classification_trash.inference.prediction_counts import AnswerStatistics
+
+logger = logging.getLogger(__name__)
+
+
+class StatisticsFile:
+    """Counts of one worker and the file they go to; without a file it does nothing."""
+
+    def __init__(self, settings: ServeSettings, classifier: TrashClassifier) -> None:
+        self._path, self._seconds = _path_of(settings), settings.statistics_seconds
+        self._classifier = classifier
+        config = classifier.config
+        model = {
+            "name": config.name,
+            "created": config.created,
+            "fingerprint": str(config.data.get("fingerprint", "")),
+        }
+        self._counts = AnswerStatistics.of_model(model, config.labels)
+
+    def add(self, rows: npt.NDArray[np.float32]) -> None:
+        """Count answers: probabilities (N, C). Called from the event loop alone, so no lock is needed."""
+        if self._path is None:
+            return
+        for row in rows:
+            answer = self._classifier.prediction("", row, 1)
+            label = self._classifier.config.labels[int(row.argmax())]
+            self._counts.add(label, float(row.max()), str(answer.decision))
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Write now, every so many seconds, and at the end."""
+        if self._path is None:
+            yield
+            return
+        writing = asyncio.create_task(self._keep_writing())
+        try:
+            yield
+        finally:
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writing
+            self._write()
+
+    async def _keep_writing(self) -> None:
+        while True:
+            self._write()
+            await asyncio.sleep(self._seconds)
+
+    def _write(self) -> None:
+        """A kilobyte, from the event loop, so that no count changes meanwhile. A full disk must not stop the gateway."""
+        assert self._path is not None
+        try:
+            self._counts.write(self._path)
+        except OSError as error:
+            logger.warning("the statistics cannot be written to %s: %s", self._path, error)
+
+
+def _path_of(settings: ServeSettings) -> Path | None:
+    path = settings.statistics
+    if path is None or settings.workers == 1:
+        return path
+    return path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}")

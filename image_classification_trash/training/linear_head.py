@@ -1,0 +1,102 @@
+"""The first stage of training: a linear head on cached embeddings, seconds on a CPU."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from tqdm import tqdm
+
+from image_classification_trash.arrays import Embeddings, Ints
+
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+"""Inverse regularisation strengths tried; the one with the smallest validation log loss is kept."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Scores are `embeddings @ weight.T + bias`; weight (C, D), bias (C,)."""
+
+    weight: Embeddings
+    bias: Embeddings
+    strength: float
+    val_accuracy: float
+    val_log_loss: float
+
+    def logits(self, embeddings: Embeddings) -> npt.NDArray[np.float64]:
+        """Scores (N, C) of embeddings (N, D)."""
+        return np.asarray(embeddings @ self.weight.T + self.bias, dtype=np.float64)
+
+
+def class_weights(truth: Ints, classes: int, weighting: float) -> npt.NDArray[np.float64]:
+    """A weight per class, (C,), with mean 1 over the photos: 0 gives all photos, 1 all classes the same weight."""
+    counts = np.maximum(np.bincount(truth, minlength=classes), 1)
+    weights = counts ** -float(weighting)
+    return np.asarray(weights * len(truth) / (weights * counts).sum())
+
+
+def fit_head(
+    train: Embeddings,
+    train_truth: Ints,
+    val: Embeddings,
+    val_truth: Ints,
+    classes: int,
+    weighting: float,
+    strengths: Sequence[float] = STRENGTHS,
+) -> LinearHead:
+    """Multinomial logistic regression on standardised embeddings, its strength chosen on validation.
+
+    Args:
+        train: embeddings (N, D).
+        train_truth: class numbers (N,).
+        val: embeddings (M, D).
+        val_truth: class numbers (M,).
+        classes: number of classes C.
+        weighting: as in `class_weights`.
+        strengths: to choose from.
+    """
+    mean, spread = train.mean(0), train.std(0) + 1e-6
+    sample_weight = class_weights(train_truth, classes, weighting)[train_truth]
+    best: LinearHead | None = None
+    for strength in tqdm(strengths, desc="fit head", unit="fit"):
+        weight, bias = _fit((train - mean) / spread, train_truth, sample_weight, classes, strength)
+        head = _score(weight / spread, bias - (weight / spread) @ mean, strength, val, val_truth)
+        if best is None or head.val_log_loss < best.val_log_loss:
+            best = head
+    assert best is not None
+    logger.info("head: C=%g, validation accuracy %.4f", best.strength, best.val_accuracy)
+    return best
+
+
+def _fit(
+    x: Embeddings, truth: Ints, sample_weight: npt.NDArray[np.float64], classes: int, strength: float
+) -> tuple[Embeddings, Embeddings]:
+    with warnings.catch_warnings():
+        # A head that has not quite converged is a fine head; the choice is made on validation.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = LogisticRegression(C=strength, max_iter=300).fit(x, truth, sample_weight)
+    if len(fitted.classes_) != classes:
+        missing = sorted(set(range(classes)) - set(fitted.classes_.tolist()))
+        raise ValueError(f"classes {missing} have no photo in train")
+    if classes == 2:  # scikit-learn keeps one row for two classes; its halves make two
+        weight, bias = (
+            np.vstack([-fitted.coef_, fitted.coef_]) / 2,
+            np.append(-fitted.intercept_, fitted.intercept_) / 2,
+        )
+    else:
+        weight, bias = fitted.coef_, fitted.intercept_
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
+def _score(weight: Embeddings, bias: Embeddings, strength: float, val: Embeddings, truth: Ints) -> LinearHead:
+    logits = (val @ weight.T + bias).astype(np.float64)
+    log_probability = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    loss = float(-log_probability[np.arange(len(truth)), truth].mean()) if len(truth) else 0.0
+    accuracy = float((logits.argmax(1) == truth).mean()) if len(truth) else 0.0
+    return LinearHead(weight.astype(np.float32), bias.astype(np.float32), strength, accuracy, loss)

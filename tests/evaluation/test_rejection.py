@@ -1,0 +1,54 @@
+"""Figures on photos without waste: by the waste score where the model has one, else by the largest probability."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from image_classification_trash.config.models import EvaluateSettings
+from image_classification_trash.errors import DatasetError
+from image_classification_trash.evaluation.rejection import measure_negatives, photos_in
+from image_classification_trash.inference.bundle import Bundle
+from image_classification_trash.inference.classifier import Prediction
+
+SETTINGS = EvaluateSettings(negatives=Path("grounds"), resamples=100)
+
+
+def bundle(negative: str | None) -> Bundle:
+    return cast(Bundle, SimpleNamespace(config=SimpleNamespace(negative_label=negative)))
+
+
+def answer(probability: float, score: float | None, decision: str = "glass") -> Prediction:
+    return Prediction("a.jpg", "glass", probability, decision, {}, score)
+
+
+def measured(negative: str | None, waste: list[Prediction], other: list[Prediction]) -> dict[str, Any]:
+    return measure_negatives(bundle(negative), waste, other, SETTINGS)
+
+
+def test_a_perfect_score_parts_them_though_the_probabilities_do_not() -> None:
+    waste = [answer(0.6, 0.8 + n / 100) for n in range(10)]
+    other = [answer(0.95, n / 100, "not waste") for n in range(10)]
+    with_score, without = measured("not waste", waste, other), measured(None, waste, other)
+    assert with_score["score"] == "waste score" and without["score"] == "largest probability"
+    assert with_score["auroc"]["value"] == 1 and with_score["fpr_at_95"]["value"] == 0
+    assert without["auroc"]["value"] == 0 and without["fpr_at_95"]["value"] == 1
+    assert with_score["turned_away"]["value"] == 1 and with_score["answered_above_0.9"]["value"] == 0
+
+
+def test_what_is_answered_with_certainty_and_what_cannot_be_read_is_counted() -> None:
+    waste = [answer(0.9, None)] * 4
+    other = [answer(0.95, None), answer(0.5, None, "unsure"), Prediction("b.jpg", error="not a photo")]
+    found = measured(None, waste, other)
+    assert found["n"] == 2 and found["unreadable"] == 1
+    assert found["turned_away"]["value"] == 0.5 and found["answered_above_0.9"]["value"] == 0.5
+    assert found["auroc"]["low"] <= found["auroc"]["value"] <= found["auroc"]["high"]
+
+
+def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(DatasetError, match="no photos"):
+        photos_in(tmp_path)
+    with pytest.raises(DatasetError, match="no folder"):
+        photos_in(tmp_path / "missing")

@@ -1,0 +1,1 @@
+"""What several test modules use: photos, small models, gateways and pages."""

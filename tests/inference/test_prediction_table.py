@@ -1,0 +1,109 @@
+"""Tables of predictions: written as answers come, resumed after a kill, never half a table under the final name."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from image_classification_trash.config.loader import load_settings
+from image_classification_trash.config.models import PredictSettings
+from image_classification_trash.errors import SettingsError
+from image_classification_trash.inference.classifier import Prediction
+from image_classification_trash.inference.prediction_table import WRITERS, PredictionFile
+
+LABELS = ("glass", "label")
+GOOD = Prediction(
+    "a,\n.jpg", "glass", 0.75, "glass", {"glass": 0.75, "label": 0.25}, candidates=("glass", "label")
+)
+BAD = Prediction("ü.jpg", error="ü.jpg is empty (0 bytes).")
+
+
+def write(path: Path, kind: str) -> Path:
+    with PredictionFile(path, kind, "model", LABELS, resume=False) as table:
+        table.add(GOOD)
+        table.add(BAD)
+    assert table.errors == 1
+    return path
+
+
+def die_after(path: Path, model: str, *predictions: Prediction) -> None:
+    """A run that ends in the middle, after some answers."""
+
+    def run() -> None:
+        with PredictionFile(path, "csv", model, LABELS, resume=False) as table:
+            for prediction in predictions:
+                table.add(prediction)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+
+
+@pytest.mark.parametrize("kind", sorted(WRITERS))
+def test_every_format_holds_the_same(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / "new" / "table", kind)
+    assert [p.name for p in path.parent.iterdir()] == ["table"]
+    if kind == "csv":
+        rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+        assert rows[0]["glass"] == "0.750000" and rows[1]["glass"] == ""
+        assert rows[0]["candidates"] == "glass; label" and rows[1]["candidates"] == ""
+    elif kind == "jsonl":
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        rows = parquet.read_table(path).to_pylist()
+        assert rows[0]["probability"] == 0.75 and rows[1]["label"] is None
+    assert list(rows[0]) == [
+        "path",
+        "label",
+        "probability",
+        "decision",
+        "waste_score",
+        "candidates",
+        "error",
+        "glass",
+        "p(label)",
+    ]
+    if kind != "csv":
+        assert rows[0]["candidates"] == ["glass", "label"] and rows[1]["candidates"] == []
+    assert [row["path"] for row in rows] == [GOOD.path, BAD.path]
+    assert rows[1]["error"] == BAD.error
+
+
+def test_a_run_that_dies_leaves_its_answers_and_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    die_after(path, "model", BAD)
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv.partial"]
+    with PredictionFile(path, "csv", "model", LABELS, resume=True) as again:
+        assert again.answered == [BAD.path] and again.errors == 1
+        again.add(GOOD)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [BAD.path, GOOD.path]
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_line_cut_short_is_answered_again(tmp_path: Path, cut: int) -> None:
+    partial = tmp_path / "table.csv.partial"
+    die_after(tmp_path / "table.csv", "m", GOOD, BAD)
+    partial.write_bytes(partial.read_bytes()[:-cut])
+    with PredictionFile(tmp_path / "table.csv", "csv", "m", LABELS, resume=True) as again:
+        assert again.answered == [GOOD.path]
+
+
+def test_another_model_does_not_go_on(tmp_path: Path) -> None:
+    die_after(tmp_path / "t.csv", "one")
+    with pytest.raises(SettingsError, match="written with another model"):
+        PredictionFile(tmp_path / "t.csv", "csv", "two", LABELS, resume=True)
+
+
+def test_without_resume_a_run_starts_anew(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.partial").write_text("what a killed run left\n")
+    with PredictionFile(tmp_path / "t.csv", "csv", "m", LABELS, resume=False) as table:
+        assert table.answered == []
+
+
+@pytest.mark.parametrize("flags", [["--json", "--csv", "a"], ["--csv", "a", "--parquet", "b"], ["--resume"]])
+def test_flags_that_contradict_one_another(flags: list[str]) -> None:
+    with pytest.raises(SettingsError, match=r"choose one of|needs --csv"):
+        load_settings(PredictSettings, ["photo.jpg", *flags])

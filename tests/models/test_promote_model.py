@@ -1,0 +1,337 @@
+"""Versions, aliases and the gates before a promotion; W&B's part with a stand-in whose calls the real library takes."""
+
+import inspect
+import json
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from image_classification_trash.config.loader import load_settings
+from image_classification_trash.config.models import ModelsSettings
+from image_classification_trash.errors import BundleError, PromotionError, SettingsError
+from image_classification_trash.inference.bundle import (
+    Bundle,
+    BundleConfig,
+    add_to_bundle,
+    read_bundle,
+    write_bundle,
+)
+from image_classification_trash.inference.model_store import (
+    chosen_bundle,
+    chosen_model,
+    find_model,
+    read_registry,
+)
+from image_classification_trash.inference.shipped import FOLDER, MODEL
+from image_classification_trash.models import promote_model as module
+from image_classification_trash.models.promote_model import (
+    bundle_of,
+    compare,
+    entries,
+    entry_as_json,
+    entry_as_row,
+    gates,
+    promote,
+    register,
+    rollback,
+    show,
+)
+
+
+def make(
+    models: Path, name: str = "mine", weights: bytes = b"w1", accuracy: float | None = 0.9, **changes: Any
+) -> Bundle:
+    """A bundle as a training, an evaluation and an export would leave it; its weights are never loaded."""
+    config = BundleConfig(
+        name=name, architecture="resnet18", labels=("glass", "paper"), input_height=64, input_width=64,
+        fit="stretch", temperature=1.0, threshold=0.5, data={"name": "sample", "fingerprint": "f" * 64},
+        training={"validation": {"accuracy": 0.91, "macro_f1": 0.9, "n": 10}, "settings": {}},
+        git_commit="0" * 40, versions={}, created="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    report = {"files": {"model.onnx": {"problem": changes.get("problem")}}}
+    files = {"model.safetensors": weights, "export/model.onnx": b"o" + weights}
+    if changes.get("exported", True):
+        files["export/report.json"] = json.dumps(report).encode()
+    bundle = write_bundle(models / name, config, files)
+    if accuracy is not None:
+        add_to_bundle(bundle, {"metrics.json": json.dumps({"test": measured(accuracy, changes)})})
+    return read_bundle(bundle.path)
+
+
+def measured(accuracy: float, changes: dict[str, Any]) -> dict[str, Any]:
+    figure = {"value": accuracy, "low": accuracy - 0.05, "high": accuracy + 0.05}
+    return {
+        "n": 100,
+        "conditions": {"fingerprint": changes.get("photos", "t" * 64)},
+        **dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece"), figure),
+    }
+
+
+def settings(models: Path, action: str, *named: str, **more: Any) -> ModelsSettings:
+    return ModelsSettings(action=action, models=list(named), models_dir=models, **more)  # type: ignore[arg-type]
+
+
+def test_a_version_outlives_the_next_training(tmp_path: Path) -> None:
+    first = register(make(tmp_path, weights=b"w1"), tmp_path, "first try")
+    second = register(make(tmp_path, weights=b"w2"), tmp_path)
+    assert (str(first), str(second)) == ("mine@1", "mine@2")
+    shutil.rmtree(tmp_path / "mine")
+    assert bundle_of("mine@1", tmp_path).weights.read_bytes() == b"w1"
+    assert bundle_of("mine@latest", tmp_path).weights.read_bytes() == b"w2"
+    assert read_registry(tmp_path).versions[0].note == "first try"
+
+
+def test_the_same_content_is_the_same_version_and_brings_its_figures(tmp_path: Path) -> None:
+    bundle = make(tmp_path, accuracy=None)
+    register(bundle, tmp_path)
+    assert bundle_of("mine@1", tmp_path).metrics() == {}
+    add_to_bundle(bundle, {"metrics.json": '{"test": {}}'})
+    assert str(register(bundle, tmp_path)) == "mine@1"
+    assert bundle_of("mine@1", tmp_path).metrics() == {"test": {}}
+    assert len(read_registry(tmp_path).versions) == 1
+
+
+def test_promotion_and_the_way_back(tmp_path: Path) -> None:
+    make(tmp_path, weights=b"w1")
+    assert promote(settings(tmp_path, "promote", "mine")).replaced is None
+    make(tmp_path, weights=b"w2", accuracy=0.93)
+    moved = promote(settings(tmp_path, "promote", "mine", note="better"))
+    assert (str(moved.version), str(moved.replaced)) == ("mine@2", "mine@1")
+    assert all(gate.passed for gate in moved.gates)
+    assert bundle_of("production", tmp_path).weights.read_bytes() == b"w2"
+    back = rollback(settings(tmp_path, "rollback"))
+    assert (str(back.version), str(back.replaced)) == ("mine@1", "mine@2")
+    assert bundle_of("mine@production", tmp_path).weights.read_bytes() == b"w1"
+    with pytest.raises(PromotionError, match="no version that production pointed at before"):
+        rollback(settings(tmp_path, "rollback"))
+    moves = [(move.action, move.version, move.note) for move in read_registry(tmp_path).moves]
+    assert moves == [("promote", "mine@1", ""), ("promote", "mine@2", "better"), ("rollback", "mine@1", "")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate", "found"),
+    [
+        ({"accuracy": 0.84}, "accuracy", "84.0%"),
+        ({"accuracy": None}, "test part", "trash-classifier evaluate"),
+        ({"exported": False}, "export parity", "trash-classifier export"),
+        ({"problem": "answers differ"}, "export parity", "answers differ"),
+        ({"photos": "u" * 64}, "accuracy", "never measured on the same photos"),
+    ],
+)
+def test_what_does_not_pass_the_gates_changes_nothing(
+    tmp_path: Path, changes: dict[str, Any], gate: str, found: str
+) -> None:
+    make(tmp_path, weights=b"w1")
+    promote(settings(tmp_path, "promote", "mine"))
+    before = (tmp_path / "registry.json").read_bytes()
+    make(tmp_path, weights=b"w2", **changes)
+    with pytest.raises(PromotionError) as caught:
+        promote(settings(tmp_path, "promote", "mine"))
+    assert gate in caught.value.found and found in caught.value.found
+    assert (tmp_path / "registry.json").read_bytes() == before
+    assert not (tmp_path / ".versions/mine/2").exists()
+
+
+def test_a_little_below_is_not_beyond_the_interval(tmp_path: Path) -> None:
+    replaced = make(tmp_path, name="old", accuracy=0.9)
+    assert all(gate.passed for gate in gates(make(tmp_path, accuracy=0.851, weights=b"w2"), replaced))
+    assert not all(gate.passed for gate in gates(make(tmp_path, accuracy=0.849, weights=b"w2"), replaced))
+
+
+def test_an_exported_file_that_was_changed_stops_a_promotion(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    (bundle.path / "export/model.onnx").write_bytes(b"other")
+    with pytest.raises(PromotionError, match=r"model\.onnx does not match its checksum"):
+        promote(settings(tmp_path, "promote", "mine"))
+
+
+def test_the_same_model_is_not_promoted_twice(tmp_path: Path) -> None:
+    make(tmp_path)
+    promote(settings(tmp_path, "promote", "mine"))
+    with pytest.raises(PromotionError, match="production is mine@1 already"):
+        promote(settings(tmp_path, "promote", "mine@1"))
+    promote(settings(tmp_path, "promote", "mine@1", alias="candidate"))
+    assert show("candidate", tmp_path).aliases == ("latest", "production", "candidate")
+
+
+def test_registrations_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
+    bundles = [make(tmp_path / str(i), weights=bytes([i])) for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        versions = list(pool.map(lambda bundle: register(bundle, tmp_path), bundles))
+    assert sorted(version.number for version in versions) == list(range(1, 9))
+    assert len(read_registry(tmp_path).versions) == 8
+
+
+def test_a_failed_copy_leaves_the_registry_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make(tmp_path)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.shutil, "copytree", full)
+    with pytest.raises(OSError, match="No space left"):
+        register(bundle, tmp_path)
+    assert read_registry(tmp_path).versions == ()
+    assert not list((tmp_path / ".versions/mine").iterdir())
+
+
+def test_a_version_that_was_changed_is_said(tmp_path: Path) -> None:
+    register(make(tmp_path), tmp_path)
+    other = make(tmp_path / "elsewhere", weights=b"w2")
+    shutil.rmtree(tmp_path / ".versions/mine/1")
+    shutil.copytree(other.path, tmp_path / ".versions/mine/1")
+    with pytest.raises(BundleError, match="no longer what was registered as mine@1"):
+        find_model("mine@1", tmp_path)
+    damaged = entries(tmp_path)[0]
+    assert damaged.bundle is None and "no longer" in entry_as_json(damaged)["problem"]
+    assert "no longer" in entry_as_row(damaged)[3]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"format_version": 9}', '{"format_version": 1, "versions": 3}']
+)
+def test_a_damaged_registry_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "registry.json").write_text(text)
+    with pytest.raises(BundleError, match="is not a registry"):
+        read_registry(tmp_path)
+
+
+def test_what_a_user_may_call_a_model(tmp_path: Path) -> None:
+    register(make(tmp_path), tmp_path)
+    folder, version = tmp_path / "mine", tmp_path / ".versions/mine/1"
+    assert find_model(str(folder), tmp_path) == folder and find_model("mine", tmp_path) == folder
+    assert find_model("mine@1", tmp_path) == find_model("mine@latest", tmp_path) == version
+    assert find_model("away/model.onnx", tmp_path) == Path("away/model.onnx")
+    for wrong in ("yours", "mine@2", "mine@production", "production", "mine@", "@1"):
+        with pytest.raises(BundleError, match="There is no model"):
+            find_model(wrong, tmp_path)
+
+
+def test_who_answers_where_no_model_is_named(tmp_path: Path) -> None:
+    assert chosen_model(None, tmp_path) == FOLDER / MODEL
+    first = make(tmp_path, name="first")
+    assert chosen_model(None, tmp_path) == chosen_bundle(None, tmp_path) == first.path
+    promote(settings(tmp_path, "promote", "first"))
+    newer = make(tmp_path, name="newer", weights=b"w2")
+    assert chosen_model(None, tmp_path) == tmp_path / ".versions/first/1"
+    assert chosen_bundle(None, tmp_path) == newer.path
+
+
+def test_the_list_holds_versions_and_what_is_none_yet(tmp_path: Path) -> None:
+    register(make(tmp_path, name="kept"), tmp_path)
+    make(tmp_path, name="loose", weights=b"w2", accuracy=None, exported=False)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/config.json").write_text("{}")
+    rows = {row[0]: row[1:] for row in map(entry_as_row, entries(tmp_path))}
+    assert rows["kept@1"] == ["latest", "sample ffffffffffff", "91.0%", "90.0% (85.0 to 95.0)", "1 of 1 good"]
+    assert rows[str(tmp_path / "loose")][-2:] == ["not measured", "none"]
+    assert rows[str(tmp_path / "broken")][1] == "damaged:"
+    document = entry_as_json(entries(tmp_path)[0])
+    assert document["fingerprint"] == "f" * 64 and document["measured"]["test"]["accuracy"]["value"] == 0.9
+
+
+def test_figures_of_other_photos_are_marked(tmp_path: Path) -> None:
+    first, second = make(tmp_path, name="a"), make(tmp_path, name="b", weights=b"w2", photos="u" * 64)
+    assert {row["same_photos"] for row in compare(first, second)} == {False}
+    assert {row["same_photos"] for row in compare(first, first)} == {True}
+    third = make(tmp_path, name="c", weights=b"w3", accuracy=None)
+    assert all(row["second"] is None and not row["same_photos"] for row in compare(first, third))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["show"], "takes 1 models"),
+        (["promote"], "takes 1 models"),
+        (["compare", "a"], "takes 2 models"),
+        (["list", "a"], "takes 0 models"),
+        (["rollback", "--alias", "latest"], "choose another alias"),
+        (["rollback", "--alias", "Two words"], "alias"),
+        (["dance"], "input should be"),
+    ],
+)
+def test_wrong_use_is_said(words: list[str], found: str) -> None:
+    with pytest.raises(SettingsError, match=found):
+        load_settings(ModelsSettings, words)
+
+
+class StandInApi:
+    """What WandbRegistry calls of wandb.Api, with a memory."""
+
+    default_entity = "team"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.aliases: list[str] = []
+
+    def artifact(self, name: str, type: str) -> Any:
+        self.calls.append(("artifact", name, type))
+        if "unknown" in name:
+            raise ValueError("artifact not found")
+        link = lambda target_path, aliases: self.calls.append(("link", target_path, aliases))  # noqa: E731
+        return SimpleNamespace(link=link, aliases=self.aliases, save=lambda: self.calls.append(("save",)))
+
+    def artifact_collection_exists(self, name: str, type: str) -> bool:
+        return name.endswith("/mine")
+
+    def artifacts(self, type_name: str, name: str) -> Any:
+        about = {"validation": {"accuracy": 0.9}, "data": "sample", "fingerprint": "f" * 64}
+        yield SimpleNamespace(version="v3", aliases=["production", "weights-1"], metadata=about)
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> StandInApi:
+    stand_in = StandInApi()
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    errors = SimpleNamespace(Error=RuntimeError)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Api=lambda: stand_in, errors=errors))
+    return stand_in
+
+
+def test_a_promotion_is_told_to_wandb(tmp_path: Path, api: StandInApi) -> None:
+    make(tmp_path)
+    promote(settings(tmp_path, "promote", "mine", registry="wandb"))
+    (_, asked, kind), link, saved = api.calls
+    assert asked.startswith("team/image-classification-trash/mine:weights-") and kind == "model"
+    assert link == ("link", "wandb-registry-model/mine", ["production"])
+    assert saved == ("save",) and api.aliases == ["production"]
+
+
+def test_what_wandb_refuses_is_not_promoted_here_either(tmp_path: Path, api: StandInApi) -> None:
+    make(tmp_path, name="unknown")
+    with pytest.raises(PromotionError, match="artifact not found") as caught:
+        promote(settings(tmp_path, "promote", "unknown", registry="wandb"))
+    assert "--tracker wandb" in caught.value.hint
+    assert not (tmp_path / "registry.json").exists()
+
+
+def test_wandbs_versions_are_listed(tmp_path: Path, api: StandInApi) -> None:
+    registry = module.WandbRegistry(settings(tmp_path, "list", registry="wandb"))
+    assert registry.rows(["mine", "other"]) == [["mine:v3", "production", "sample ffffffffffff", "90.0%"]]
+
+
+def test_without_a_key_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    with pytest.raises(PromotionError, match="There is no key") as caught:
+        module.WandbRegistry(settings(tmp_path, "list", registry="wandb"))
+    assert "wandb login" in caught.value.hint
+
+
+def test_the_stand_in_takes_what_the_library_takes() -> None:
+    wandb = pytest.importorskip("wandb")
+    for real, stand_in in (
+        (wandb.Api.artifact, StandInApi.artifact),
+        (wandb.Api.artifact_collection_exists, StandInApi.artifact_collection_exists),
+        (wandb.Api.artifacts, StandInApi.artifacts),
+    ):
+        assert set(inspect.signature(stand_in).parameters) <= set(inspect.signature(real).parameters)
+    assert {"target_path", "aliases"} <= set(inspect.signature(wandb.Artifact.link).parameters)
+    assert issubclass(wandb.errors.CommError, wandb.errors.Error)
+    assert isinstance(wandb.Artifact.aliases, property) and wandb.Artifact.aliases.fset

@@ -1,0 +1,54 @@
+"""Checkpoints of a training: the best epoch's and, after every epoch, the last one's, from which a killed run goes on."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.networks.network import build_network
+from image_classification_trash.tracking.wandb_tracker import NoTracker
+from image_classification_trash.training import fine_tuning
+from image_classification_trash.training.batches import Part
+from image_classification_trash.training.checkpoints import read_checkpoint, seconds_trained
+from image_classification_trash.training.fine_tuning import fine_tune
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
+PART = Part(PIXELS, np.arange(8) % 2)
+SETTINGS = TrainSettings(
+    architecture="sequential_cnn", input_height=32, input_width=32, epochs=3, batch_size=4, ema_decay=0.0,
+    patience=9, accelerator="cpu",
+)  # fmt: skip
+
+
+def test_the_last_epoch_is_kept_where_the_first_was_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter((0.9, 0.5, 0.4))
+    monkeypatch.setattr(fine_tuning, "macro_f1", lambda truth, guess: next(scores))
+    network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
+    history = fine_tune(network, SETTINGS, PART, PART, 2, tmp_path, NoTracker())
+    assert history is not None and len(history) == 3
+    best, last = (read_checkpoint(tmp_path / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
+    assert (len(best["history"]), len(last["history"])) == (1, 3)
+    kept = best["state_dict"]
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, kept[f"network.{name}"]), name
+    assert any(not torch.equal(kept[name], value) for name, value in last["state_dict"].items())
+
+
+def test_the_time_of_the_run_that_is_resumed_is_counted(tmp_path: Path) -> None:
+    def run(**changed: object) -> float:
+        network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
+        began = time.perf_counter()
+        fine_tune(network, SETTINGS.model_copy(update=changed), PART, PART, 2, tmp_path, NoTracker())
+        return time.perf_counter() - began
+
+    assert seconds_trained(tmp_path) == 0
+    own = run()
+    first = seconds_trained(tmp_path)
+    assert 0 < first <= own
+    own = run(resume=True, epochs=5)
+    assert first < seconds_trained(tmp_path) <= first + own
