@@ -25,6 +25,11 @@ Each carries two sentences: what was found and where, and what to do next.
 """
 
 
+def first_line(error: BaseException) -> str:
+    """Shorten another library's error to its first line, or to its type where it has no message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class TrashClassifierError(Exception):
     """Base of all errors that are the user's to mend.
 

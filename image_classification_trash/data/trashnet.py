@@ -9,7 +9,7 @@ import csv
 from importlib.resources import files
 from pathlib import Path
 
-from image_classification_trash.errors import ArchiveError, DownloadError, MissingExtraError
+from image_classification_trash.errors import ArchiveError, DownloadError, MissingExtraError, first_line
 from image_classification_trash.files import sha256_of_file
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
@@ -48,8 +48,7 @@ _OFFLINE_HINT = (
 
 
 def _offline_message(error: Exception) -> str:
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"{ARCHIVE} could not be fetched from the Hugging Face data set {REPOSITORY}: {first.rstrip('.')}."
+    return f"{ARCHIVE} could not be fetched from the Hugging Face data set {REPOSITORY}: {first_line(error).rstrip('.')}."
 
 
 def check_trashnet_zip(path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
-from image_classification_trash.errors import PhotoError, PhotoTooLargeError
+from image_classification_trash.errors import PhotoError, PhotoTooLargeError, first_line
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
@@ -71,7 +71,9 @@ def read_photo(source: PhotoSource, size: Size | None = None, fit: Fit = "stretc
     except PhotoError:
         raise
     except Exception as error:  # hostile bytes make decoders raise almost anything
-        raise PhotoError(f"{name} cannot be decoded: {_first_line(error)}.", _USE_ANOTHER) from error
+        raise PhotoError(
+            f"{name} cannot be decoded: {first_line(error).rstrip('.')}.", _USE_ANOTHER
+        ) from error
 
 
 def photo_bytes(source: bytes | str | Path) -> bytes:
@@ -187,7 +189,7 @@ def _read_file(path: Path) -> bytes:
             raise PhotoTooLargeError(found, _shrink_hint())
         return path.read_bytes()
     except OSError as error:
-        reason = error.strerror or _first_line(error)
+        reason = error.strerror or first_line(error).rstrip(".")
         raise PhotoError(
             f"{path} cannot be read: {reason}.", "Check the path and its permissions."
         ) from error
@@ -199,7 +201,3 @@ def _name_of(source: PhotoSource) -> str:
 
 def _shrink_hint() -> str:
     return "Scale the photo down; a few hundred pixels a side are enough."
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from image_classification_trash.errors import BundleError, MissingExtraError
+from image_classification_trash.errors import BundleError, MissingExtraError, first_line
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description
 from image_classification_trash.inference.images import Pixels, Size
 
@@ -250,5 +250,6 @@ def _check_input(path: Path, dtype: Any, shape: Any) -> None:
 
 
 def _cannot_be_loaded(path: Path, error: Exception) -> BundleError:
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return BundleError(f"{path} cannot be loaded: {first}", "Copy the file again, or export the model again.")
+    return BundleError(
+        f"{path} cannot be loaded: {first_line(error)}", "Copy the file again, or export the model again."
+    )

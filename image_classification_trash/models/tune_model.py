@@ -31,7 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from image_classification_trash.config.training import TrainSettings, TuneSettings
 from image_classification_trash.data.manifest import read_manifest
-from image_classification_trash.errors import TrainingError
+from image_classification_trash.errors import TrainingError, first_line
 from image_classification_trash.files import write_text
 from image_classification_trash.models.train_model import resolved, train_with
 from image_classification_trash.tracking.wandb_tracker import NoTracker, Tracker
@@ -151,7 +151,7 @@ def _said_clearly(file: Path) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         hint = "Move it away and search anew, or give another --output."
         raise TrainingError(f"{file} cannot be used as a study: {reason}.", hint) from error
 

@@ -16,7 +16,7 @@ import torch
 import torchvision
 from torch import nn
 
-from image_classification_trash.errors import MissingExtraError, TrainingError
+from image_classification_trash.errors import MissingExtraError, TrainingError, first_line
 
 
 @contextmanager
@@ -136,8 +136,7 @@ def read_weights(path: Path) -> StateDict:
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds for damaged files
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrainingError(f"{path} cannot be read as weights: {first}", hint) from error
+        raise TrainingError(f"{path} cannot be read as weights: {first_line(error)}", hint) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(
         isinstance(value, torch.Tensor) for value in content.values()
@@ -172,9 +171,8 @@ def _fetch_timm(name: str) -> StateDict:
         OSError,
         RuntimeError,
     ) as error:  # the hub's errors are OSErrors; a name without weights is a RuntimeError
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"The pretrained weights of {name} could not be fetched: {first}", _OFFLINE_WEIGHTS
+            f"The pretrained weights of {name} could not be fetched: {first_line(error)}", _OFFLINE_WEIGHTS
         ) from error
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from image_classification_trash.arrays import Embeddings
-from image_classification_trash.errors import BundleError, TrainingError
+from image_classification_trash.errors import BundleError, TrainingError, first_line
 from image_classification_trash.files import sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.images import Pixels
@@ -194,8 +194,7 @@ def load_network(bundle: Bundle) -> TrashNetwork:
     try:
         network.load_state_dict(safetensors.torch.load_file(bundle.weights))
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        found = f"{bundle.weights} does not fit a {bundle.config.architecture} with {len(bundle.config.labels)} labels: {first}"
+        found = f"{bundle.weights} does not fit a {bundle.config.architecture} with {len(bundle.config.labels)} labels: {first_line(error)}"
         raise BundleError(found, "Copy the whole bundle again, or train again.") from error
     return network.eval()
 

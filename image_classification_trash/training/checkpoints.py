@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from image_classification_trash.config.training import TrainSettings
-from image_classification_trash.errors import TrainingError
+from image_classification_trash.errors import TrainingError, first_line
 
 HISTORY = "history.csv"
 
@@ -26,9 +26,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"{path} cannot be read as a checkpoint: {first}", "Train without --resume."
+            f"{path} cannot be read as a checkpoint: {first_line(error)}", "Train without --resume."
         ) from error
     return content
 
