@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,21 @@ class Prediction:
     waste_score: float | None = None
     candidates: tuple[str, ...] = ()
     error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Turn the answer into plain data, ready for JSON, without `error`: each place says errors in its own form."""
+        return {
+            "photo": self.path,
+            "decision": self.decision,
+            "label": self.label,
+            "probability": self.probability,
+            "waste_score": self.waste_score,
+            "candidates": list(self.candidates),
+            "probabilities": [
+                {"label": label, "probability": probability}
+                for label, probability in self.probabilities.items()
+            ],
+        }
 
 
 class TrashClassifier:

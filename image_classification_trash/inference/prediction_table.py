@@ -21,16 +21,9 @@ _ROWS_A_GROUP = 10_000
 
 def row_of(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
     """A flat row: path, label, probability, decision, waste score, candidates, error and one column a label."""
-    return {
-        "path": prediction.path,
-        "label": prediction.label,
-        "probability": prediction.probability,
-        "decision": prediction.decision,
-        "waste_score": prediction.waste_score,
-        "candidates": list(prediction.candidates),
-        "error": prediction.error,
-        **{column_of(label): prediction.probabilities.get(label) for label in labels},
-    }
+    answer = prediction.as_json() | {"path": prediction.path, "error": prediction.error}
+    probabilities = {column_of(label): prediction.probabilities.get(label) for label in labels}
+    return {column: answer[column] for column in COLUMNS} | probabilities
 
 
 def column_of(label: str) -> str:
