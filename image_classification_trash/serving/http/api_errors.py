@@ -1,4 +1,4 @@
-"""Why a request gets no answer: a status, a code for programs, a sentence for people."""
+"""Says why a request gets no answer: a status, a code for programs, a sentence for people."""
 
 from image_classification_trash.errors import (
     FetchError,
@@ -28,32 +28,42 @@ class RefusalError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Further headers of the response."""
+        """Headers that the response has because of it."""
         return {"Retry-After": str(RETRY_SECONDS)} if self.status == 503 else {}
 
+    def as_json(self) -> dict[str, str]:
+        """Turn it into what stands under `error` in an answer."""
+        return {"code": self.code, "message": self.message}
 
-def refusal_of(error: PhotoError) -> RefusalError:
-    """What a bad photo means for its request."""
+
+def refusal_of(error: PhotoError | ModelServerError) -> RefusalError:
+    """Turn a bad photo, or a model server's failure, into the refusal of the request that needed it."""
     message = str(error)
-    if isinstance(error, PhotoTooLargeError | FetchTooLargeError):
-        return RefusalError(413, "too_large", message)
-    if isinstance(error, UrlRefusedError):
-        return RefusalError(422, "url_refused", message)
-    return RefusalError(400, "url_failed" if isinstance(error, FetchError) else "not_a_photo", message)
-
-
-def refusal_of_server(error: ModelServerError) -> RefusalError:
-    """What a model server's failure means for the request that needed it."""
-    if isinstance(error, ModelServerTimeoutError):
-        return RefusalError(504, "too_slow", str(error))
-    return RefusalError(502, "model_server", str(error))
+    match error:
+        case ModelServerTimeoutError():
+            return RefusalError(504, "too_slow", message)
+        case ModelServerError():
+            return RefusalError(502, "model_server", message)
+        case PhotoTooLargeError() | FetchTooLargeError():
+            return RefusalError(413, "too_large", message)
+        case UrlRefusedError():
+            return RefusalError(422, "url_refused", message)
+        case FetchError():
+            return RefusalError(400, "url_failed", message)
+    return RefusalError(400, "not_a_photo", message)
 
 
 def full() -> RefusalError:
-    """There is no room for another request."""
+    """Refuse a request because too many are waiting."""
     return RefusalError(503, "full", "Too many requests are waiting. Try again in a moment.")
 
 
 def wrong_body(message: str) -> RefusalError:
-    """The body is of the right type, but does not hold what it should."""
+    """Refuse a body that is of the right type but does not hold what it should."""
     return RefusalError(422, "wrong_body", message)
+
+
+def wrong_type(given: str, *accepted: str) -> RefusalError:
+    """Refuse a body whose media type is `given`, empty where the request has none."""
+    message = f"The content type is {given or 'missing'}; send {' or '.join(accepted)}."
+    return RefusalError(415, "wrong_content_type", message)

@@ -7,18 +7,15 @@
     /v1/models/trash[:predict]       TensorFlow Serving's REST format     (protocols.py)
     /v2/models/trash[/infer], ...    the Open Inference Protocol          (protocols.py)
 
-Four steps in every request, after LitServe: setup once, then decode, predict, encode.
+Every request takes the pipeline's steps (pipeline.py); the gateway adds the queue, the metrics and the counts.
 """
 
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
@@ -27,12 +24,13 @@ from image_classification_trash import __version__
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.images import read_photo
 from image_classification_trash.inference.model_store import chosen_model
+from image_classification_trash.inference.runtimes import Probabilities
 from image_classification_trash.inference.tf_serving import ModelServer
-from image_classification_trash.serving.http import page, protocols
-from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of, refusal_of_server
+from image_classification_trash.serving.http import page
+from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of
 from image_classification_trash.serving.http.middleware import Bounded, Counted, SecurityHeaders
+from image_classification_trash.serving.http.protocols import PREFIXES, PROTOCOLS, ForeignProtocol
 from image_classification_trash.serving.http.request_body import (
     JSON,
     MULTIPART,
@@ -42,92 +40,42 @@ from image_classification_trash.serving.http.request_body import (
 )
 from image_classification_trash.serving.http.request_json import Link, asked_photo, parse_json
 from image_classification_trash.serving.http.schemas import (
-    Error,
+    PREDICT_BODY,
+    PREDICT_ERRORS,
+    PROTOCOL_ERRORS,
     ErrorAnswer,
-    ImageBody,
-    LabelAnswer,
-    LinkBody,
-    ModelAnswer,
-    PhotoAnswer,
-    PhotoMilliseconds,
     PredictAnswer,
+    json_body,
 )
 from image_classification_trash.serving.operations.prediction_log import StatisticsFile
 from image_classification_trash.serving.operations.prometheus import CONTENT_TYPE, Metrics
 from image_classification_trash.serving.operations.worker_pool import WorkQueue, cores
+from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
 _T = TypeVar("_T")
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "not a photo, or the address did not give one"},
-    408: {"model": ErrorAnswer, "description": "the body took too long to arrive"},
-    413: {"model": ErrorAnswer, "description": "too many bytes or pixels"},
-    415: {"model": ErrorAnswer, "description": "wrong content type"},
-    422: {"model": ErrorAnswer, "description": "wrong body, or an address that is not fetched"},
-    502: {"model": ErrorAnswer, "description": "the model server failed"},
-    503: {"model": ErrorAnswer, "description": "full; see Retry-After"},
-    504: {"model": ErrorAnswer, "description": "the model is too slow"},
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            MULTIPART: {
-                "schema": {
-                    "type": "object",
-                    "required": ["photos"],
-                    "properties": {
-                        "photos": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                }
-            },
-            JSON: {"schema": {"oneOf": [LinkBody.model_json_schema(), ImageBody.model_json_schema()]}},
-        },
-    }
-}
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A photo of a request: its bytes, or why there are none."""
-
-    name: str
-    data: bytes | PhotoError
-    fetch_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One photo's probabilities, float32 (C,), and the seconds of each step; or why there are none."""
-
-    photo: Photo
-    row: npt.NDArray[np.float32] | PhotoError
-    decode_seconds: float = 0.0
-    infer_seconds: float = 0.0
 
 
 class Gateway:
-    """A loaded model, its queue, and the steps from a request to its answer."""
+    """A pipeline behind a queue, with its metrics and its counts of answers."""
 
     def __init__(self, settings: ServeSettings, classifier: TrashClassifier, rules: FetchRules) -> None:
-        """Setup; the model runs once, so that the first request is not the slowest."""
-        self.settings, self.classifier, self.rules = settings, classifier, rules
+        """Set up, and run the model once, so that the first request is not the slowest."""
+        self.settings, self.rules = settings, rules
+        self.pipeline = Pipeline(classifier, Limits(settings.max_bytes, settings.max_photos))
         self.metrics = Metrics()
         self.statistics = StatisticsFile(settings, classifier)
-        self.queue = WorkQueue(
-            _jobs_at_once(settings, classifier), settings.queue_size, settings.model_seconds
-        )
+        jobs = max(1, cores() // (settings.workers * settings.threads))
+        if classifier.is_remote:  # a job mostly waits for the model server
+            jobs = settings.backend_connections
+        self.queue = WorkQueue(jobs, settings.queue_size, settings.model_seconds)
         self.metrics.waiting.set_function(lambda: self.queue.waiting)
         if not classifier.is_remote:  # a model server warms itself up, and may start later than the gateway
             classifier.probabilities(np.zeros((1, *classifier.config.input_size, 3), np.uint8))
         self._open = True
 
     async def decode(self, request: Request) -> list[Photo]:
-        """The request's photos, still encoded.
+        """Take the photos, still encoded, out of a request to /predict; fetch the one behind an address.
 
         Raises:
             RefusalError: the request is too large, of the wrong type, or does not hold photos.
@@ -135,117 +83,78 @@ class Gateway:
         kind = content_type(request, MULTIPART, JSON)
         body = await self.body(request)
         if kind == MULTIPART:
-            files = await uploads(request.headers, body, self.settings.max_photos)
-            return [Photo(file.name, file.data) for file in files]
+            return await uploads(request.headers, body, self.pipeline.limits)
         asked = asked_photo(parse_json(body))
-        if isinstance(asked, Link):
-            return [await self._fetched(asked.url)]
-        return [Photo("photo 1", asked.data)]
+        if isinstance(asked, Photo):
+            return [asked]
+        return [await self._fetch(asked)]
 
     async def body(self, request: Request) -> bytes:
-        """The request's body, within the settings' limits."""
-        return await read_body(request, self.settings.max_bytes, self.settings.upload_seconds)
+        """Read the request's body, within the settings' limits."""
+        return await read_body(request, self.pipeline.limits, self.settings.upload_seconds)
 
     async def predict(self, photos: list[Photo]) -> list[Answered]:
-        """Pixels and probabilities of each photo, in threads.
+        """Classify photos, each in a job of its own.
 
         Raises:
             RefusalError: 503 or 504, as the queue says.
+            ModelServerError: the model server failed.
         """
-        found = await self.queue.run(self._classify, photos)
-        return [self._observed(answered) for answered in map(_result, found)]
+        answers = []
+        for answered in map(_result, await self.queue.run(self.pipeline.predict, photos)):
+            for step, seconds in vars(answered.seconds).items():
+                if seconds:
+                    self.metrics.steps.labels(step).observe(seconds)
+            if not isinstance(answered.row, PhotoError):
+                self.statistics.add(answered.row[None])
+            answers.append(answered)
+        return answers
 
-    def encode(self, answers: list[Answered]) -> PredictAnswer:
-        """The answer for all photos; a bad one among good ones has its error.
+    async def predict_batch(self, protocol: ForeignProtocol, body: bytes) -> tuple[Batch, Probabilities]:
+        """Decode and classify a request of another protocol, both in one job; probabilities are float32 (N, C).
 
         Raises:
-            RefusalError: there is no good photo; what is wrong with the first.
+            RefusalError: the body is wrong; 503 or 504, as the queue says.
+            PhotoError: a photo in it cannot be decoded.
+            ModelServerError: the model server failed.
         """
-        if all(isinstance(answer.row, PhotoError) for answer in answers):
-            raise refusal_of(next(a.row for a in answers if isinstance(a.row, PhotoError)))
-        return PredictAnswer(model=self.about(), predictions=[self._photo_answer(a) for a in answers])
 
-    def about(self) -> ModelAnswer:
-        """Which model answers."""
-        config = self.classifier.config
-        return ModelAnswer(
-            name=config.name,
-            architecture=config.architecture,
-            git_commit=config.git_commit,
-            created=config.created,
-            threshold=config.threshold,
-        )
+        def job(body: bytes) -> tuple[Batch, Probabilities]:
+            return self.pipeline.run(
+                lambda: protocol.decode(body, self.pipeline),
+                lambda step: self.metrics.steps.labels(step).time(),
+            )
+
+        ((batch, rows),) = map(_result, await self.queue.run(job, [body]))
+        self.statistics.add(rows)
+        return batch, rows
 
     def is_ready(self) -> bool:
-        """Whether a photo would be answered now; asks the model server where there is one."""
-        return self._open and self.classifier.is_ready()
+        """Tell whether a photo would be answered now; asks the model server where there is one."""
+        return self._open and self.pipeline.classifier.is_ready()
 
-    def close(self) -> None:
-        """Take no more work."""
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Keep the counts of answers while the gateway runs; when it stops, take no more work."""
+        async with self.statistics.kept():
+            yield
         self._open = False
         self.queue.close()
         self.metrics.close()
 
-    async def _fetched(self, url: str) -> Photo:
+    async def _fetch(self, link: Link) -> Photo:
         start = time.perf_counter()
         try:
-            data: bytes | PhotoError = await fetch(url, self.rules)
+            data: bytes | PhotoError = await fetch(link.url, self.rules)
         except PhotoError as error:
             data = error
-        return Photo(url, data, time.perf_counter() - start)
-
-    def _classify(self, photo: Photo) -> Answered:
-        """One photo in one thread."""
-        if isinstance(photo.data, PhotoError):
-            return Answered(photo, photo.data)
-        config, start = self.classifier.config, time.perf_counter()
-        try:
-            pixels = read_photo(photo.data, config.input_size, config.fit)
-        except PhotoError as error:
-            return Answered(photo, error)
-        decoded = time.perf_counter()
-        row = self.classifier.probabilities(pixels[None])[0]
-        return Answered(photo, row, decoded - start, time.perf_counter() - decoded)
-
-    def _observed(self, answer: Answered) -> Answered:
-        steps = {
-            "fetch": answer.photo.fetch_seconds,
-            "decode": answer.decode_seconds,
-            "infer": answer.infer_seconds,
-        }
-        for step, seconds in steps.items():
-            if seconds:
-                self.metrics.steps.labels(step).observe(seconds)
-        if not isinstance(answer.row, PhotoError):
-            self.statistics.add(answer.row[None])
-        return answer
-
-    def _photo_answer(self, answer: Answered) -> PhotoAnswer:
-        name = answer.photo.name
-        if isinstance(answer.row, PhotoError):
-            refusal = refusal_of(answer.row)
-            return PhotoAnswer(photo=name, error=Error(code=refusal.code, message=refusal.message))
-        prediction = self.classifier.prediction(name, answer.row)
-        seconds = (answer.photo.fetch_seconds, answer.decode_seconds, answer.infer_seconds)
-        fetched, decoded, inferred = (round(1000 * step, 3) for step in seconds)
-        return PhotoAnswer(
-            photo=name,
-            decision=prediction.decision,
-            label=prediction.label,
-            probability=prediction.probability,
-            waste_score=prediction.waste_score,
-            candidates=list(prediction.candidates),
-            probabilities=[
-                LabelAnswer(label=label, probability=p) for label, p in prediction.probabilities.items()
-            ],
-            milliseconds=PhotoMilliseconds(fetch=fetched, decode=decoded, infer=inferred),
-        )
+        return Photo(link.url, data, time.perf_counter() - start)
 
 
 def create_app(
     settings: ServeSettings, classifier: TrashClassifier | None = None, rules: FetchRules | None = None
 ) -> FastAPI:
-    """The gateway as an ASGI application.
+    """Make the gateway as an ASGI application.
 
     Args:
         settings: of the stage `serve`.
@@ -256,15 +165,19 @@ def create_app(
         BundleError: there is no model, or it is damaged.
         MissingExtraError: its engine is not installed.
     """
-    gateway = Gateway(settings, classifier or load_model(settings), rules or _rules(settings))
+    if rules is None:
+        hosts, ports = tuple(settings.allowed_hosts), tuple(settings.allowed_ports)
+        rules = FetchRules(settings.max_bytes, settings.fetch_seconds, hosts, ports)
+    classifier = classifier or load_model(settings)
+    gateway = Gateway(settings, classifier, rules)
     app = FastAPI(
         title="trash-classifier",
         version=__version__,
         summary="Tells waste apart by photo.",
-        description=f"Classes: {', '.join(gateway.classifier.config.labels)}. This page needs a network for its looks; "
+        description=f"Classes: {', '.join(classifier.config.labels)}. This page needs a network for its looks; "
         "the document itself is at /openapi.json.",
         redoc_url=None,
-        lifespan=partial(_lifespan, gateway),
+        lifespan=gateway.lifespan,
     )
     app.add_middleware(
         Bounded,
@@ -275,19 +188,17 @@ def create_app(
     )
     app.add_middleware(Counted, metrics=gateway.metrics)
     app.add_middleware(SecurityHeaders)
-    app.add_exception_handler(RefusalError, _refused)  # type: ignore[arg-type]
-    app.add_exception_handler(ModelServerError, _server_failed)  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
-    app.add_exception_handler(Exception, _fault)
+    _add_error_handlers(app)
     _add_routes(app, gateway)
-    _add_state_routes(app, gateway)
-    page.add_routes(app, gateway.classifier.config, settings.model)
-    protocols.add_routes(app, gateway)
+    page.add_routes(app, classifier.config, settings.model)
+    for protocol in PROTOCOLS:
+        protocol.add_state_routes(app, classifier.config, gateway.is_ready)
+        _add_protocol(app, gateway, protocol)
     return app
 
 
 def load_model(settings: ServeSettings) -> TrashClassifier:
-    """The settings' model, or the newest bundle.
+    """Load the settings' model, or the newest bundle.
 
     Raises:
         BundleError: there is no model, or it is damaged.
@@ -307,14 +218,18 @@ def load_model(settings: ServeSettings) -> TrashClassifier:
 
 
 def _add_routes(app: FastAPI, gateway: Gateway) -> None:
-    @app.post("/predict", responses=_ERRORS, openapi_extra=_BODY, summary="Classify photos")
-    async def predict(request: Request) -> PredictAnswer:
+    @app.post(
+        "/predict",
+        responses=PREDICT_ERRORS,
+        openapi_extra=PREDICT_BODY,
+        summary="Classify photos",
+        response_model=PredictAnswer,
+    )
+    async def predict(request: Request) -> Json:
         photos = await gateway.decode(request)
         answers = await gateway.predict(photos)
-        return gateway.encode(answers)
+        return gateway.pipeline.encode(answers)
 
-
-def _add_state_routes(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/healthz", summary="Is the process alive?")
     async def alive() -> dict[str, str]:
         return {"status": "alive"}
@@ -330,59 +245,59 @@ def _add_state_routes(app: FastAPI, gateway: Gateway) -> None:
         return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
 
 
-@asynccontextmanager
-async def _lifespan(gateway: Gateway, _: FastAPI) -> AsyncIterator[None]:
-    async with gateway.statistics.kept():
-        yield
-    gateway.close()
-
-
-def _rules(settings: ServeSettings) -> FetchRules:
-    return FetchRules(
-        max_bytes=settings.max_bytes,
-        seconds=settings.fetch_seconds,
-        allowed_hosts=tuple(settings.allowed_hosts),
-        allowed_ports=tuple(settings.allowed_ports),
+def _add_protocol(app: FastAPI, gateway: Gateway, protocol: ForeignProtocol) -> None:
+    @app.post(
+        protocol.path,
+        name=protocol.route,
+        tags=[protocol.tag],
+        summary="Classify photos",
+        responses=PROTOCOL_ERRORS,
+        openapi_extra=json_body(protocol.body),
+        response_model=protocol.answer,
+        response_model_exclude_none=True,
     )
-
-
-def _jobs_at_once(settings: ServeSettings, classifier: TrashClassifier) -> int:
-    """As many as the cores carry; where a model server works, a job mostly waits for it."""
-    if classifier.is_remote:
-        return settings.backend_connections
-    return max(1, cores() // (settings.workers * settings.threads))
+    async def predict(request: Request) -> Json:
+        body = await gateway.body(request)
+        batch, rows = await gateway.predict_batch(protocol, body)
+        return protocol.encode(batch, rows.tolist())
 
 
 def _result(found: _T | BaseException) -> _T:
-    """What a job returned; what it raised is the model server's failure or a fault of the gateway, never a bad photo."""
+    """Return what a job returned, or raise what it raised."""
     if isinstance(found, BaseException):
         raise found
     return found
 
 
 async def _refused(request: Request, refusal: RefusalError) -> JSONResponse:
-    """A refusal in the form that the route's clients know."""
-    plain = request.url.path.startswith(protocols.PREFIXES)
-    error: Any = refusal.message if plain else {"code": refusal.code, "message": refusal.message}
+    """Answer with a refusal, in the form that the route's clients know."""
+    plain = request.url.path.startswith(PREFIXES)
+    error = refusal.message if plain else refusal.as_json()
     return JSONResponse({"error": error}, refusal.status, refusal.headers)
 
 
-async def _server_failed(request: Request, error: ModelServerError) -> JSONResponse:
-    """A model server's failure; its own sentence is passed on."""
-    return await _refused(request, refusal_of_server(error))
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(RefusalError)
+    async def refused(request: Request, refusal: RefusalError) -> Response:
+        return await _refused(request, refusal)
 
+    @app.exception_handler(PhotoError)
+    @app.exception_handler(ModelServerError)
+    async def failed(request: Request, error: PhotoError | ModelServerError) -> Response:
+        return await _refused(request, refusal_of(error))
 
-async def _http_error(request: Request, error: HTTPException) -> Response:
-    """No such path, or not by this method."""
-    code = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "error")
-    response = await _refused(request, RefusalError(error.status_code, code, str(error.detail)))
-    response.headers.update(error.headers or {})
-    return response
+    @app.exception_handler(HTTPException)
+    async def no_such_route(request: Request, error: HTTPException) -> Response:
+        code = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "error")
+        response = await _refused(request, RefusalError(error.status_code, code, str(error.detail)))
+        response.headers.update(error.headers or {})
+        return response
 
-
-async def _fault(request: Request, _: Exception) -> Response:
-    """A fault of the gateway itself; uvicorn logs it."""
-    return await _refused(request, RefusalError(500, "fault", "The gateway failed. The cause is in its log."))
+    @app.exception_handler(Exception)
+    async def fault(request: Request, _: Exception) -> Response:  # uvicorn logs it
+        return await _refused(
+            request, RefusalError(500, "fault", "The gateway failed. The cause is in its log.")
+        )
 
 
 if __name__ == "__main__":

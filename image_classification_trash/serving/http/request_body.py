@@ -2,42 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from image_classification_trash.serving.http.api_errors import RefusalError, wrong_body
+from image_classification_trash.serving.http.api_errors import RefusalError, wrong_body, wrong_type
+from image_classification_trash.serving.http.request_json import media_type
+from image_classification_trash.serving.pipeline import Limits, Photo
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 
 
-@dataclass(frozen=True)
-class Upload:
-    """An encoded photo that was sent, under the name it was sent with."""
-
-    name: str
-    data: bytes
-
-
-async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
-    """The whole body.
+async def read_body(request: Request, limits: Limits, seconds: float) -> bytes:
+    """Read the whole body.
 
     Raises:
-        RefusalError: 413 if it is longer than `max_bytes`, 408 if it takes longer than `seconds`.
+        RefusalError: 413 if it is longer than `limits.max_bytes`, 408 if it takes longer than `seconds`.
     """
-    too_large = RefusalError(413, "too_large", f"The request is longer than {max_bytes / 2**20:g} MiB.")
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes:
-        raise too_large
+    if length.isdecimal():
+        limits.check_length(int(length), "request")
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
             async for piece in request.stream():
                 body += piece
-                if len(body) > max_bytes:
-                    raise too_large
+                limits.check_length(len(body), "request")
     except TimeoutError as error:
         raise RefusalError(
             408, "upload_too_slow", f"The body did not arrive within {seconds:g} seconds."
@@ -50,33 +41,34 @@ async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
 
 
 def content_type(request: Request, *accepted: str) -> str:
-    """The body's media type.
+    """Read the body's media type from its header.
 
     Raises:
         RefusalError: 415 if it is none of those accepted.
     """
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = media_type(request.headers.get("content-type", ""))
     if given not in accepted:
-        message = f"The content type is {given or 'missing'}; send {' or '.join(accepted)}."
-        raise RefusalError(415, "wrong_content_type", message)
+        raise wrong_type(given, *accepted)
     return given
 
 
-async def uploads(headers: Headers, body: bytes, max_photos: int) -> list[Upload]:
-    """The files of a multipart body, whatever their fields are called.
+async def uploads(headers: Headers, body: bytes, limits: Limits) -> list[Photo]:
+    """Take the files out of a multipart body, whatever their fields are called.
 
     Raises:
-        RefusalError: 422 if it is not multipart, or holds no file or more than `max_photos`.
+        RefusalError: 422 if it is not multipart, or holds no file or more than `limits.max_photos`.
     """
     try:
-        form = await _InMemoryParser(headers, _once(body), max_files=max_photos, max_fields=100).parse()
+        form = await _InMemoryParser(
+            headers, _once(body), max_files=limits.max_photos, max_fields=100
+        ).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         reason = error.message if isinstance(error, MultiPartException) else "it is malformed"
         raise wrong_body(f"The form cannot be read: {reason}") from error
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise wrong_body("The form holds no file. Send photos as files, such as: curl -F photos=@photo.jpg")
-    return [Upload(file.filename or f"photo {n}", await file.read()) for n, file in enumerate(files, 1)]
+    return [Photo(file.filename or f"photo {n}", await file.read()) for n, file in enumerate(files, 1)]
 
 
 class _InMemoryParser(MultiPartParser):

@@ -1,4 +1,4 @@
-"""What a request's JSON says, without any web framework: for the gateway and for the Lambda, whose start must be short."""
+"""Reads a request's JSON, without any web framework: for the gateway and for the Lambda, which must start quickly."""
 
 import base64
 import binascii
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from image_classification_trash.serving.http.api_errors import wrong_body
+from image_classification_trash.serving.pipeline import Photo
 
 
 @dataclass(frozen=True)
@@ -16,15 +17,13 @@ class Link:
     url: str
 
 
-@dataclass(frozen=True)
-class Image:
-    """An encoded photo."""
-
-    data: bytes
+def media_type(header: str) -> str:
+    """Take the media type out of a Content-Type header, in lower case; empty where there is none."""
+    return header.partition(";")[0].strip().lower()
 
 
 def parse_json(body: bytes) -> Any:
-    """The value that a body holds.
+    """Parse a body as JSON.
 
     Raises:
         RefusalError: 422 if it is not JSON.
@@ -36,7 +35,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def decode_base64(text: str) -> bytes:
-    """Bytes from base64.
+    """Decode a photo that was sent as base64.
 
     Raises:
         RefusalError: 422 if it is not base64.
@@ -47,8 +46,8 @@ def decode_base64(text: str) -> bytes:
         raise wrong_body("A photo is not valid base64.") from error
 
 
-def asked_photo(value: Any) -> Link | Image:
-    """The photo that `{"url": ...}` or `{"image": base64}` stands for.
+def asked_photo(value: Any) -> Link | Photo:
+    """Read `{"url": ...}` or `{"image": base64}`.
 
     Raises:
         RefusalError: 422 if it is neither.
@@ -57,5 +56,5 @@ def asked_photo(value: Any) -> Link | Image:
         case {"url": str(url), **others} if not others:
             return Link(url)
         case {"image": str(text), **others} if not others:
-            return Image(decode_base64(text))
+            return Photo("photo 1", decode_base64(text))
     raise wrong_body('Send {"url": "https://..."} or {"image": "base64"}.')

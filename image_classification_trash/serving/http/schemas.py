@@ -1,4 +1,4 @@
-"""What the gateway takes and answers, as JSON."""
+"""Describes the JSON that the gateway takes and answers, for the OpenAPI document and for checks."""
 
 from typing import Annotated, Any
 
@@ -139,3 +139,65 @@ class InferAnswer(BaseModel):
     model_version: str
     id: str | None = None
     outputs: list[TensorAnswer]
+
+
+PREDICT_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "not a photo, or the address did not give one"},
+    408: {"model": ErrorAnswer, "description": "the body took too long to arrive"},
+    413: {"model": ErrorAnswer, "description": "too many bytes or pixels"},
+    415: {"model": ErrorAnswer, "description": "wrong content type"},
+    422: {"model": ErrorAnswer, "description": "wrong body, or an address that is not fetched"},
+    502: {"model": ErrorAnswer, "description": "the model server failed"},
+    503: {"model": ErrorAnswer, "description": "full; see Retry-After"},
+    504: {"model": ErrorAnswer, "description": "the model is too slow"},
+}
+PREDICT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["photos"],
+                    "properties": {
+                        "photos": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {"oneOf": [LinkBody.model_json_schema(), ImageBody.model_json_schema()]}
+            },
+        },
+    }
+}
+PROTOCOL_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": PlainErrorAnswer, "description": said}
+    for status, said in {
+        400: "not a photo", 408: "the body took too long to arrive", 413: "too large", 422: "wrong body", 502: "the model server failed", 503: "full; see Retry-After", 504: "the model is too slow",
+    }.items()
+}  # fmt: skip
+
+
+def json_body(schema: type[BaseModel]) -> dict[str, Any]:
+    """Describe a body in the OpenAPI document; FastAPI cannot, as the body is parsed in a thread, not by FastAPI."""
+    content = {"application/json": {"schema": _without_references(schema.model_json_schema())}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _without_references(schema: dict[str, Any]) -> dict[str, Any]:
+    """Put a schema's definitions in place, as it must stand inside a larger document."""
+    definitions = schema.pop("$defs", {})
+
+    def resolved(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolved(definitions[node["$ref"].rpartition("/")[2]])
+            return {name: resolved(value) for name, value in node.items()}
+        return [resolved(item) for item in node] if isinstance(node, list) else node
+
+    whole: dict[str, Any] = resolved(schema)
+    return whole

@@ -1,0 +1,166 @@
+"""The one way from a photo to its answer: setup, decode, predict, encode, after LitServe.
+
+    pipeline = Pipeline(TrashClassifier.load(), Limits(max_bytes=32 * 2**20))    # setup: once
+    photo = Photo("bottle.jpg", data)                                            # decode: what a protocol brings
+    answered = pipeline.predict(photo)                                           # in any thread
+    json.dumps(pipeline.encode([answered]))                                      # encode: dicts, lists, built-in types
+
+The REST gateway, its two foreign protocols and the Lambda all take it. It imports neither pydantic nor a web framework,
+because a Lambda's caller waits for its imports.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from image_classification_trash.errors import PhotoError
+from image_classification_trash.inference.classifier import Prediction, TrashClassifier
+from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.runtimes import Probabilities
+from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of, wrong_body
+
+Json = dict[str, Any]
+Timer = Callable[[str], AbstractContextManager[object]]
+"""Takes the name of a step, `decode` or `infer`, and measures what runs within."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one request may hold.
+
+    Attributes:
+        max_bytes: of its body, and of a photo that is fetched for it.
+        max_photos: in one request; there must be at least one.
+    """
+
+    max_bytes: int
+    max_photos: int = 1
+
+    def check_length(self, length: int, what: str) -> None:
+        """Raise RefusalError 413 where `what` has more than `max_bytes` bytes."""
+        if length > self.max_bytes:
+            raise RefusalError(413, "too_large", f"The {what} is longer than {self.max_bytes / 2**20:g} MiB.")
+
+    def check_count(self, count: int) -> None:
+        """Raise RefusalError 422 unless there are 1 to `max_photos` photos."""
+        if not 1 <= count <= self.max_photos:
+            raise wrong_body(f"There are {count} photos; a request holds from 1 to {self.max_photos}.")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of a request: its encoded bytes, or why there are none."""
+
+    name: str
+    data: bytes | PhotoError
+    fetch_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded photos, uint8 (N, H, W, 3), and the id of their request, which some protocols repeat in the answer."""
+
+    photos: Pixels
+    request_id: str | None = None
+
+
+@dataclass
+class Seconds:
+    """How long each step took for one photo; 0 where a step did not happen or failed."""
+
+    fetch: float = 0.0
+    decode: float = 0.0
+    infer: float = 0.0
+
+    @contextmanager
+    def timer(self, step: str) -> Iterator[None]:
+        """Measure one step, unless it fails."""
+        start = time.perf_counter()
+        yield
+        setattr(self, step, time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One photo's probabilities, float32 (C,), or why there are none; and the seconds of each step."""
+
+    name: str
+    row: Probabilities | PhotoError
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A loaded model, and the steps from a photo to its answer; may be used from several threads at once."""
+
+    classifier: TrashClassifier
+    limits: Limits
+
+    def decode(self, data: bytes) -> Pixels:
+        """Decode an encoded photo to uint8 (H, W, 3) at the model's size.
+
+        Raises:
+            PhotoError: it cannot be decoded.
+        """
+        config = self.classifier.config
+        return read_photo(data, config.input_size, config.fit)
+
+    def run(self, decode: Callable[[], Batch], timer: Timer) -> tuple[Batch, Probabilities]:
+        """Decode a batch and run the model on it, each timed.
+
+        Returns:
+            The batch, and its probabilities, float32 (N, C).
+
+        Raises:
+            ModelServerError: the model server failed.
+            RefusalError, PhotoError: as `decode` raises them.
+        """
+        with timer("decode"):
+            batch = decode()
+        with timer("infer"):
+            return batch, self.classifier.probabilities(batch.photos)
+
+    def predict(self, photo: Photo) -> Answered:
+        """Decode and classify one photo; what is wrong with it becomes part of what is returned.
+
+        Raises:
+            ModelServerError: the model server failed.
+        """
+        data, seconds = photo.data, Seconds(fetch=photo.fetch_seconds)
+        if isinstance(data, PhotoError):
+            return Answered(photo.name, data, seconds)
+        try:
+            _, (row,) = self.run(lambda: Batch(self.decode(data)[None]), seconds.timer)
+        except PhotoError as error:
+            return Answered(photo.name, error, seconds)
+        return Answered(photo.name, row, seconds)
+
+    def encode(self, answers: Sequence[Answered]) -> Json:
+        """Turn answers into plain data, ready for JSON; a bad photo among good ones has its error.
+
+        Raises:
+            RefusalError: there is no good photo; says what is wrong with the first.
+        """
+        errors = [answer.row for answer in answers if isinstance(answer.row, PhotoError)]
+        if len(errors) == len(answers):
+            raise refusal_of(errors[0])
+        config = self.classifier.config
+        model = {
+            "name": config.name,
+            "architecture": config.architecture,
+            "git_commit": config.git_commit,
+            "created": config.created,
+            "threshold": config.threshold,
+        }
+        return {"model": model, "predictions": [self._encode_one(answer) for answer in answers]}
+
+    def _encode_one(self, answer: Answered) -> Json:
+        error = None
+        if isinstance(answer.row, PhotoError):
+            prediction, error = Prediction(answer.name), refusal_of(answer.row).as_json()
+        else:
+            prediction = self.classifier.prediction(answer.name, answer.row)
+        milliseconds = {step: round(1000 * taken, 3) for step, taken in vars(answer.seconds).items()}
+        return prediction.as_json() | {"milliseconds": milliseconds, "error": error}
