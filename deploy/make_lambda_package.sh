@@ -13,11 +13,11 @@ python=${2:-python3}
 
 # The package, but for what trains, draws or serves over HTTP.
 source=image_classification_trash
-mkdir -p "$folder/$source/serving"
+mkdir -p "$folder/$source/serving/http"
 cp "$source/__init__.py" "$source/errors.py" "$source/files.py" "$folder/$source/"
 cp -R "$source/inference" "$folder/$source/"
-for module in __init__ fetch lambda_function payloads refusals; do
-    cp "$source/serving/$module.py" "$folder/$source/serving/"
+for module in __init__ lambda_function pipeline safe_fetch http/__init__ http/api_errors http/request_json; do
+    cp "$source/serving/$module.py" "$folder/$source/serving/$module.py"
 done
 
 cd "$folder"

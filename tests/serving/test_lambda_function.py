@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from image_classification_trash.serving import safe_fetch as fetch
 from image_classification_trash.serving.http.schemas import ErrorAnswer, PredictAnswer
 
 Event = dict[str, Any]
+ROOT = Path(__file__).parents[2]
 
 
 class Context:
@@ -213,3 +216,14 @@ def test_nothing_is_imported_that_a_photo_does_not_need() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & {"pydantic", "fastapi", "starlette", "yaml", "asyncio", "ssl", "onnxruntime", "tqdm"}
+
+
+def test_the_package_has_every_module_of_serving_that_is_imported_and_no_other() -> None:
+    name = "image_classification_trash.serving"
+    code = f"import sys, {name}.lambda_function, {name}.safe_fetch; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {loaded for loaded in done.stdout.split() if loaded.startswith(name)}
+    text = (ROOT / "deploy/make_lambda_package.sh").read_text(encoding="utf-8")
+    packed = re.search(r"for module in (.*); do", text)[1].split()  # type: ignore[index]
+    modules = {f"{name}.{file}".replace("/", ".").removesuffix(".__init__") for file in packed}
+    assert modules == imported
