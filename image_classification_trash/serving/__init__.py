@@ -1,1 +1,1 @@
-"""A trained model answers requests: the REST gateway, its web page, and what a user's address leads to."""
+"""Serves a trained model: one pipeline, the REST gateway with its web page, the Lambda, the fetching of photos."""

@@ -1,13 +1,13 @@
-"""A user's address to the bytes behind it, without letting the user reach what only the server can reach.
+"""Fetches the photo behind a user's address, without letting the user reach what only the server can reach.
 
     data = await fetch("https://example.org/bottle.jpg", FetchRules(max_bytes=32 * 2**20, seconds=10))
 
-A host name is resolved once, every address it has must be a public one, and the connection goes to that very address,
-so a name that changes its mind between check and use gains nothing. Each redirect passes the same checks. The deadline
-covers everything: resolving, connecting, redirects and the last byte. No proxy, no cookie, no credential is used.
+A host name is resolved once, all its addresses must be public, and the connection goes to an address that was checked,
+so a name that resolves differently a moment later gains nothing. Each redirect passes the same checks. One deadline covers
+resolving, connecting, redirects and the whole body. No proxy, cookie or credential is used.
 
-Written here and not taken from requests-hardened, which lets through `[::127.0.0.1]`, `[::ffff:0:127.0.0.1]` and
-`[fec0::1]` (seen with 1.3.0), any port, and has neither a byte cap nor a total deadline.
+The library requests-hardened does not serve: it lets through `[::127.0.0.1]`, `[::ffff:0:127.0.0.1]` and `[fec0::1]`
+(seen in 1.3.0) and any port, and has neither a size limit nor a total deadline.
 """
 
 import asyncio
@@ -47,10 +47,10 @@ _SAVE_IT = "Check the address, or save the photo and send the file."
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the open internet.
+    """Tell whether an address belongs to the open internet.
 
-    Loopback, private, link-local, metadata, multicast and reserved addresses do not, nor do IPv6 forms that stand
-    for an IPv4 address (mapped, translated, NAT64, 6to4, Teredo).
+    Loopback, private, link-local, metadata, multicast and reserved addresses do not, nor do IPv6 addresses that embed
+    an IPv4 address (mapped, translated, NAT64, 6to4, Teredo).
     """
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return False
@@ -59,10 +59,10 @@ def is_public(address: Address) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """All addresses of a host, as the system resolves it.
+    """Resolve a host to all its addresses, as the system does.
 
     Raises:
-        OSError: the host is not known.
+        OSError: the host is unknown.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
@@ -73,12 +73,12 @@ class FetchRules:
     """What may be fetched.
 
     Attributes:
-        max_bytes: longest body, in bytes.
-        seconds: for everything together.
+        max_bytes: of the body.
+        seconds: for resolving, connecting, redirects and the body together.
         allowed_hosts: `example.org` for itself, `*.example.org` for what is below it; empty: every public host.
         allowed_ports: ports that may be connected to.
-        may_connect: whether an address may be connected to; another rule is for tests only.
-        resolve: host and port to addresses; another resolver is for tests only.
+        may_connect: tells whether an address may be connected to; only tests use another.
+        resolve: turns host and port into addresses; only tests use another.
     """
 
     max_bytes: int
@@ -91,7 +91,7 @@ class FetchRules:
 
 @dataclass(frozen=True)
 class Target:
-    """A checked address: where to connect to, and what to ask for there."""
+    """A URL that passed the checks: where to connect to, and what to request there."""
 
     scheme: str
     host: str
@@ -100,18 +100,18 @@ class Target:
 
     @property
     def host_header(self) -> str:
-        """The host as HTTP wants it: brackets around IPv6, the port unless it is the scheme's own."""
+        """The value of the Host header: IPv6 in brackets, the port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 async def fetch(url: str, rules: FetchRules) -> bytes:
-    """The bytes behind a URL.
+    """Fetch the bytes behind a URL.
 
     Raises:
-        UrlRefusedError: the address is malformed, or not one that `rules` let anybody ask.
-        FetchTooLargeError: longer than `rules.max_bytes`.
-        FetchError: the host is unknown or silent, answers with an error or nonsense, or takes too long.
+        UrlRefusedError: the address is malformed, or `rules` do not allow it.
+        FetchTooLargeError: the body is longer than `rules.max_bytes`.
+        FetchError: the host is unknown or silent, answers with an error or not in HTTP, or takes too long.
     """
     try:
         async with asyncio.timeout(rules.seconds):
@@ -125,10 +125,10 @@ async def fetch(url: str, rules: FetchRules) -> bytes:
 
 
 def parse_url(url: str, rules: FetchRules) -> Target:
-    """Take a URL apart, and refuse all that is not plainly an http(s) address that `rules` allow.
+    """Parse a URL, and refuse all but plain http and https addresses that `rules` allow.
 
     Raises:
-        UrlRefusedError: says what is wrong with it.
+        UrlRefusedError: it is malformed or not allowed; says why.
     """
     if len(url) > MAX_URL or re.search(r"[\x00-\x20\x7f\\]", url):
         raise _refused(
@@ -155,8 +155,8 @@ def parse_url(url: str, rules: FetchRules) -> Target:
 
 
 def _checked_host(name: str) -> str:
-    """A host name in ASCII, or an IP address in its one plain form."""
-    if "%" in name:  # the zone of an IPv6 address means something on one machine only
+    """Normalise a host: a name in ASCII, or an IP address in its canonical form."""
+    if "%" in name:  # the zone of an IPv6 address has a meaning on one machine only
         raise _refused("its host is malformed")
     try:
         return str(ip_address(name))
@@ -185,39 +185,31 @@ async def _follow(url: str, rules: FetchRules) -> bytes:
         answer = await _ask(parse_url(url, rules), rules)
         if isinstance(answer, bytes):
             return answer
-        url = _led_on(url, answer)
+        try:
+            url = urljoin(url, answer)
+        except ValueError as error:
+            raise _refused("it leads on to a malformed one") from error
     raise FetchError(f"The address leads on more than {MAX_REDIRECTS} times.", _SAVE_IT)
 
 
-def _led_on(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError as error:
-        raise _refused("it leads on to a malformed one") from error
-
-
 async def _ask(target: Target, rules: FetchRules) -> bytes | str:
-    """The body, or where the target redirects to."""
-    reader, writer = await _connect(target, await _checked_addresses(target, rules))
+    """Request a target once; returns the body, or the address that it redirects to."""
+    addresses = await rules.resolve(target.host, target.port)
+    if not addresses or not all(map(rules.may_connect, addresses)):
+        raise _refused("its host is not on the open internet")
+    reader, writer = await _connect(target, addresses)
     try:
         connection = h11.Connection(h11.CLIENT)
         writer.write(_request(connection, target))
         return await _answer(_events(connection, reader), rules.max_bytes)
     finally:
-        writer.transport.abort()  # a polite farewell could wait for a server that never says its own
-
-
-async def _checked_addresses(target: Target, rules: FetchRules) -> list[Address]:
-    addresses = await rules.resolve(target.host, target.port)
-    if not addresses or not all(map(rules.may_connect, addresses)):
-        raise _refused("its host is not on the open internet")
-    return addresses
+        writer.transport.abort()  # a graceful close could wait for a server that never closes
 
 
 async def _connect(
     target: Target, addresses: list[Address]
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to the first of the addresses that listens; the certificate must be the host name's."""
+    """Connect to the first address that accepts; with https, the certificate must match the host name."""
     secure = target.scheme == "https"
     failure = OSError("no address")
     for address in addresses:
@@ -243,7 +235,7 @@ def _request(connection: h11.Connection, target: Target) -> bytes:
         ("Host", target.host_header),
         ("User-Agent", "trash-classifier"),
         ("Accept", "image/*"),
-        ("Accept-Encoding", "identity"),  # nothing is unpacked, so nothing can be a zip bomb
+        ("Accept-Encoding", "identity"),  # nothing is decompressed, so there are no zip bombs
         ("Connection", "close"),
     ]
     head = connection.send(h11.Request(method="GET", target=target.path, headers=headers))
@@ -251,7 +243,7 @@ def _request(connection: h11.Connection, target: Target) -> bytes:
 
 
 async def _events(connection: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[h11.Event]:
-    """What the server says, until the end of its answer."""
+    """Yield the server's events until its response ends."""
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -276,7 +268,7 @@ async def _answer(events: AsyncIterator[h11.Event], max_bytes: int) -> bytes | s
 
 
 def _read_head(response: h11.Response, max_bytes: int) -> str | None:
-    """Where the response leads on to, or None if its body is what was asked for."""
+    """Check a response's head; returns where it redirects to, or None if its body is the photo."""
     headers = {name.decode("ascii"): value.decode("latin-1") for name, value in response.headers}
     if response.status_code in _REDIRECTS and "location" in headers:
         return headers["location"]
@@ -299,7 +291,7 @@ def _refused(reason: str) -> UrlRefusedError:
 
 
 def _reason(error: OSError) -> str:
-    """A short cause that tells nothing of the server's own network."""
+    """Name the cause briefly, without revealing anything of the server's own network."""
     if isinstance(error, socket.gaierror):
         return "its host is not known"
     return "its certificate is not good" if isinstance(error, ssl.SSLError) else "its host does not answer"

@@ -1,1 +1,1 @@
-"""The REST gateway: routes, protocols, page, request bodies and errors."""
+"""Serves the pipeline over HTTP: routes, protocols, web page, request bodies, errors."""

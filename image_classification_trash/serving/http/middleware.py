@@ -1,4 +1,4 @@
-"""Around every request: security headers, counts, and the refusal of requests beyond what a worker may hold."""
+"""Wraps every request: sets security headers, counts, and refuses requests beyond what a worker may hold."""
 
 import base64
 import hashlib
@@ -30,21 +30,24 @@ DOCS_POLICY = (  # Swagger UI comes from a CDN, with a script and a style inline
     "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src data: https://fastapi.tiangolo.com; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
-WORKER_POLICY = (  # WebAssembly is compiled in the page's worker alone, never in the page
+WORKER_POLICY = (  # only the page's worker compiles WebAssembly, never the page
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; frame-ancestors 'none'"
 )
 
 
 def page_policy(page: str, with_worker: bool = False) -> str:
-    """The Content-Security-Policy of a page with its own script and style, known by their hashes, and nothing else.
+    """Write the Content-Security-Policy of a page that may run its own inline script and style and nothing else.
 
     Args:
-        page: as it is sent.
+        page: the HTML as it is sent; its script and style are allowed by their hashes.
         with_worker: whether it may start a worker from this server.
     """
-    script, style = (_hash(page, tag) for tag in ("script", "style"))
+    hashes = []
+    for tag in ("script", "style"):
+        blocks: list[str] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digests = (base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() for block in blocks)
+        hashes.append(" ".join(f"'sha256-{digest}'" for digest in digests))
+    script, style = hashes
     worker = "worker-src 'self'; " if with_worker else ""
     return (
         f"default-src 'none'; script-src {script}; style-src {style}; img-src 'self' blob: data:; media-src blob:; "
@@ -52,20 +55,14 @@ def page_policy(page: str, with_worker: bool = False) -> str:
     )
 
 
-def _hash(page: str, tag: str) -> str:
-    blocks: list[str] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-    digests = (base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() for block in blocks)
-    return " ".join(f"'sha256-{digest}'" for digest in digests)
-
-
 class SecurityHeaders:
-    """Sets the headers that keep browsers careful; a response's own policy stands."""
+    """Adds security headers to every response; a response that has its own keeps it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -80,13 +77,13 @@ class SecurityHeaders:
 
 
 class Counted:
-    """Counts requests by the pattern of their route, so that a stranger cannot make new time series, and by status."""
+    """Counts requests by status and by route pattern, not by path, so that a stranger cannot create new time series."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -107,7 +104,7 @@ class Counted:
 
 
 class Bounded:
-    """Holds at most `limit` POST requests; the rest is refused before its body is read."""
+    """Holds at most `limit` POST requests at once, and refuses others before their bodies are read."""
 
     def __init__(
         self,
@@ -121,7 +118,7 @@ class Bounded:
         self._metrics, self._held = metrics, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
         elif self._held >= self._limit or self._is_full():

@@ -1,11 +1,11 @@
-"""The gateway's page for people, and what it needs to run the model in the browser, where the model has a .tflite.
+"""Serves the gateway's web page, and what a browser needs to run the model itself where the model has a .tflite.
 
     GET /                  the page
-    GET /model.json        what the page must know of the model
+    GET /model.json        labels, input size and thresholds of the model
     GET /model.tflite      the model
     GET /web/{name}        LiteRT.js and the worker that runs it, built by `make page` from web/
 
-Without a .tflite the page sends photos to the server and does not offer anything else.
+Without a .tflite the page can only send photos to the server.
 """
 
 import gzip
@@ -28,18 +28,18 @@ WEB_FILES = {
     "litert_wasm_compat_internal.wasm": "application/wasm",
     "NOTICE.txt": "text/plain",
 }
-"""What is given away, with its content type; the .wasm lies compressed on disk."""
+"""Files that anybody may download, with their content types; the .wasm is stored compressed."""
 _OFFER = '<html lang="en" data-on-device>'
 
 
 def tflite_of(model: Path | None) -> Path | None:
-    """The .tflite of what is served: the file itself, or the bundle's float32 one, which the server runs too.
+    """Find the .tflite of the model that is served: the file itself, or the bundle's float32 one, which the server runs too.
 
     Args:
         model: a bundle, an exported file, or None.
 
     Raises:
-        BundleError: the bundle's file was changed.
+        BundleError: the bundle's file was changed after the export.
     """
     if model is None or model.is_file():
         return model if model is not None and model.suffix == ".tflite" else None
@@ -48,7 +48,7 @@ def tflite_of(model: Path | None) -> Path | None:
 
 
 def add_routes(app: FastAPI, config: BundleConfig, model: Path | None) -> None:
-    """Add the page and, where the model has a .tflite, the routes that it needs to run it."""
+    """Add the page and, where the model has a .tflite, the routes that a browser needs to run it."""
     tflite = tflite_of(model)
     text = PAGE.read_text(encoding="utf-8")
     if tflite is not None:
@@ -103,7 +103,7 @@ def _web_file(request: Request, name: str) -> Response:
 
 
 def _file(request: Request, path: Path, kind: str, headers: dict[str, str] | None = None) -> Response:
-    """A file that a browser keeps, but asks each time whether it is still the same."""
+    """Send a file that a browser may keep, but must check for changes each time."""
     state = path.stat()
     etag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
     known = {

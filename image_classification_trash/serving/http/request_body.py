@@ -1,4 +1,4 @@
-"""Request bodies: read with a cap and a deadline, then taken apart. All of it stays in memory, none on disk."""
+"""Reads request bodies within a size limit and a deadline, and parses them; all in memory, nothing on disk."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -12,7 +12,7 @@ from image_classification_trash.serving.pipeline import Photo
 
 @dataclass(frozen=True)
 class Link:
-    """A photo behind an address."""
+    """The address of a photo."""
 
     url: str
 

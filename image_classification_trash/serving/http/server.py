@@ -1,4 +1,4 @@
-"""Runs the gateway under uvicorn: one process, or several that share a socket; stops when its requests are answered."""
+"""Runs the gateway under uvicorn, in one process or in several that share a socket; answers open requests before it stops."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ BACKLOG = 512
 
 @dataclass(frozen=True)
 class Server:
-    """A model that loads, and a socket that listens."""
+    """A model that was loaded, and a socket that is listening."""
 
     settings: ServeSettings
     classifier: TrashClassifier
@@ -32,20 +32,20 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it can be reached; with `--port 0` only this tells."""
+        """The address to reach it at, with the port that the system chose for `--port 0`."""
         host, port = self.listening.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def run(self) -> None:
         """Answer requests until a signal stops the process."""
-        # uvicorn raises the signal again once it has stopped; a stop that was asked for is no failure.
+        # uvicorn raises the signal again once it has stopped; a stop that was asked for is not a failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         if self.settings.workers == 1:
             app = create_app(self.settings, self.classifier)
             uvicorn.Server(self._config(app)).run(sockets=[self.listening])
             return
         with tempfile.TemporaryDirectory(prefix="trash-metrics-") as folder:
-            os.environ[FOLDER] = folder  # the workers' counts are added up there
+            os.environ[FOLDER] = folder  # where the workers' counts are added up
             config = self._config(partial(create_app, self.settings), factory=True)
             Multiprocess(config, [self.listening]).run()
 
@@ -63,7 +63,7 @@ class Server:
 
 
 def prepare(settings: ServeSettings) -> Server:
-    """Load the model, which shows that it can be, and listen.
+    """Load the model and listen, so that what cannot work fails now.
 
     Raises:
         BundleError: there is no model, or it is damaged.

@@ -1,1 +1,1 @@
-"""What keeps a gateway running: the worker pool, Prometheus metrics, the log of predictions."""
+"""Keeps a gateway running and observed: the worker pool, Prometheus metrics, counts of its answers."""

@@ -1,6 +1,6 @@
-"""`serve --statistics FILE`: the gateway counts its answers, and writes the counts now and then and when it stops.
+"""Counts the gateway's answers for `serve --statistics FILE`, and writes the counts periodically and when it stops.
 
-Several workers write a file each, FILE with the worker's process number before its suffix; `monitor` adds them up.
+Each of several workers writes its own file, named FILE with the process id before its suffix; `monitor` adds them up.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 class StatisticsFile:
-    """Counts of one worker and the file they go to; without a file it does nothing."""
+    """The counts of one worker and the file they are written to; does nothing where no file is set."""
 
     def __init__(self, settings: ServeSettings, classifier: TrashClassifier) -> None:
-        self._path, self._seconds = _path_of(settings), settings.statistics_seconds
+        self._path, self._seconds = settings.statistics, settings.statistics_seconds
+        if self._path is not None and settings.workers > 1:
+            self._path = self._path.with_name(f"{self._path.stem}-{os.getpid()}{self._path.suffix}")
         self._classifier = classifier
         config = classifier.config
         model = {
@@ -36,7 +37,7 @@ class StatisticsFile:
         self._counts = AnswerStatistics.of_model(model, config.labels)
 
     def add(self, rows: npt.NDArray[np.float32]) -> None:
-        """Count answers: probabilities (N, C). Called from the event loop alone, so no lock is needed."""
+        """Count answers: probabilities, float32 (N, C). Only the event loop calls this, so no lock is needed."""
         if self._path is None:
             return
         for row in rows:
@@ -46,7 +47,7 @@ class StatisticsFile:
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Write now, every so many seconds, and at the end."""
+        """Write the counts at the start, at regular intervals, and at the end."""
         if self._path is None:
             yield
             return
@@ -65,16 +66,9 @@ class StatisticsFile:
             await asyncio.sleep(self._seconds)
 
     def _write(self) -> None:
-        """A kilobyte, from the event loop, so that no count changes meanwhile. A full disk must not stop the gateway."""
+        """Write a kilobyte in the event loop, so that no count changes meanwhile. A full disk must not stop the gateway."""
         assert self._path is not None
         try:
             self._counts.write(self._path)
         except OSError as error:
             logger.warning("the statistics cannot be written to %s: %s", self._path, error)
-
-
-def _path_of(settings: ServeSettings) -> Path | None:
-    path = settings.statistics
-    if path is None or settings.workers == 1:
-        return path
-    return path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}")

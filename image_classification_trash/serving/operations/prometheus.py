@@ -1,7 +1,7 @@
-"""What Prometheus may know: requests by route and status, seconds by step, the length of the queue.
+"""Measures for Prometheus: requests by route and status, seconds by step, the length of the queue.
 
-With several workers, each writes its counts to files in the folder that PROMETHEUS_MULTIPROC_DIR names, and whichever
-worker is asked adds them up. `server.py` sets that variable before a worker starts.
+Several workers write their counts to files in the folder that PROMETHEUS_MULTIPROC_DIR names, and the worker that answers
+/metrics adds them up. `server.py` sets that variable before a worker starts.
 """
 
 import os
@@ -26,7 +26,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The counters of one worker."""
+    """The metrics of one worker."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -47,7 +47,7 @@ class Metrics:
         )  # fmt: skip
 
     def text(self) -> bytes:
-        """Everything, in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format, summed over the workers."""
         folder = os.environ.get(FOLDER)
         if not folder:
             return bytes(generate_latest(self._registry))
@@ -56,6 +56,6 @@ class Metrics:
         return bytes(generate_latest(together))
 
     def close(self) -> None:
-        """Take this worker's gauges out of the sum."""
+        """Remove this worker's gauges from the sum over the workers."""
         if Path(os.environ.get(FOLDER, "")).is_absolute():
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""Decoding and the model's runs, in a bounded pool of threads behind a bounded queue.
+"""Decodes photos and runs the model in a bounded pool of threads behind a bounded queue.
 
-The event loop never waits for a photo, and the queue never grows: what does not fit is refused at once. Photos are
-run one by one, as LiteRT gains nothing from a batch on a CPU; Pillow and the engines let other threads run meanwhile.
+The event loop never waits for a photo, and the queue cannot grow beyond its limit: what does not fit is refused at once.
+Each photo runs alone, as a batch is no faster in LiteRT on a CPU; Pillow and the engines release the GIL.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ _Out = TypeVar("_Out")
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class WorkQueue:
-    """At most `threads` jobs run and `waiting` wait; a job that takes longer than `seconds` is given up."""
+    """Runs at most `threads` jobs at once while at most `waiting` wait; gives up jobs that take longer than `seconds`."""
 
     def __init__(self, threads: int, waiting: int, seconds: float) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="photo")
@@ -33,7 +33,7 @@ class WorkQueue:
 
     @property
     def waiting(self) -> int:
-        """Jobs that no thread has begun."""
+        """Number of jobs that no thread has begun."""
         return max(0, self._jobs - self._threads)
 
     @property
@@ -59,7 +59,7 @@ class WorkQueue:
             raise RefusalError(504, "too_slow", message) from error
 
     def close(self) -> None:
-        """Let running jobs finish, and drop those that wait."""
+        """Let running jobs finish, and drop waiting ones."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, function: Callable[[_In], _Out], items: Sequence[_In]) -> list["Future[_Out]"]:
@@ -68,7 +68,7 @@ class WorkQueue:
                 raise full()
             self._jobs += len(items)
         futures = [self._pool.submit(function, item) for item in items]
-        for future in futures:  # a job given up keeps its place until its thread is free again
+        for future in futures:  # a job that was given up keeps its place until its thread is free again
             future.add_done_callback(self._release)
         return futures
 
