@@ -1,12 +1,12 @@
-"""The one way from a photo to its answer: setup, decode, predict, encode, after LitServe.
+"""Takes a photo to its answer in four steps, after LitServe: setup, decode, predict, encode.
 
     pipeline = Pipeline(TrashClassifier.load(), Limits(max_bytes=32 * 2**20))    # setup: once
     photo = Photo("bottle.jpg", data)                                            # decode: what a protocol brings
     answered = pipeline.predict(photo)                                           # in any thread
     json.dumps(pipeline.encode([answered]))                                      # encode: dicts, lists, built-in types
 
-The REST gateway, its two foreign protocols and the Lambda all take it. It imports neither pydantic nor a web framework,
-because a Lambda's caller waits for its imports.
+The REST gateway, both foreign protocols and the Lambda use it and no other way. It imports neither pydantic nor a web
+framework, because a Lambda's caller waits for every import.
 """
 
 import time
@@ -123,7 +123,7 @@ class Pipeline:
             return batch, self.classifier.probabilities(batch.photos)
 
     def predict(self, photo: Photo) -> Answered:
-        """Decode and classify one photo; what is wrong with it becomes part of what is returned.
+        """Decode and classify one photo; an error of the photo is returned, not raised.
 
         Raises:
             ModelServerError: the model server failed.

@@ -32,7 +32,7 @@ class RefusalError(Exception):
         return {"Retry-After": str(RETRY_SECONDS)} if self.status == 503 else {}
 
     def as_json(self) -> dict[str, str]:
-        """Turn it into what stands under `error` in an answer."""
+        """Return what an answer has under `error`."""
         return {"code": self.code, "message": self.message}
 
 

@@ -1,4 +1,4 @@
-"""The REST gateway: photos in, JSON out. `trash-classifier serve models/trashnet` runs it.
+"""Answers photos over HTTP with JSON: the REST gateway. `trash-classifier serve models/trashnet` runs it.
 
     POST /predict                    photos as files, or JSON {"url": ...} or {"image": base64}
     GET  /                           a web page for people, and what it needs       (page.py)

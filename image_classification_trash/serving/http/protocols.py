@@ -1,4 +1,4 @@
-"""Two protocols of other model servers, so that their clients work unchanged: each is a decode and an encode.
+"""Speaks two protocols of other model servers, so that their clients work unchanged; each is a decode and an encode.
 
 TensorFlow Serving's REST format: `instances` are nested uint8 lists (H, W, 3), or `{"b64": ...}` with an encoded photo.
 The Open Inference Protocol: one input, `images` as UINT8 (N, H, W, 3), or `image_bytes` as BYTES (N) in base64.
