@@ -20,7 +20,7 @@ import numpy as np
 
 from image_classification_trash.arrays import Ints
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import sha256_of
+from image_classification_trash.files import recover_directory, sha256_of
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -120,6 +120,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         DatasetError: not prepared yet, or the table was edited or damaged.
     """
+    recover_directory(folder)
     if not (folder / MANIFEST).is_file() or not (folder / DATASET).is_file():
         hint = f"Prepare it with: trash-classifier data {folder.name}"
         raise DatasetError(f"There is no prepared data set in {folder}.", hint)

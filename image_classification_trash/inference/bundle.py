@@ -14,6 +14,7 @@ An exported file carries its description inside, so that it can be used without 
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from image_classification_trash.errors import BundleError
-from image_classification_trash.files import atomic_directory, sha256_of_file, write_text
+from image_classification_trash.files import (
+    atomic_directory,
+    recover_directory,
+    sha256_of_file,
+    write_bytes,
+    write_text,
+)
 from image_classification_trash.inference.images import FITS, Fit, Size
 
 FORMAT_VERSION = 1
@@ -120,6 +127,7 @@ def read_bundle(path: Path | str) -> Bundle:
         BundleError: not a bundle, a file is missing or was changed, or its parts contradict one another.
     """
     path = Path(path)
+    recover_directory(path)
     if not (path / CONFIG).is_file():
         found = f"{path} is not a trained model: it has no {CONFIG}."
         raise BundleError(found, f"Give the folder of a bundle, or make one. {_TRAIN_AGAIN}")
@@ -159,30 +167,40 @@ def write_bundle(path: Path, config: BundleConfig, files: Mapping[str, bytes]) -
     return read_bundle(path)
 
 
-def add_to_bundle(bundle: Bundle, texts: Mapping[str, str]) -> None:
-    """Add or replace small text files (metrics, model card) of a bundle, and its checksums."""
-    for name, text in texts.items():
-        write_text(bundle.path / name, text)
-    write_checksums(bundle.path)
+def add_to_bundle(bundle: Bundle, files: Mapping[str, str | bytes]) -> None:
+    """Add or replace small files (metrics, model card) of a bundle and its checksums: all at once, or nothing."""
+    add_files(bundle, {}, files)
 
 
-def add_files(bundle: Bundle, folders: Mapping[str, Path], texts: Mapping[str, str]) -> None:
-    """Add folders' contents below the names given, and text files: all of it at once, or nothing.
+def add_files(bundle: Bundle, folders: Mapping[str, Path], files: Mapping[str, str | bytes]) -> None:
+    """Add folders' contents below the names given, and small files: all at once, or nothing.
 
-    Files that are there already are replaced, others stay.
+    Files that are there already are replaced, others stay; a folder inside `folders` replaces the one of its name whole.
     """
     with atomic_directory(bundle.path) as whole:
-        shutil.copytree(bundle.path, whole, dirs_exist_ok=True)
+        shutil.copytree(bundle.path, whole, dirs_exist_ok=True, copy_function=_link_or_copy)
         for name, folder in folders.items():
-            for (
-                entry
-            ) in folder.iterdir():  # a folder inside is a whole of its own: none of its old files may stay
+            for entry in folder.iterdir():
                 if (whole / name / entry.name).is_dir():
                     shutil.rmtree(whole / name / entry.name)
-            shutil.copytree(folder, whole / name, dirs_exist_ok=True)
-        for name, text in texts.items():
-            write_text(whole / name, text)
+            shutil.copytree(folder, whole / name, dirs_exist_ok=True, copy_function=_copy_beside)
+        for name, content in files.items():
+            write_bytes(whole / name, content.encode() if isinstance(content, str) else content)
         write_checksums(whole)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Take a file over without copying its bytes, where the file system can."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _copy_beside(source: str, target: str) -> None:
+    """Copy to a new file: what stands at `target` may be a link to the file of the bundle that is still in use."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target)
 
 
 def write_checksums(folder: Path) -> None:
