@@ -26,6 +26,11 @@ _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2  # <fcntl.h>, <linux/fs.h
 _STREAMS = {Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd")}
 
 
+def as_text(name: str) -> str:
+    """A file's name as text that every file and every program can hold: bytes that are not UTF-8 become `\\xe9`."""
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+
+
 def sha256_of(data: bytes) -> str:
     """SHA-256 of bytes, as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
@@ -46,11 +51,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         IsADirectoryError: `path` is a folder; raised before anything is written.
     """
-    if _is_stream(path):
+    if is_stream(path):
         with _streamed_into(path) as temporary:
             yield temporary
         return
-    path = _target_of(path)
+    path = target_of(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with _temporary_beside(path, folder=False) as temporary:
@@ -81,7 +86,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     Raises:
         NotADirectoryError: `path` is a file; raised before anything is written.
     """
-    path = _target_of(path)
+    path = target_of(path)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     recover_directory(path)
@@ -112,7 +117,7 @@ def only_writer(path: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415  slow to import, and for long work alone
 
-    path = _target_of(path)
+    path = target_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file)
@@ -186,12 +191,12 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _target_of(path: Path) -> Path:
+def target_of(path: Path) -> Path:
     """Where a link leads, even if nothing is there yet; any other path as it is."""
     return path.resolve() if path.is_symlink() else path
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
     """Whether bytes go into what is at `path` rather than in its place: a pipe, a device, /dev/stdout."""
     try:
         mode = path.stat().st_mode
