@@ -25,6 +25,7 @@ from image_classification_trash.errors import BundleError
 from image_classification_trash.files import (
     atomic_directory,
     recover_directory,
+    sha256_of,
     sha256_of_file,
     write_bytes,
     write_text,
@@ -107,16 +108,35 @@ class Bundle:
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def exported(self, name: str) -> Path:
-        """The path of an exported file or folder, such as `model.tflite`, after its checksums were looked at.
+        """The path of an exported file or folder, such as `model.tflite`, whose checksums were compared.
 
         Raises:
             BundleError: there is none, or it was changed.
         """
+        path = self._export(name)
+        _check_sums(self.path, f"{EXPORT}/{name}")
+        return path
+
+    def read_exported(self, name: str) -> tuple[Path, bytes]:
+        """Read an exported file once: the bytes returned are those whose checksum was compared.
+
+        Raises:
+            BundleError: there is none, or it was changed.
+        """
+        path = self._export(name)
+        content = path.read_bytes()
+        expected = _listed_sums(self.path).get(f"{EXPORT}/{name}")
+        if expected is None:
+            raise BundleError(f"{path} is not in the bundle's {CHECKSUMS}.", _EXPORT_AGAIN)
+        if sha256_of(content) != expected:
+            raise _changed(path)
+        return path, content
+
+    def _export(self, name: str) -> Path:
         path = self.path / EXPORT / name
         if not path.exists():
             found = f"{self.path} has no {EXPORT}/{name}."
             raise BundleError(found, f"Make it with: trash-classifier export {self.path}")
-        _check_sums(self.path, f"{EXPORT}/{name}")
         return path
 
 
@@ -216,20 +236,26 @@ def _is_bookkeeping(file: Path) -> bool:
 
 def _check_sums(path: Path, below: str = "") -> set[str]:
     """Check the files beside config.json, or what lies at `below`; returns the names that were checked."""
-    listing = path / CHECKSUMS
-    if not listing.is_file():
-        raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
     checked = set()
-    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-        expected, _, name = line.partition("  ")
-        if not name:
-            raise BundleError(f"{listing} is not a list of checksums.", "Copy the whole folder again.")
+    for name, expected in _listed_sums(path).items():
         if _is_at(name, below):
             _check_sum(path / name, expected)
             checked.add(name)
     if below and not checked:
         raise BundleError(f"{path / below} is not in the bundle's {CHECKSUMS}.", _EXPORT_AGAIN)
     return checked
+
+
+def _listed_sums(path: Path) -> dict[str, str]:
+    """The checksums that a bundle lists, by file."""
+    listing = path / CHECKSUMS
+    if not listing.is_file():
+        raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
+    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    sums = {name: expected for expected, _, name in (line.partition("  ") for line in lines)}
+    if "" in sums:
+        raise BundleError(f"{listing} is not a list of checksums.", "Copy the whole folder again.")
+    return sums
 
 
 def _is_at(name: str, below: str) -> bool:
@@ -242,8 +268,12 @@ def _check_sum(file: Path, expected: str) -> None:
     if not file.is_file():
         raise BundleError(f"{file} is missing from the bundle.", "Copy the whole folder again.")
     if sha256_of_file(file) != expected:
-        hint = "Copy the whole folder again, or make it again if it was edited."
-        raise BundleError(f"{file} does not match its checksum: it was changed or cut short.", hint)
+        raise _changed(file)
+
+
+def _changed(file: Path) -> BundleError:
+    hint = "Copy the whole folder again, or make it again if it was edited."
+    return BundleError(f"{file} does not match its checksum: it was changed or cut short.", hint)
 
 
 def describe(config: BundleConfig, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

@@ -141,7 +141,7 @@ def test_names_that_are_not_utf8_are_written_and_resumed(tmp_path: Path, kind: s
     path = tmp_path / "t"
     with PredictionFile(path, kind, "model", LABELS, resume=False) as table:
         table.add(odd)
-    assert br"\xe9t\xe9.jpg" in path.read_bytes().replace(b"\\\\", b"\\")
+    assert rb"\xe9t\xe9.jpg" in path.read_bytes().replace(b"\\\\", b"\\")
 
 
 def test_a_spreadsheet_sees_text_where_a_name_looks_like_a_formula(tmp_path: Path) -> None:
