@@ -70,7 +70,6 @@ def test_a_data_set_is_read_as_it_was_written(prepared: Path) -> None:
 
 
 def test_a_data_set_can_move_together_with_its_photos(prepared: Path, tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     for name in ("raw", "processed"):
