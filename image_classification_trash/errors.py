@@ -14,6 +14,7 @@
     │   ├── ArchiveError         a zip file is damaged, foreign or hostile
     │   └── DownloadError        the network or the hub did not give what was asked for
     ├── CacheError               a file under data/interim is not what it says it is
+    ├── BusyError                another process is writing the same output
     ├── BundleError              a trained model on disk is incomplete, damaged or foreign
     ├── ModelServerError         a model server refuses, or answers with something that is no answer
     │   └── ModelServerTimeoutError  it takes too long
@@ -89,6 +90,10 @@ class DownloadError(DatasetError):
 
 class CacheError(TrashClassifierError):
     """A cached file is not what its description says."""
+
+
+class BusyError(TrashClassifierError):
+    """Another process is writing the same output."""
 
 
 class BundleError(TrashClassifierError):

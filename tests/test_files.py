@@ -1,12 +1,19 @@
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from image_classification_trash import files
+from image_classification_trash.errors import BusyError
 from image_classification_trash.files import (
     atomic_directory,
+    atomic_path,
+    only_writer,
+    recover_directory,
     sha256_of,
     sha256_of_file,
     write_bytes,
@@ -88,8 +95,117 @@ def test_a_failure_while_changing_places_brings_the_old_folder_back(
             full_disk()
         return real(self, target)
 
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)  # a file system that cannot
     monkeypatch.setattr(Path, "replace", fails_for_the_new)
     with pytest.raises(OSError, match="No space left"), atomic_directory(tmp_path / "d"):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["d"]
     assert (tmp_path / "d" / "old").exists()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_link_stays_and_the_file_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "elsewhere" / "real.csv")
+    for text in ("first", "second"):  # the link leads nowhere at first
+        write_text(tmp_path / "link.csv", text)
+        assert (tmp_path / "link.csv").is_symlink()
+        assert (tmp_path / "elsewhere" / "real.csv").read_text() == text
+    assert names(tmp_path / "elsewhere") == ["real.csv"]
+
+
+def test_a_linked_folder_stays_linked(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "models").mkdir(parents=True)
+    (tmp_path / "models").symlink_to(tmp_path / "disk" / "models")
+    with atomic_directory(tmp_path / "models") as folder:
+        (folder / "new").touch()
+    assert (tmp_path / "models").is_symlink()
+    assert names(tmp_path / "disk" / "models") == ["new"]
+
+
+def test_a_pipe_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code = "import sys; sys.stdout.write(open(sys.argv[1]).read())"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "pipe"], stdout=subprocess.PIPE, text=True
+    ) as reader:
+        write_text(tmp_path / "pipe", "through")
+        assert reader.communicate()[0] == "through"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_standard_output_is_written_into_even_where_it_is_a_file(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from image_classification_trash.files import write_text\n"
+        "write_text(Path('/dev/stdout'), 'table\\n'); write_text(Path('/dev/null'), 'gone')"
+    )
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "table\n"
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("writer", [atomic_path, atomic_directory])
+def test_a_folder_is_not_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path: Path, writer: Any) -> None:
+    there = tmp_path / "there"
+    if writer is atomic_path:
+        there.mkdir()
+    else:
+        there.touch()
+    with pytest.raises(OSError, match="directory"), writer(there):
+        pytest.fail("was asked for its content")
+    assert names(tmp_path) == ["there"]
+
+
+def test_a_killed_writer_leaves_nothing_that_the_next_one_does_not_sweep(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from image_classification_trash.files import *\n"
+        "with atomic_path(Path(sys.argv[1])) as file, atomic_directory(Path(sys.argv[2])):\n"
+        "    file.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "x", tmp_path / "d"], check=False)
+    assert len(names(tmp_path)) == 2 and all(name.endswith(".tmp") for name in names(tmp_path))
+    write_text(tmp_path / "x", "whole")
+    with atomic_directory(tmp_path / "d"):
+        pass
+    assert names(tmp_path) == ["d", "x"]
+
+
+def test_a_living_writers_half_is_not_swept(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "x") as slow:
+        slow.write_text("slow")
+        write_text(tmp_path / "x", "quick")
+        assert slow.exists()
+    assert (tmp_path / "x").read_text() == "slow"
+    assert names(tmp_path) == ["x"]
+
+
+def test_two_folders_change_places_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "d").mkdir()
+    with atomic_directory(tmp_path / "d") as folder:
+        (folder / "new").touch()
+        monkeypatch.setattr(Path, "replace", full_disk)  # no name is ever free in between
+    assert names(tmp_path / "d") == ["new"]
+
+
+def test_a_folder_whose_writer_was_killed_between_two_renames_is_brought_back(tmp_path: Path) -> None:
+    (tmp_path / ".d.1234.old").mkdir()
+    (tmp_path / ".d.1234.old" / "old").touch()
+    recover_directory(tmp_path / "d")
+    assert names(tmp_path) == ["d"]
+    assert names(tmp_path / "d") == ["old"]
+    recover_directory(tmp_path / "never was")
+    recover_directory(tmp_path / "no folder" / "d")
+    assert names(tmp_path) == ["d"]
+
+
+def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
+    second = only_writer(tmp_path / "x")
+    with only_writer(tmp_path / "x"), pytest.raises(BusyError, match="Another process is writing"), second:
+        pytest.fail("two writers at once")
+    with only_writer(tmp_path / "x"):
+        pass
+    assert names(tmp_path) == []

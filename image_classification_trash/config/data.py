@@ -23,6 +23,19 @@ class DataSettings(StageSettings):
         None,
         description="zip, folder of class folders, or CSV filepath,label[,split,group]; default: by name",
     )
+    layout: Literal["auto", "classes", "splits", "class-splits", "sites"] = Field(
+        "auto", description="how the folders of --source are read; auto: the one way that fits"
+    )
+    columns: list[str] = Field(
+        [],
+        description="what a CSV's columns mean where they have other names: --columns filepath=image label=category",
+    )
+    photos_dir: Path | None = Field(
+        None, description="folder that the paths in a CSV start from; default: the CSV's own"
+    )
+    zip_encoding: str | None = Field(
+        None, description="encoding of the file names in a zip that does not state it, such as gbk"
+    )
     split: Literal["auto", "official", "stratified", "grouped", "kinds"] = Field(
         "auto",
         description="how to part the photos; auto: the split that comes with them, else grouped; kinds: val and test "

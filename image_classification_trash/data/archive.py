@@ -18,17 +18,26 @@ MAX_RATIO = 200  # photos hardly compress; a file that grows more than this is a
 _DAMAGED = (
     zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError, zlib.error, lzma.LZMAError,
 )  # fmt: skip
+_UTF8_NAME = 0x800
 _LEFTOVERS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
-def unpack(archive: Path, destination: Path) -> None:
+def unpack(archive: Path, destination: Path, encoding: str | None = None) -> None:
     """Unpack a zip into `destination`, whole or not at all; macOS and Windows leftovers are ignored.
 
+    Args:
+        archive: the zip file.
+        destination: a folder that is made, or replaced.
+        encoding: of file names that the zip does not state to be UTF-8; None: UTF-8, if they are that.
+
     Raises:
-        ArchiveError: not a zip, damaged, encrypted, leading out of the folder, or far larger than it looks.
+        ArchiveError: not a zip, damaged, encrypted, leading out of the folder, far larger than it looks, or with file
+            names in an encoding that cannot be told.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
+            for member in opened.infolist():
+                member.filename = _decoded_name(archive, member, encoding)
             members = _checked_members(archive, opened)
             with atomic_directory(destination) as folder:
                 for member in tqdm(members, desc="unpack", unit="file", leave=False):
@@ -50,6 +59,26 @@ def _checked_members(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.Zip
         found = f"{archive} ({packed} bytes) would unpack to {total} bytes in {len(members)} files."
         raise ArchiveError(found, "That is a zip bomb, or too much for one data set: unpack it by hand.")
     return members
+
+
+def _decoded_name(archive: Path, member: zipfile.ZipInfo, encoding: str | None) -> str:
+    """The member's name; zipfile takes one that is not marked as UTF-8 for code page 437, which few programs write."""
+    if member.flag_bits & _UTF8_NAME or member.filename.isascii():
+        return member.filename
+    raw = member.orig_filename.encode("cp437", errors="surrogateescape")
+    try:
+        return raw.decode(encoding or "utf-8").replace("\\", "/")
+    except LookupError as error:
+        raise ArchiveError(
+            f"There is no encoding {encoding!r}.", "Try gbk, shift_jis, cp437 or cp866."
+        ) from error
+    except UnicodeDecodeError as error:
+        found = (
+            f"{archive} holds file names that are not in {encoding or 'UTF-8'}, such as {member.filename!r}."
+        )
+        raise ArchiveError(
+            found, "Say what they are in: --zip-encoding gbk (or shift_jis, cp437, cp866)."
+        ) from error
 
 
 def _leads_out(member: zipfile.ZipInfo) -> bool:

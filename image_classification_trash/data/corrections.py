@@ -18,7 +18,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from image_classification_trash.data.sources import Source, SourceFile
+from image_classification_trash.data.layouts import Source, SourceFile
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import sha256_of, sha256_of_file
 

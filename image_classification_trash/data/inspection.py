@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from image_classification_trash.data.layouts import Source, SourceFile
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.data.sources import Source, SourceFile
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.images import SUFFIXES, open_photo, photo_bytes, read_photo
@@ -29,9 +29,9 @@ class Problem:
     """A file that was kept out.
 
     Attributes:
-        path: relative to the source's root.
-        label: the class it stood in.
-        kind: unreadable, wrong_name, duplicate, two_labels, not_a_photo, no_split or excluded.
+        path: relative to the source's root; with a slash at its end a whole folder.
+        label: the class it stood in; empty where it stood in none.
+        kind: unreadable, wrong_name, duplicate, two_labels, no_split, excluded, or a kind of `layouts.LeftOut`.
         detail: what was found, in a sentence.
     """
 
@@ -64,9 +64,7 @@ def audit_source(source: Source) -> Audit:
         found = list(tqdm(outcomes, total=len(source.files), desc="check photos", unit="photo"))
     good = [outcome for outcome in found if isinstance(outcome, Inspected)]
     problems = [outcome for outcome in found if isinstance(outcome, Problem)]
-    problems += [
-        Problem(name, "", "not_a_photo", "its name is not that of a photo") for name in source.others
-    ]
+    problems += [Problem(row.path, "", row.kind, row.detail) for row in source.left_out]
     kept, duplicates = _without_duplicates(good)
     rows = sorted([*problems, *duplicates], key=astuple)
     return Audit(tuple(kept), tuple(rows))

@@ -13,6 +13,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from image_classification_trash.data import splits
 from image_classification_trash.data.archive import unpack
 from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
 from image_classification_trash.data.inspection import Audit, Inspected, Problem, audit_source, problems_csv
+from image_classification_trash.data.layouts import Source
 from image_classification_trash.data.manifest import (
     DATASET,
     MANIFEST,
@@ -33,12 +35,14 @@ from image_classification_trash.data.manifest import (
     write_manifest,
 )
 from image_classification_trash.data.near_duplicates import Pair, find_pairs, group_names, overlap, pairs_csv
-from image_classification_trash.data.sources import Source, read_source
+from image_classification_trash.data.sources import column_names, read_source
 from image_classification_trash.data.trashnet import LABELS, download_trashnet, official_split
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import atomic_directory, sha256_of, sha256_of_file
 
 PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems.csv", "near_duplicates.csv", "corrections.csv"
+WARNED_OF = 10
+"""Left-out files of each kind that the log names."""
 SAMPLE = Path("data/sample")
 RECIPE_VERSION = 1
 """Raised when the same settings and photos would give another manifest."""
@@ -51,11 +55,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set, where it is, and whether there was anything to do."""
+    """A prepared data set.
+
+    Attributes:
+        manifest: its table.
+        folder: where it is.
+        done_before: whether there was nothing to do.
+        notes: how the source was understood, a sentence each.
+    """
 
     manifest: Manifest
     folder: Path
     done_before: bool
+    notes: tuple[str, ...] = ()
 
 
 def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared:
@@ -76,12 +88,11 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     corrected = _corrected(settings, source)
     key = _input_key(settings, source, embed is not None, corrected)
     if not settings.force and _recorded_key(folder) == key:
-        return Prepared(read_manifest(folder), folder, done_before=True)
+        return Prepared(read_manifest(folder), folder, True, source.notes)
     audit = _with_exclusions(audit_source(corrected.source if corrected else source), corrected)
     if settings.name in ("trashnet", "sample") and settings.split in ("auto", "official"):
         audit = _with_official_split(audit)
-    for problem in audit.problems:
-        logger.warning("left out %s: %s", problem.path, problem.detail)
+    _warn_of(audit.problems, folder / PROBLEMS)
     photos = [item.photo for item in audit.good]
     splits.check_classes(photos)
     embeddings = embed(photos, source.root) if embed else None
@@ -93,7 +104,17 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
         about["corrections"] = corrected.about
     manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), about)
     _write(folder, manifest, audit.problems, pairs, corrected)
-    return Prepared(read_manifest(folder), folder, done_before=False)
+    return Prepared(read_manifest(folder), folder, False, source.notes)
+
+
+def _warn_of(problems: Sequence[Problem], table: Path) -> None:
+    """Name what is left out in the log, the first of each kind."""
+    for kind, rows in groupby(sorted(problems, key=lambda row: row.kind), key=lambda row: row.kind):
+        alike = list(rows)
+        for problem in alike[:WARNED_OF]:
+            logger.warning("left out %s: %s", problem.path, problem.detail)
+        if len(alike) > WARNED_OF:
+            logger.warning("left out %d more (%s): see %s", len(alike) - WARNED_OF, kind, table)
 
 
 def locate_source(settings: DataSettings) -> Source:
@@ -111,8 +132,8 @@ def locate_source(settings: DataSettings) -> Source:
         raise DatasetError(f"{settings.name!r} is not a data set that can be fetched.", hint)
     path = path.expanduser()  # for --source=~/photos and recipes, which no shell expands
     if path.suffix.lower() == ".zip" and path.is_file():
-        path = _unpacked(path, settings.raw_dir / settings.name)
-    return read_source(path)
+        path = _unpacked(path, settings.raw_dir / settings.name, settings.zip_encoding)
+    return read_source(path, settings.layout, column_names(settings.columns), settings.photos_dir)
 
 
 def split_photos(
@@ -143,12 +164,12 @@ def split_photos(
     return method, parted
 
 
-def _unpacked(archive: Path, destination: Path) -> Path:
+def _unpacked(archive: Path, destination: Path, encoding: str | None) -> Path:
     """Unpack beside a note of the archive's checksum; do nothing if that very archive is there already."""
     digest = sha256_of_file(archive)
-    target = destination / digest[:16]
+    target = destination / (digest[:16] + (f"-{encoding}" if encoding else ""))
     if not target.is_dir():
-        unpack(archive, target)
+        unpack(archive, target, encoding)
     return target
 
 
@@ -261,7 +282,14 @@ def _input_key(
         except OSError:
             stats.append((file.path, file.label, file.split, file.group, -1, -1))
     chosen = settings.model_dump(mode="json", include={"split", "seed", "val_fraction", "test_fraction"})
-    description = [RECIPE_VERSION, str(source.root.resolve()), with_embeddings, chosen, stats, source.others]
+    description = [
+        RECIPE_VERSION,
+        str(source.root.resolve()),
+        with_embeddings,
+        chosen,
+        stats,
+        [(row.path, row.kind) for row in source.left_out],
+    ]
     if corrected:
         description.append(corrected.about)
     return sha256_of(json.dumps(description, sort_keys=True).encode())

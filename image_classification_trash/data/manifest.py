@@ -20,7 +20,7 @@ import numpy as np
 
 from image_classification_trash.arrays import Ints
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import sha256_of
+from image_classification_trash.files import recover_directory, sha256_of
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -105,6 +105,7 @@ def write_manifest(folder: Path, manifest: Manifest, final: Path) -> None:
     about: dict[str, Any] = {
         "name": manifest.name,
         "root": Path(root).as_posix(),
+        "root_absolute": str(manifest.root.resolve()),
         "labels": list(manifest.labels),
         "fingerprint": manifest.fingerprint,
         "counts": manifest.counts(),
@@ -120,13 +121,14 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         DatasetError: not prepared yet, or the table was edited or damaged.
     """
+    recover_directory(folder)
     if not (folder / MANIFEST).is_file() or not (folder / DATASET).is_file():
         hint = f"Prepare it with: trash-classifier data {folder.name}"
         raise DatasetError(f"There is no prepared data set in {folder}.", hint)
     try:
         about = json.loads((folder / DATASET).read_text(encoding="utf-8"))
         photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # line ends as they are
-        root = (folder / about["root"]).resolve()
+        root = _root(folder, about)
         manifest = Manifest(about["name"], root, tuple(photos), tuple(about["labels"]), about)
         unchanged = manifest.fingerprint == about["fingerprint"]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -136,6 +138,23 @@ def read_manifest(folder: Path) -> Manifest:
         hint = f"Undo the edit, or prepare it again: trash-classifier data {folder.name} --force"
         raise DatasetError(f"{folder / MANIFEST} was changed since it was made.", hint)
     return manifest
+
+
+def _root(folder: Path, about: Mapping[str, Any]) -> Path:
+    """Where the photos are: as seen from the data set, which moves along with its project, else where they were.
+
+    Raises:
+        DatasetError: they are in neither place.
+    """
+    places: list[Path] = [(folder / about["root"]).resolve()]
+    if "root_absolute" in about:
+        places.append(Path(about["root_absolute"]))
+    for place in dict.fromkeys(places):
+        if place.is_dir():
+            return place
+    found = f"The photos of {folder} are no longer where they were: {' or '.join(map(str, dict.fromkeys(places)))}."
+    hint = f"Bring them back, or say where they are: trash-classifier data {folder.name} --source FOLDER"
+    raise DatasetError(found, hint)
 
 
 def parse_manifest(text: str) -> list[Photo]:

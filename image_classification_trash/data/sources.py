@@ -1,60 +1,54 @@
-"""Where photos come from: a zip, a tree of folders, or a CSV. Each becomes a list of files with labels.
+"""Where photos come from: folders (see `layouts`) or a CSV; each becomes a list of files with labels.
 
-- tree: `LABEL/photo.jpg`, or `train/LABEL/photo.jpg` with `val` and `test` beside it;
-- zip: such a tree, packed; folders around it (`dataset-resized/`) do not matter;
-- CSV: columns `filepath,label` and, if wanted, `split` and `group`; paths start at the CSV's own folder.
-
-Folders whose names begin with `_` or `.` are left out.
+The CSV's columns are `filepath,label` and, where wanted, `split` and `group`; a table whose columns have other names, such
+as Kaggle's `train.csv`, is read with a mapping. Paths start at the CSV's own folder, or at a folder that is named.
 """
 
 import csv
+import io
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from image_classification_trash.data.layouts import (
+    Layout,
+    Source,
+    SourceFile,
+    checked_label,
+    is_writable,
+    read_tree,
+    split_of,
+)
 from image_classification_trash.data.manifest import SPLITS
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 
-_SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-_CSV_COLUMNS = {"filepath", "label", "split", "group"}
+COLUMNS = ("filepath", "label", "split", "group")
+_REQUIRED = {"filepath", "label"}
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file that should be a photo. `split` and `group` are empty where the source names none."""
-
-    path: str
-    label: str
-    split: str = ""
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Files below one root."""
-
-    root: Path
-    files: tuple[SourceFile, ...]
-    others: tuple[str, ...] = ()
-    """Files in class folders whose names are not those of photos."""
-
-
-def read_source(path: Path) -> Source:
+def read_source(
+    path: Path, layout: Layout = "auto", columns: Mapping[str, str] | None = None, photos: Path | None = None
+) -> Source:
     """List the labelled files of a tree of folders or of a CSV.
 
+    Args:
+        path: a folder or a CSV file.
+        layout: how the folders of a tree are to be read.
+        columns: the CSV's own name of each of `COLUMNS` that is called otherwise there.
+        photos: the folder that the CSV's paths start from; None: the CSV's own.
+
     Raises:
-        DatasetError: nothing there, or nothing that looks like labelled photos.
+        DatasetError: nothing there, nothing that looks like labelled photos, or more than one way to read it.
     """
     if path.is_dir():
-        source = read_tree(path)
+        source = read_tree(path, layout)
     elif path.suffix.lower() == ".csv" and path.is_file():
-        source = read_csv(path)
+        source = read_csv(path, columns or {}, photos)
+    elif "://" in str(path) or str(path).startswith(("http:/", "https:/")):
+        hint = "Download it, then give --source the file or the folder."
+        raise DatasetError(f"{path} is an address, and photos are read from files.", hint)
     else:
         what = "is neither a folder nor a .zip or .csv file" if path.exists() else "does not exist"
         raise DatasetError(
@@ -62,92 +56,104 @@ def read_source(path: Path) -> Source:
         )
     if not source.files:
         found = f"No photos were found in {path}: no folder in it holds files named {_suffix_list()}."
+        if path.is_file():
+            found = f"No photos were found in {path}: it has a header and no further line."
         raise DatasetError(found, "Put each class's photos in a folder named after the class.")
     return source
 
 
-def read_tree(path: Path) -> Source:
-    """List `LABEL/photo` or `SPLIT/LABEL/photo` below `path`, going down through single wrapping folders."""
-    root = _unwrap(path)
-    top = _folders(root)
-    with_splits = bool(top) and all(folder.name.lower() in _SPLIT_NAMES for folder in top)
-    files: list[SourceFile] = []
-    others: list[str] = []
-    for folder in top:
-        split = _SPLIT_NAMES[folder.name.lower()] if with_splits else ""
-        for class_folder in _folders(folder) if with_splits else [folder]:
-            label = _checked_label(str(path), unicodedata.normalize("NFC", class_folder.name))
-            for file in _files_below(class_folder):
-                name = file.relative_to(root).as_posix()
-                if file.suffix.lower() in PHOTO_SUFFIXES and _is_writable(name):
-                    files.append(SourceFile(name, label, split))
-                else:
-                    others.append(name if _is_writable(name) else ascii(name))
-    return Source(root, tuple(files), tuple(others))
+def read_csv(path: Path, columns: Mapping[str, str] | None = None, photos: Path | None = None) -> Source:
+    """List the files named in a CSV.
 
-
-def read_csv(path: Path) -> Source:
-    """List the files named in a CSV `filepath,label[,split,group]`."""
+    Raises:
+        DatasetError: not UTF-8, other columns, or a line that cannot be right; names the line.
+    """
+    own = dict(columns or {})
+    root = photos or path.parent
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            columns = set(rows.fieldnames or ())
-            if not {"filepath", "label"} <= columns <= _CSV_COLUMNS:
-                found = f"{path} has the columns {', '.join(rows.fieldnames or ['(none)'])}."
-                raise DatasetError(found, "Its first line must be: filepath,label[,split,group]")
-            files = tuple(_csv_row(path, number, row) for number, row in enumerate(rows, start=2))
+        text = path.read_text(encoding="utf-8-sig")
+        delimiter = _delimiter(text)
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        _check_columns(path, list(rows.fieldnames or ()), own)
+        files = tuple(_csv_row(path, root, row, rows.line_num, own) for row in rows)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} is not a CSV in UTF-8: {error}.", "Save it as CSV, UTF-8.") from error
-    return Source(path.parent, files)
+    return Source(root, files, (), tuple(_csv_notes(path, delimiter, own, root)))
 
 
-def _csv_row(path: Path, number: int, row: dict[str, str]) -> SourceFile:
-    filepath, label = (row.get("filepath") or "").strip(), (row.get("label") or "").strip()
-    split = (row.get("split") or "").strip().lower()
-    if not filepath or not label:
-        raise DatasetError(f"{path}, line {number}: filepath or label is empty.", "Fill in both.")
-    if split and split not in _SPLIT_NAMES:
-        raise DatasetError(f"{path}, line {number}: split {split!r}.", f"Use one of: {', '.join(SPLITS)}.")
-    label = _checked_label(f"{path}, line {number}", unicodedata.normalize("NFC", label))
-    group = (row.get("group") or "").strip()
-    return SourceFile(filepath, label, _SPLIT_NAMES.get(split, ""), group)
+def column_names(pairs: Sequence[str]) -> dict[str, str]:
+    """The mapping that `filepath=image`, `label=category` stand for.
+
+    Raises:
+        DatasetError: a pair has no `=`, or names a column that there is not.
+    """
+    names = dict(pair.partition("=")[::2] for pair in pairs)
+    wrong = [name for name, theirs in names.items() if name not in COLUMNS or not theirs]
+    if wrong:
+        hint = f"Write NAME=THEIRS, where NAME is one of {', '.join(COLUMNS)}."
+        raise DatasetError(f"--columns {wrong[0]!r} does not say which column is which.", hint)
+    return names
 
 
-def _is_writable(name: str) -> bool:
-    """Whether tables and labels.txt can hold a name: no line ends or control characters, encodable as UTF-8."""
-    return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in name)
+def _delimiter(text: str) -> str:
+    """The comma, or what a spreadsheet of another language put in its place in the header."""
+    header = text.partition("\n")[0]
+    return max(_DELIMITERS, key=lambda mark: (header.count(mark), mark == ","))
 
 
-def _checked_label(where: str, label: str) -> str:
-    if not _is_writable(label):
-        found = f"{where}: label {label!r} has a control character or is not in UTF-8."
-        raise DatasetError(found, "Give the class another name.")
-    return label
+def _check_columns(path: Path, found: list[str], own: Mapping[str, str]) -> None:
+    wanted = {own.get(name, name) for name in _REQUIRED} | set(own.values())
+    stray = set(found) - set(COLUMNS) if not own else set()
+    twice = {name for name in found if found.count(name) > 1}
+    if wanted <= set(found) and not stray and not twice:
+        return
+    hint = (
+        "Its first line must be: filepath,label[,split,group]; or say what its columns mean: "
+        "--columns filepath=NAME label=NAME"
+    )
+    raise DatasetError(f"{path} has the columns {', '.join(found) or '(none)'}.", hint)
 
 
-def _unwrap(path: Path) -> Path:
-    """Go down while a folder holds one folder alone, and that one holds folders itself."""
-    while len(inner := _folders(path)) == 1 and not _photos_in(path) and _folders(inner[0]):
-        path = inner[0]
-    return path
+def _csv_row(
+    path: Path,
+    root: Path,
+    row: Mapping[str | None, str | list[str] | None],
+    line: int,
+    own: Mapping[str, str],
+) -> SourceFile:
+    where = f"{path}, line {line}"
+    if None in row:
+        surplus = row[None]
+        hint = 'Put a field that holds a comma into quotation marks: "bottle, clear"'
+        raise DatasetError(f"{where}: more fields than columns ({surplus!r} is left over).", hint)
+    fields = {name: str(row.get(own.get(name, name)) or "").strip() for name in COLUMNS}
+    if not fields["filepath"] or not fields["label"]:
+        raise DatasetError(f"{where}: filepath or label is empty.", "Fill in both.")
+    if not is_writable(fields["filepath"]):
+        raise DatasetError(
+            f"{where}: filepath {fields['filepath']!r} has a control character.", "Correct it."
+        )
+    split = split_of(fields["split"]) or ""
+    if fields["split"] and not split:
+        hint = f"Use one of: {', '.join(SPLITS)}."
+        raise DatasetError(f"{where}: split {fields['split'].lower()!r}.", hint)
+    label = checked_label(where, unicodedata.normalize("NFC", fields["label"]))
+    return SourceFile(_with_slashes(root, fields["filepath"]), label, split, fields["group"])
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] not in "._")
+def _with_slashes(root: Path, filepath: str) -> str:
+    """A path that was written on Windows, where no file has it as its name here."""
+    slashed = filepath.replace("\\", "/")
+    return slashed if slashed != filepath and not (root / filepath).exists() else filepath
 
 
-def _photos_in(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.suffix.lower() in PHOTO_SUFFIXES]
-
-
-def _files_below(path: Path) -> Iterable[Path]:
-    """Files and broken links, so that the audit can report these, outside of folders that are left out."""
-    found = (file for file in path.rglob("*") if file.is_file() or (file.is_symlink() and not file.exists()))
-    return sorted(file for file in found if not _is_left_out(file.relative_to(path)))
-
-
-def _is_left_out(file: Path) -> bool:
-    return file.name.startswith(".") or any(folder[0] in "._" for folder in file.parts[:-1])
+def _csv_notes(path: Path, delimiter: str, own: Mapping[str, str], root: Path) -> Iterator[str]:
+    if delimiter != ",":
+        yield f"{path} is read with {_DELIMITERS[delimiter]} between its fields"
+    if own:
+        yield f"{path} is read with " + ", ".join(f"{theirs} as {name}" for name, theirs in own.items())
+    if root != path.parent:
+        yield f"the paths in {path} start at {root}"
 
 
 def _suffix_list() -> str:

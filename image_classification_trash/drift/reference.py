@@ -15,8 +15,7 @@ from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.data.manifest import Split, read_manifest
 from image_classification_trash.errors import BundleError, DatasetError
 from image_classification_trash.features.build_features import PixelSettings, embeddings
-from image_classification_trash.files import write_bytes
-from image_classification_trash.inference.bundle import Bundle, write_checksums
+from image_classification_trash.inference.bundle import Bundle, add_to_bundle
 from image_classification_trash.inference.prediction_counts import EDGES, histogram
 from image_classification_trash.networks.network import (
     EmbeddingBackbone,
@@ -94,10 +93,8 @@ def write_reference(bundle: Bundle, reference: Reference) -> Path:
         fingerprint=np.array(reference.fingerprint),
         edges=np.array(EDGES),
     )
-    path = bundle.path / REFERENCE
-    write_bytes(path, buffer.getvalue())
-    write_checksums(bundle.path)
-    return path
+    add_to_bundle(bundle, {REFERENCE: buffer.getvalue()})
+    return bundle.path / REFERENCE
 
 
 def read_reference(bundle: Bundle) -> Reference:

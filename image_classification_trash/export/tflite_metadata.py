@@ -13,6 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from image_classification_trash.inference.bundle import LABELS, BundleConfig
+from image_classification_trash.inference.file_digest import sealed_tflite
 
 BUFFER = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
@@ -21,7 +22,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same bytes
 
 
 def with_metadata(model: bytes, config: BundleConfig, files: Mapping[str, str]) -> bytes:
-    """A .tflite model with its metadata and files inside.
+    """A .tflite model with its metadata, files and a digest inside.
 
     Args:
         model: as the converter returned it.
@@ -38,7 +39,7 @@ def with_metadata(model: bytes, config: BundleConfig, files: Mapping[str, str]) 
     table.metadata.append(entry)
     builder = flatbuffers.Builder(len(model))
     builder.Finish(table.Pack(builder), file_identifier=b"TFL3")
-    return _pack(bytes(builder.Output()), files)
+    return sealed_tflite(_pack(bytes(builder.Output()), files))
 
 
 def _pack(model: bytes, files: Mapping[str, str]) -> bytes:

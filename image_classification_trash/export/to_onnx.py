@@ -15,6 +15,7 @@ import torch
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from image_classification_trash.inference.file_digest import sealed_onnx
 from image_classification_trash.inference.images import Pixels, Size
 from image_classification_trash.networks.network import TrashNetwork
 
@@ -92,11 +93,11 @@ def head(model: onnx.ModelProto) -> list[str]:
 
 
 def with_metadata(model: onnx.ModelProto, texts: Mapping[str, str]) -> bytes:
-    """The model as the bytes of a file, with texts as its metadata."""
+    """The model as the bytes of a file, with texts as its metadata, and a digest."""
     described = onnx.ModelProto()
     described.CopyFrom(model)
     onnx.helper.set_model_props(described, dict(texts))
-    return bytes(described.SerializeToString(deterministic=True))
+    return sealed_onnx(described.SerializeToString(deterministic=True))
 
 
 class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types

@@ -14,6 +14,7 @@ An exported file carries its description inside, so that it can be used without 
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from image_classification_trash.errors import BundleError
-from image_classification_trash.files import atomic_directory, sha256_of_file, write_text
+from image_classification_trash.files import (
+    atomic_directory,
+    recover_directory,
+    sha256_of,
+    sha256_of_file,
+    write_bytes,
+    write_text,
+)
 from image_classification_trash.inference.images import FITS, Fit, Size
 
 FORMAT_VERSION = 1
@@ -100,16 +108,35 @@ class Bundle:
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def exported(self, name: str) -> Path:
-        """The path of an exported file or folder, such as `model.tflite`, after its checksums were looked at.
+        """The path of an exported file or folder, such as `model.tflite`, whose checksums were compared.
 
         Raises:
             BundleError: there is none, or it was changed.
         """
+        path = self._export(name)
+        _check_sums(self.path, f"{EXPORT}/{name}")
+        return path
+
+    def read_exported(self, name: str) -> tuple[Path, bytes]:
+        """Read an exported file once: the bytes returned are those whose checksum was compared.
+
+        Raises:
+            BundleError: there is none, or it was changed.
+        """
+        path = self._export(name)
+        content = path.read_bytes()
+        expected = _listed_sums(self.path).get(f"{EXPORT}/{name}")
+        if expected is None:
+            raise BundleError(f"{path} is not in the bundle's {CHECKSUMS}.", _EXPORT_AGAIN)
+        if sha256_of(content) != expected:
+            raise _changed(path)
+        return path, content
+
+    def _export(self, name: str) -> Path:
         path = self.path / EXPORT / name
         if not path.exists():
             found = f"{self.path} has no {EXPORT}/{name}."
             raise BundleError(found, f"Make it with: trash-classifier export {self.path}")
-        _check_sums(self.path, f"{EXPORT}/{name}")
         return path
 
 
@@ -120,6 +147,7 @@ def read_bundle(path: Path | str) -> Bundle:
         BundleError: not a bundle, a file is missing or was changed, or its parts contradict one another.
     """
     path = Path(path)
+    recover_directory(path)
     if not (path / CONFIG).is_file():
         found = f"{path} is not a trained model: it has no {CONFIG}."
         raise BundleError(found, f"Give the folder of a bundle, or make one. {_TRAIN_AGAIN}")
@@ -159,30 +187,40 @@ def write_bundle(path: Path, config: BundleConfig, files: Mapping[str, bytes]) -
     return read_bundle(path)
 
 
-def add_to_bundle(bundle: Bundle, texts: Mapping[str, str]) -> None:
-    """Add or replace small text files (metrics, model card) of a bundle, and its checksums."""
-    for name, text in texts.items():
-        write_text(bundle.path / name, text)
-    write_checksums(bundle.path)
+def add_to_bundle(bundle: Bundle, files: Mapping[str, str | bytes]) -> None:
+    """Add or replace small files (metrics, model card) of a bundle and its checksums: all at once, or nothing."""
+    add_files(bundle, {}, files)
 
 
-def add_files(bundle: Bundle, folders: Mapping[str, Path], texts: Mapping[str, str]) -> None:
-    """Add folders' contents below the names given, and text files: all of it at once, or nothing.
+def add_files(bundle: Bundle, folders: Mapping[str, Path], files: Mapping[str, str | bytes]) -> None:
+    """Add folders' contents below the names given, and small files: all at once, or nothing.
 
-    Files that are there already are replaced, others stay.
+    Files that are there already are replaced, others stay; a folder inside `folders` replaces the one of its name whole.
     """
     with atomic_directory(bundle.path) as whole:
-        shutil.copytree(bundle.path, whole, dirs_exist_ok=True)
+        shutil.copytree(bundle.path, whole, dirs_exist_ok=True, copy_function=_link_or_copy)
         for name, folder in folders.items():
-            for (
-                entry
-            ) in folder.iterdir():  # a folder inside is a whole of its own: none of its old files may stay
+            for entry in folder.iterdir():
                 if (whole / name / entry.name).is_dir():
                     shutil.rmtree(whole / name / entry.name)
-            shutil.copytree(folder, whole / name, dirs_exist_ok=True)
-        for name, text in texts.items():
-            write_text(whole / name, text)
+            shutil.copytree(folder, whole / name, dirs_exist_ok=True, copy_function=_copy_beside)
+        for name, content in files.items():
+            write_bytes(whole / name, content.encode() if isinstance(content, str) else content)
         write_checksums(whole)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Take a file over without copying its bytes, where the file system can."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _copy_beside(source: str, target: str) -> None:
+    """Copy to a new file: what stands at `target` may be a link to the file of the bundle that is still in use."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target)
 
 
 def write_checksums(folder: Path) -> None:
@@ -198,20 +236,26 @@ def _is_bookkeeping(file: Path) -> bool:
 
 def _check_sums(path: Path, below: str = "") -> set[str]:
     """Check the files beside config.json, or what lies at `below`; returns the names that were checked."""
-    listing = path / CHECKSUMS
-    if not listing.is_file():
-        raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
     checked = set()
-    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-        expected, _, name = line.partition("  ")
-        if not name:
-            raise BundleError(f"{listing} is not a list of checksums.", "Copy the whole folder again.")
+    for name, expected in _listed_sums(path).items():
         if _is_at(name, below):
             _check_sum(path / name, expected)
             checked.add(name)
     if below and not checked:
         raise BundleError(f"{path / below} is not in the bundle's {CHECKSUMS}.", _EXPORT_AGAIN)
     return checked
+
+
+def _listed_sums(path: Path) -> dict[str, str]:
+    """The checksums that a bundle lists, by file."""
+    listing = path / CHECKSUMS
+    if not listing.is_file():
+        raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
+    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    sums = {name: expected for expected, _, name in (line.partition("  ") for line in lines)}
+    if "" in sums:
+        raise BundleError(f"{listing} is not a list of checksums.", "Copy the whole folder again.")
+    return sums
 
 
 def _is_at(name: str, below: str) -> bool:
@@ -224,8 +268,12 @@ def _check_sum(file: Path, expected: str) -> None:
     if not file.is_file():
         raise BundleError(f"{file} is missing from the bundle.", "Copy the whole folder again.")
     if sha256_of_file(file) != expected:
-        hint = "Copy the whole folder again, or make it again if it was edited."
-        raise BundleError(f"{file} does not match its checksum: it was changed or cut short.", hint)
+        raise _changed(file)
+
+
+def _changed(file: Path) -> BundleError:
+    hint = "Copy the whole folder again, or make it again if it was edited."
+    return BundleError(f"{file} does not match its checksum: it was changed or cut short.", hint)
 
 
 def describe(config: BundleConfig, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

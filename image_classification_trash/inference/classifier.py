@@ -163,7 +163,7 @@ class TrashClassifier:
         """Run decoded photos: uint8 (B, H, W, 3) at the bundle's size in, float32 (B, C) out.
 
         Raises:
-            BundleError: wrong dtype or shape.
+            BundleError: wrong dtype or shape, or the model answers with numbers that are not finite.
         """
         expected = (*self.config.input_size, 3)
         if photos.dtype != np.uint8 or photos.ndim != 4 or photos.shape[1:] != expected:
@@ -171,7 +171,12 @@ class TrashClassifier:
             raise BundleError(
                 found, "Decode photos with inference.images.read_photo at the bundle's input size."
             )
-        return self._runtime(photos)
+        rows = self._runtime(photos)
+        if not np.isfinite(rows).all():
+            found = f"The model {self.config.name} answers with numbers that are not finite."
+            hint = "Its weights are damaged, or its training diverged: copy it again, or train with a lower learning rate."
+            raise BundleError(found, hint)
+        return rows
 
     def _decode(self, photo: PhotoSource) -> Pixels | str:
         try:

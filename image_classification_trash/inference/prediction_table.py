@@ -1,27 +1,31 @@
 """Predictions to a file while they come, so that a killed run loses nothing and can go on.
 
 Answers are appended to `NAME.partial`, one line of JSON each, whatever the table's format; at the end that file becomes
-the table, and only then does the table's own name exist.
+the table, and only then does the table's own name exist. A second run that writes the same table is refused.
 """
 
 import csv
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from image_classification_trash.errors import MissingExtraError, SettingsError
-from image_classification_trash.files import atomic_path
+from image_classification_trash.files import as_text, atomic_path, is_stream, only_writer, target_of
 from image_classification_trash.inference.classifier import Prediction
 
 COLUMNS = ("path", "label", "probability", "decision", "waste_score", "candidates", "error")
 _ROWS_A_GROUP = 10_000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def row_of(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
     """A flat row: path, label, probability, decision, waste score, candidates, error and one column a label."""
-    answer = prediction.as_json() | {"path": prediction.path, "error": prediction.error}
+    error = None if prediction.error is None else as_text(prediction.error)
+    answer = prediction.as_json() | {"path": as_text(prediction.path), "error": error}
     probabilities = {column_of(label): prediction.probabilities.get(label) for label in labels}
     return {column: answer[column] for column in COLUMNS} | probabilities
 
@@ -43,6 +47,7 @@ class PredictionFile:
 
     Raises:
         SettingsError: what is there was made by another model.
+        BusyError: another process writes this table.
         MissingExtraError: Parquet is asked for, and pyarrow is not installed.
     """
 
@@ -50,16 +55,20 @@ class PredictionFile:
         if kind == "parquet":
             _pyarrow()  # said now, not after an hour of answers
         self.path, self.kind, self.labels = path, kind, labels
-        self.partial = path.with_name(f"{path.name}.partial")
+        self._held = ExitStack()
+        self.partial = self._reserve(path)
         self._header = {"model": model, "labels": list(labels)}
         self.answered: list[str] = []
         self.errors = 0
-        if resume and self.partial.exists():
-            self._read_partial()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = self.partial.open("a" if self.answered else "w", encoding="utf-8")
-        if not self.answered:
-            self._write(self._header)
+        try:
+            if resume and self.partial.exists():
+                self._read_partial()
+            self._file: TextIO = self.partial.open("a" if self.answered else "w", encoding="utf-8")
+            if not self.answered:
+                self._write(self._header)
+        except BaseException:
+            self._held.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -67,14 +76,25 @@ class PredictionFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if kind is None:
-            self._finish()
+        with self._held:
+            self._file.close()
+            if kind is None:
+                self._finish()
 
     def add(self, prediction: Prediction) -> None:
         """Append one answer; it is in the file when this returns."""
         self.errors += prediction.error is not None
         self._write(row_of(prediction, self.labels))
+
+    def _reserve(self, path: Path) -> Path:
+        """Keep others from writing the table; returns where answers are kept until it is whole."""
+        if is_stream(path):  # nothing can stand beside a pipe, and nothing is resumed into one
+            return Path(self._held.enter_context(tempfile.TemporaryDirectory())) / "partial"
+        path = target_of(path)
+        if path.is_dir():
+            raise SettingsError(f"{path} is a folder.", "Name a file for the table.")
+        self._held.enter_context(only_writer(path))
+        return path.with_name(f"{path.name}.partial")
 
     def _write(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(_rounded(row), ensure_ascii=False) + "\n")
@@ -117,9 +137,11 @@ def _write_csv(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        return "; ".join(value)
-    return f"{value:.6f}" if isinstance(value, float) else value
+    """A value as a CSV holds it; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    text = "; ".join(value) if isinstance(value, list) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
 
 
 def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:

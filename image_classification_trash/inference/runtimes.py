@@ -9,6 +9,7 @@
 Every engine may be called from several threads at once. `threads` is what one call may use.
 """
 
+import io
 import queue
 import zipfile
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from image_classification_trash.errors import BundleError, MissingExtraError, first_line
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description
+from image_classification_trash.inference.file_digest import check_digest
 from image_classification_trash.inference.images import Pixels, Size
 
 GROUP = "image_classification_trash.runtimes"
@@ -38,11 +40,17 @@ class Runtime(Protocol):
 
 
 class LiteRtRuntime:
-    """A .tflite file in LiteRT. Photos run one by one: on a CPU a batch is no faster, and memory stays small."""
+    """A .tflite file in LiteRT. Photos run one by one: on a CPU a batch is no faster, and memory stays small.
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    Args:
+        content: the file's bytes; every interpreter opens from them, so that a file that is replaced changes nothing.
+        path: where they were read, for messages.
+        threads: of one run of the model; None: 1.
+    """
+
+    def __init__(self, content: bytes, path: Path, threads: int | None = None) -> None:
         self._interpreter_class = _litert()
-        self._path, self._threads = path, threads or 1
+        self._content, self._path, self._threads = content, path, threads or 1
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         interpreter = self._open()
         (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -64,7 +72,7 @@ class LiteRtRuntime:
     def description(self) -> str | None:
         """The bundle's description from inside the file; None where there is none."""
         try:
-            with zipfile.ZipFile(self._path) as packed:
+            with zipfile.ZipFile(io.BytesIO(self._content)) as packed:
                 return packed.read(DESCRIPTION).decode()
         except (zipfile.BadZipFile, KeyError):
             return None
@@ -82,7 +90,7 @@ class LiteRtRuntime:
 
     def _open(self) -> Any:
         try:
-            interpreter = self._interpreter_class(str(self._path), num_threads=self._threads)
+            interpreter = self._interpreter_class(model_content=self._content, num_threads=self._threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _cannot_be_loaded(self._path, error) from error
@@ -90,15 +98,15 @@ class LiteRtRuntime:
 
 
 class OnnxRuntime:
-    """An .onnx file in ONNX Runtime."""
+    """An .onnx file in ONNX Runtime; the arguments are those of `LiteRtRuntime`."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, content: bytes, path: Path, threads: int | None = None) -> None:
         library = _onnxruntime()
         options = library.SessionOptions()
         options.intra_op_num_threads = threads or 1
         options.log_severity_level = 3
         try:
-            self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = library.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no common base but Exception
             raise _cannot_be_loaded(path, error) from error
         (given,), (returned,) = self._session.get_inputs(), self._session.get_outputs()
@@ -172,7 +180,12 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
         raise BundleError(
             f"{path} is run by {engine}, not by {name}.", f"Leave --runtime out, or say {engine}."
         )
-    runtime = FILE_RUNTIMES[engine][1](path, threads)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _cannot_be_loaded(path, error) from error
+    check_digest(content, path)
+    runtime = FILE_RUNTIMES[engine][1](content, path, threads)
     text = runtime.description()
     if text is None:
         found = f"{path} does not say what its outputs mean: it was not exported by trash-classifier."
@@ -195,8 +208,9 @@ def check_fit(path: Path, runtime: FileRuntime, config: BundleConfig) -> None:
 def _open_by_name(bundle: Bundle, name: str, threads: int | None) -> Runtime:
     if name in FILE_RUNTIMES:
         suffix, engine = FILE_RUNTIMES[name]
-        path = bundle.exported(f"model{suffix}")
-        runtime = engine(path, threads)
+        path, content = bundle.read_exported(f"model{suffix}")
+        check_digest(content, path)
+        runtime = engine(content, path, threads)
         check_fit(path, runtime, bundle.config)
         return runtime
     registered = _registered()

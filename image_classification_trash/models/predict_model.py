@@ -7,8 +7,6 @@ trash-classifier predict ~/Pictures --csv predictions.csv
 import glob
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +16,13 @@ from tqdm import tqdm
 
 from image_classification_trash.config.models import PredictSettings
 from image_classification_trash.errors import PhotoError, SettingsError
-from image_classification_trash.files import sha256_of
+from image_classification_trash.files import as_text, sha256_of
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
-from image_classification_trash.inference.images import MAX_BYTES, PHOTO_SUFFIXES
+from image_classification_trash.inference.images import PHOTO_SUFFIXES
 from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.inference.prediction_table import PredictionFile
-
-URL_TIMEOUT = 20
-_URL = ("http://", "https://")
+from image_classification_trash.inference.web_photos import fetch_url, is_url
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> tup
     config = work.classifier.config
     with PredictionFile(path, kind, _fingerprint(config, settings), config.labels, settings.resume) as table:
         done = len(table.answered)
-        if table.answered != list(work.names[:done]):
+        if table.answered != list(map(as_text, work.names[:done])):
             hint = "Give the same photos in the same order, or leave --resume out to start anew."
             raise SettingsError(f"{table.partial} holds answers to other photos.", hint)
         for prediction in tqdm(
@@ -88,8 +84,11 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
     """
     for argument in map(os.path.expanduser, arguments):
         if argument == "-":
-            yield from (line.strip() for line in stdin if line.strip())
-        elif argument.startswith(_URL) or Path(argument).is_file():
+            names = (
+                name.strip() for line in stdin for name in line.split("\0")
+            )  # find -print0 sends no lines
+            yield from (name for name in names if name)
+        elif is_url(argument) or Path(argument).is_file():
             yield argument
         elif Path(argument).is_dir():
             yield from _listed(argument, Path(argument).rglob("*"))
@@ -100,28 +99,10 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
             yield argument  # a missing file becomes a row with its error, like any bad photo
 
 
-def fetch_url(url: str) -> bytes:
-    """Bytes behind a URL that the user typed.
-
-    Raises:
-        PhotoError: it cannot be had, or it is longer than `MAX_BYTES`.
-    """
-    request = urllib.request.Request(url, headers={"User-Agent": "trash-classifier"})  # noqa: S310  http(s) only, see _URL
-    try:
-        with urllib.request.urlopen(request, timeout=URL_TIMEOUT) as answer:  # noqa: S310
-            data: bytes = answer.read(MAX_BYTES + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        hint = "Check the address and the network, or save the photo and give its path."
-        raise PhotoError(f"{url} could not be fetched: {error}.", hint) from error
-    if len(data) > MAX_BYTES:
-        raise PhotoError(f"{url} is longer than {MAX_BYTES // 2**20} MiB.", "Give a smaller photo.")
-    return data
-
-
 def _classify(classifier: TrashClassifier, names: Sequence[str], batch_size: int) -> Iterator[Prediction]:
     """In order; URLs are fetched as they come, and one that cannot be is a row with its error."""
-    for is_url, group in _runs(names):
-        if not is_url:
+    for behind_addresses, group in _runs(names):
+        if not behind_addresses:
             yield from classifier.stream(group, batch_size)
             continue
         for url in group:
@@ -135,12 +116,12 @@ def _classify(classifier: TrashClassifier, names: Sequence[str], batch_size: int
 def _runs(names: Sequence[str]) -> Iterator[tuple[bool, list[str]]]:
     run: list[str] = []
     for name in names:
-        if run and name.startswith(_URL) != run[0].startswith(_URL):
-            yield run[0].startswith(_URL), run
+        if run and is_url(name) != is_url(run[0]):
+            yield is_url(run[0]), run
             run = []
         run.append(name)
     if run:
-        yield run[0].startswith(_URL), run
+        yield is_url(run[0]), run
 
 
 def _listed(argument: str, found: Iterable[Path]) -> list[str]:

@@ -35,11 +35,17 @@ PHOTOS = st.lists(
 )
 
 
+MANIFEST_OF_ONE = Manifest(
+    "mine", Path("nowhere"), (Photo("a.jpg", "glass", "train", "0", "f" * 64, 9, 8),), ("glass",), {}
+)
+
+
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
     """A data set of three photos below tmp_path/raw."""
     folder = tmp_path / "processed" / "mine"
     folder.mkdir(parents=True)
+    (tmp_path / "raw").mkdir()
     photos = tuple(
         Photo(f"ä, {n}.jpg", label, split, "0", "f" * 64, 9, 8)
         for n, (label, split) in enumerate([("é", "train"), ("b", "val"), ("b", "test")])
@@ -64,7 +70,6 @@ def test_a_data_set_is_read_as_it_was_written(prepared: Path) -> None:
 
 
 def test_a_data_set_can_move_together_with_its_photos(prepared: Path, tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     for name in ("raw", "processed"):
@@ -116,3 +121,30 @@ def test_a_data_set_that_was_never_prepared_says_how(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="There is no prepared data set in") as caught:
         read_manifest(tmp_path / "mine")
     assert caught.value.hint == "Prepare it with: trash-classifier data mine"
+
+
+def test_a_project_that_was_moved_finds_its_photos_inside_it_and_outside(tmp_path: Path) -> None:
+    for place in ("project/data/raw", "elsewhere"):
+        photos = tmp_path / place
+        photos.mkdir(parents=True)
+        folder = tmp_path / "project" / "data" / "processed" / "mine"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(folder, replace(MANIFEST_OF_ONE, root=photos), folder)
+        (tmp_path / "deep" / "er").mkdir(parents=True)
+        (tmp_path / "project").rename(tmp_path / "deep" / "er" / "project")
+        moved = tmp_path / "deep" / "er" / "project" / "data"
+        expected = moved / "raw" if "raw" in place else photos
+        assert read_manifest(moved / "processed" / "mine").root == expected.resolve()
+        (tmp_path / "deep" / "er" / "project").rename(tmp_path / "project")
+        (tmp_path / "deep" / "er").rmdir()
+        (tmp_path / "deep").rmdir()
+
+
+def test_photos_that_are_gone_are_named_with_the_command_that_helps(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    write_manifest(folder, replace(MANIFEST_OF_ONE, root=tmp_path / "gone"), folder)
+    with pytest.raises(DatasetError, match="no longer where they were") as caught:
+        read_manifest(folder)
+    assert str(tmp_path / "gone") in caught.value.found
+    assert "trash-classifier data mine --source FOLDER" in caught.value.hint

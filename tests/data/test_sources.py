@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from image_classification_trash.data.sources import read_csv, read_source, read_tree
+from image_classification_trash.data.layouts import read_tree
+from image_classification_trash.data.sources import column_names, read_csv, read_source
 from image_classification_trash.errors import DatasetError
 
 
@@ -45,7 +46,8 @@ def test_other_files_and_broken_links_are_told_of(tmp_path: Path) -> None:
     (tmp_path / "b" / "folder.jpg").mkdir()
     source = read_tree(tmp_path)
     assert [file.path for file in source.files] == ["a/1.jpg", "b/1.jpg", "b/gone.jpg"]
-    assert source.others == ("a/notes.txt", r"'b/odd\nname.jpg'")
+    left_out = {row.path: row.kind for row in source.left_out}
+    assert left_out == {"a/notes.txt": "not_a_photo", r"'b/odd\nname.jpg'": "not_a_photo"}
 
 
 def test_a_label_that_labels_txt_cannot_hold_is_refused(tmp_path: Path) -> None:
@@ -100,6 +102,17 @@ def test_a_csv_names_files_labels_splits_and_groups(tmp_path: Path) -> None:
         (b'filepath,label\n1.jpg,"a\nb"\n', "label 'a\\nb' has a control character", "another name"),
         (b"filepath,label\n1.jpg,\xff\n", "is not a CSV in UTF-8", "UTF-8"),
         (b"filepath,label\n", "No photos were found", "folder"),
+        (
+            b"filepath,label\na.jpg,bottle, clear\n",
+            "line 2: more fields than columns ([' clear']",
+            "quotation marks",
+        ),
+        (
+            b"filepath,label\na.jpg\0,a\n",
+            "line 2: filepath 'a.jpg\\x00' has a control character",
+            "Correct it",
+        ),
+        (b"filepath,label,label\na.jpg,a,b\n", "has the columns filepath, label, label", "--columns"),
     ],
 )
 def test_a_wrong_csv_is_refused_with_its_line(tmp_path: Path, content: bytes, found: str, hint: str) -> None:
@@ -110,6 +123,36 @@ def test_a_wrong_csv_is_refused_with_its_line(tmp_path: Path, content: bytes, fo
     assert found in caught.value.found
     assert str(file) in caught.value.found
     assert hint in caught.value.hint
+
+
+def test_a_table_with_other_column_names_is_read_with_a_mapping(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1.jpg")
+    (tmp_path / "train.csv").write_text("id,image,category,height\n7,1.jpg,glass,640\n")
+    columns = column_names(["filepath=image", "label=category"])
+    source = read_source(tmp_path / "train.csv", columns=columns, photos=tmp_path / "train")
+    assert [(file.path, file.label) for file in source.files] == [("1.jpg", "glass")]
+    assert source.root == tmp_path / "train"
+    assert any("image as filepath" in note for note in source.notes)
+
+
+@pytest.mark.parametrize("pair", ["image", "filepath=", "colour=hue"])
+def test_a_mapping_that_says_nothing_is_refused(pair: str) -> None:
+    with pytest.raises(DatasetError, match="does not say which column"):
+        column_names([pair])
+
+
+def test_semicolons_of_a_spreadsheet_and_backslashes_of_windows_are_read_and_said(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg")
+    (tmp_path / "t.csv").write_text("filepath;label\na\\1.jpg;glass, clear\n")
+    source = read_source(tmp_path / "t.csv")
+    assert [(file.path, file.label) for file in source.files] == [("a/1.jpg", "glass, clear")]
+    assert source.notes == (f"{tmp_path / 't.csv'} is read with semicolons between its fields",)
+
+
+def test_an_address_is_not_taken_for_a_missing_file() -> None:
+    with pytest.raises(DatasetError, match="is an address") as caught:
+        read_source(Path("https://example.org/a.zip"))
+    assert "Download it" in caught.value.hint
 
 
 def test_read_csv_keeps_rows_whose_files_are_missing_for_the_audit(tmp_path: Path) -> None:

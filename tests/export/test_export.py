@@ -150,7 +150,7 @@ def test_a_file_alone_is_enough(which: str, network: TrashNetwork, request: pyte
 
 def test_tflite_metadata_name_the_files_inside(tflite: Path) -> None:
     with zipfile.ZipFile(tflite) as packed:
-        assert sorted(packed.namelist()) == ["bundle.json", "labels.txt"]
+        assert sorted(packed.namelist()) == ["bundle.json", "labels.txt", "sha256"]
         assert packed.read("labels.txt").decode().splitlines() == list(LABELS)
     data = tflite.read_bytes()
     assert data[4:8] == b"TFL3" and b"TFLITE_METADATA" in data and b"M001" in data
@@ -456,3 +456,15 @@ def test_a_precision_that_no_format_has() -> None:
             ExportSettings(format=["onnx", "saved_model", "tflite"], quantize=["fp16", "dynamic", "int8"])
         )
     ) == len(TARGETS)
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
+def test_a_damaged_file_is_refused_by_the_digest_inside(
+    tflite: Path, onnx: Path, tmp_path: Path, suffix: str
+) -> None:
+    content = bytearray((tflite if suffix == "tflite" else onnx).read_bytes())
+    place = len(content) // 2
+    content[place : place + 64] = bytes(64) if any(content[place : place + 64]) else b"\xff" * 64
+    (tmp_path / f"damaged.{suffix}").write_bytes(content)
+    with pytest.raises(BundleError, match="does not match the digest inside"):
+        open_file(tmp_path / f"damaged.{suffix}")

@@ -8,7 +8,7 @@ import pytest
 
 from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.models import PredictSettings
-from image_classification_trash.errors import SettingsError
+from image_classification_trash.errors import BusyError, SettingsError
 from image_classification_trash.inference.classifier import Prediction
 from image_classification_trash.inference.prediction_table import WRITERS, PredictionFile
 
@@ -107,3 +107,46 @@ def test_without_resume_a_run_starts_anew(tmp_path: Path) -> None:
 def test_flags_that_contradict_one_another(flags: list[str]) -> None:
     with pytest.raises(SettingsError, match=r"choose one of|needs --csv"):
         load_settings(PredictSettings, ["photo.jpg", *flags])
+
+
+def test_a_second_run_to_the_same_table_is_refused(tmp_path: Path) -> None:
+    with PredictionFile(tmp_path / "t.csv", "csv", "model", LABELS, resume=False) as table:
+        table.add(GOOD)
+        with pytest.raises(BusyError, match="Another process is writing"):
+            PredictionFile(tmp_path / "t.csv", "csv", "model", LABELS, resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv"]
+    assert len(list(csv.DictReader((tmp_path / "t.csv").open(newline="")))) == 1
+
+
+def test_a_table_is_written_through_a_link_and_into_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "elsewhere" / "real.csv")
+    write(tmp_path / "link.csv", "csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["real.csv"]
+    write(Path("/dev/null"), "csv")
+    assert Path("/dev/null").is_char_device() and not Path("/dev/null.partial").exists()
+
+
+def test_a_folder_is_refused_before_anything_is_classified(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="is a folder"):
+        PredictionFile(tmp_path, "csv", "model", LABELS, resume=False)
+
+
+@pytest.mark.parametrize("kind", sorted(WRITERS))
+def test_names_that_are_not_utf8_are_written_and_resumed(tmp_path: Path, kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    odd = Prediction("\udce9t\udce9.jpg", error="\udce9t\udce9.jpg is empty (0 bytes).")
+    path = tmp_path / "t"
+    with PredictionFile(path, kind, "model", LABELS, resume=False) as table:
+        table.add(odd)
+    assert rb"\xe9t\xe9.jpg" in path.read_bytes().replace(b"\\\\", b"\\")
+
+
+def test_a_spreadsheet_sees_text_where_a_name_looks_like_a_formula(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    with PredictionFile(path, "csv", "model", LABELS, resume=False) as table:
+        table.add(Prediction('=HYPERLINK("http://x").jpg', error="-"))
+    row = next(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    assert row["path"] == '\'=HYPERLINK("http://x").jpg' and row["error"] == "'-"
