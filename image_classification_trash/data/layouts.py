@@ -133,7 +133,7 @@ def read_tree(path: Path, layout: Layout = "auto") -> Source:
         inside = _listed(top.path, folder, checked_label(str(path), label), split)
         files += inside[0]
         left_out += inside[1]
-    left_out += _outside(top.path, path, used or {top.path})
+    left_out += _outside(top.path, path, used)
     notes = (_describe(found, top, files), *_nested(top, found))
     return Source(top.path, tuple(files), tuple(sorted(left_out, key=lambda row: row.path)), notes)
 
