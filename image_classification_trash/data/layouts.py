@@ -133,7 +133,8 @@ def read_tree(path: Path, layout: Layout = "auto") -> Source:
         inside = _listed(top.path, folder, checked_label(str(path), label), split)
         files += inside[0]
         left_out += inside[1]
-    left_out += _outside(top.path, path, used)
+    above = {top.path, *top.path.parents, *(folder for inner in used for folder in inner.parents)}
+    left_out += _outside(top.path, path, used, above - used)
     notes = (_describe(found, top, files), *_nested(top, found))
     return Source(top.path, tuple(files), tuple(sorted(left_out, key=lambda row: row.path)), notes)
 
@@ -247,8 +248,15 @@ def _listed(root: Path, folder: Path, label: str, split: str) -> tuple[list[Sour
     return files, left_out
 
 
-def _outside(root: Path, folder: Path, used: set[Path]) -> Iterator[LeftOut]:
-    """What lies in no class's folder: loose files, and whole folders named once."""
+def _outside(root: Path, folder: Path, used: set[Path], above: set[Path]) -> Iterator[LeftOut]:
+    """What lies in no class's folder: loose files, and whole folders named once.
+
+    Args:
+        root: that names start from.
+        folder: where to look.
+        used: the classes' folders.
+        above: folders that hold a class's folder at any depth; they are entered.
+    """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
         if path in used:
@@ -258,8 +266,8 @@ def _outside(root: Path, folder: Path, used: set[Path]) -> Iterator[LeftOut]:
             is_photo = _is_photo(entry.name) and entry.name[0] != "."
             reason = "it lies in no class's folder"
             yield LeftOut(_safe(row), "no_label", reason) if is_photo else _not_a_photo(row, entry.name)
-        elif any(path in inner.parents for inner in used):
-            yield from _outside(root, path, used)
+        elif path in above:
+            yield from _outside(root, path, used, above)
         else:
             yield _skipped(root, path)
 
