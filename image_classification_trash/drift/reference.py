@@ -35,7 +35,7 @@ class Reference:
     """Answers and embeddings of the validation part.
 
     Attributes:
-        classes: photos by most probable class, (C,).
+        classes: photos by most probable label, (C,), that for no waste included where the model has it.
         confidence: photos by largest probability, in the intervals of `answer_statistics.EDGES`.
         vectors: embeddings by the bundle's own network, float32 (M, D).
         weights: SHA-256 of the weights that they were made with.
@@ -104,7 +104,7 @@ def read_reference(bundle: Bundle) -> Reference:
     """The bundle's stored reference; its checksum was looked at when the bundle was read. No pickle is loaded.
 
     Raises:
-        BundleError: damaged, or made with other weights or other intervals.
+        BundleError: damaged, or made with other weights, other intervals or, by an earlier version, other labels.
     """
     path = bundle.path / REFERENCE
     try:
@@ -121,17 +121,21 @@ def read_reference(bundle: Bundle) -> Reference:
         raise BundleError(f"{path} cannot be read: {error}.", _AGAIN) from error
     if not fits or reference.weights != weights_fingerprint(bundle):
         raise BundleError(f"{path} was made with another model than the one beside it.", _AGAIN)
+    labels = bundle.config.labels
+    if len(reference.classes) != len(labels):
+        found = f"{path} counts {len(reference.classes)} labels, but the model has {len(labels)}: {', '.join(labels)}."
+        raise BundleError(found, _AGAIN)
     return reference
 
 
 def probabilities_of(network: TrashNetwork, vectors: Embeddings) -> Floats:
-    """Calibrated probabilities (N, C) of embeddings (N, D): what follows the backbone in the network's own forward."""
+    """Calibrated probabilities (N, labels) of embeddings (N, D), the rejection head's among them where there is one."""
     with torch.inference_mode():
-        scores = network.head(torch.from_numpy(np.ascontiguousarray(vectors))) / network.temperature
-        return np.asarray(torch.softmax(scores, dim=1).numpy(), dtype=np.float64)
+        answers = network.from_embeddings(torch.from_numpy(np.ascontiguousarray(vectors)))
+        return np.asarray(answers.numpy(), dtype=np.float64)
 
 
 def counts(probabilities: Floats) -> tuple[Ints, Ints]:
-    """Photos by most probable class (C,), and by largest probability."""
+    """Photos by most probable label (C,), and by largest probability, as a gateway counts its answers."""
     classes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]).astype(np.int64)
     return classes, histogram(probabilities.max(1))

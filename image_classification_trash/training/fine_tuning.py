@@ -229,9 +229,7 @@ def taught(teachers: Sequence[TrashNetwork], x: torch.Tensor) -> torch.Tensor:
     Each sees the very picture that the network learns from (Beyer et al., 2022, "A good teacher is patient and consistent").
     """
     with torch.no_grad():
-        shares = [
-            torch.softmax(_in_pieces(one.logits, x).float() / one.temperature, dim=1) for one in teachers
-        ]
+        shares = [one.class_probabilities(_in_pieces(one.logits, x).float()) for one in teachers]
         return torch.stack(shares).mean(0)
 
 
