@@ -14,7 +14,7 @@ import torch
 from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.data.manifest import Split, read_manifest
 from image_classification_trash.errors import BundleError, DatasetError
-from image_classification_trash.features.build_features import PixelSettings, embeddings
+from image_classification_trash.features.build_features import PixelSettings, SplitCaches
 from image_classification_trash.files import write_bytes
 from image_classification_trash.inference.bundle import Bundle, write_checksums
 from image_classification_trash.inference.prediction_counts import EDGES, histogram
@@ -72,12 +72,11 @@ def make_reference(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Re
     if manifest.fingerprint != data["fingerprint"]:
         found = f"{processed_dir / data['name']} is not what {bundle.path} learned from."
         raise DatasetError(found, f"Train again: trash-classifier train {data['name']}")
-    photos = manifest.part(PART)
-    if not photos:
+    if not manifest.part(PART):
         raise DatasetError(f"{data['name']} has no validation part.", "Prepare it with another --split.")
     network = load_network(bundle)
-    pixels = PixelSettings(bundle.config.input_size, bundle.config.fit)
-    vectors = embeddings(photos, manifest.root, EmbeddingBackbone(network), pixels, interim_dir)
+    caches = SplitCaches(manifest, PixelSettings(bundle.config.input_size, bundle.config.fit), interim_dir)
+    vectors = caches.embeddings(PART, EmbeddingBackbone(network))
     classes, confidence = counts(probabilities_of(network, vectors))
     return Reference(classes, confidence, vectors, weights_fingerprint(bundle), manifest.fingerprint)
 

@@ -10,6 +10,7 @@ read here. Logs, the resolved settings and checkpoints go to `reports/training/N
 import json
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import yaml
 from image_classification_trash.arrays import Ints
 from image_classification_trash.config.base import TrackSettings
 from image_classification_trash.config.training import TrainSettings
-from image_classification_trash.data.manifest import Manifest, Split, read_manifest, truth_of
+from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.evaluation.calibration import (
     candidate_sets,
@@ -31,7 +32,6 @@ from image_classification_trash.evaluation.calibration import (
     fit_temperature,
 )
 from image_classification_trash.evaluation.metrics import answered, macro_f1, softmax
-from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
@@ -41,7 +41,6 @@ from image_classification_trash.inference.bundle import (
     read_bundle,
     write_bundle,
 )
-from image_classification_trash.inference.images import Size
 from image_classification_trash.networks.backbones import has_pretrained_weights
 from image_classification_trash.networks.device import keep_freed_memory
 from image_classification_trash.networks.network import (
@@ -57,13 +56,11 @@ from image_classification_trash.provenance import git_commit, library_versions, 
 from image_classification_trash.tracking.wandb_tracker import Tracker, tracking
 from image_classification_trash.training.batches import OrderedBatches, Part
 from image_classification_trash.training.checkpoints import HISTORY, history_csv, seconds_trained
+from image_classification_trash.training.data import TrainingData
 from image_classification_trash.training.fine_tuning import fine_tune
 from image_classification_trash.training.linear_head import LinearHead, fit_head
-from image_classification_trash.training.robustness import learn_shift, robust, watched
+from image_classification_trash.training.robustness import fit_rejection_head
 from image_classification_trash.training.weight_averaging import go_on_from
-
-CACHE_MARGIN = 1.2
-"""Training photos are cached this much larger than the input, so that crops need not be blown up."""
 
 
 def train(settings: TrainSettings) -> Bundle | None:
@@ -101,24 +98,18 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     _write_conditions(folder, settings, manifest)
     tracker.log_config(resolved(settings))
     tracker.log_dataset(manifest)
-    head = _fit_head(network, settings, manifest) if _wants_head(settings) else None
+    data = TrainingData(manifest, settings)
+    head = _fit_head(network, settings, data) if _wants_head(settings) else None
     history: list[dict[str, float]] | None = []
     if settings.epochs:
-        train_part = robust(
-            _part(manifest, "train", _cache_size(settings.input_size), settings), manifest, settings
-        )
-        val_part = watched(_part(manifest, "val", settings.input_size, settings), manifest, settings)
         history = fine_tune(
-            network, settings, train_part, val_part, len(manifest.labels), folder, tracker, teachers
+            network, settings, data.train, data.selection, len(data.labels), folder, tracker, teachers
         )
         if history is None:
             return None
-    correct_frequencies(
-        network, truth_of(manifest.part("train"), manifest.labels), settings.frequency_correction
-    )
-    shift = learn_shift(network, settings, manifest) if settings.detector else {}
-    truth, embedded = _validation_embeddings(network, settings, manifest)
-    config = _describe(settings, manifest, network, truth, embedded)
+    correct_frequencies(network, data.train_truth, settings.frequency_correction)
+    shift = asdict(fit_rejection_head(network, data, settings)) if settings.detector else {}
+    config = _describe(settings, manifest, network, data.val.truth, _validation_embeddings(network, data.val))
     seconds = before + time.perf_counter() - started + sum(ancestors.values())
     config.training.update(_record(head, history, seconds) | {"ancestors": ancestors} | shift)
     config.training["machine"] = _machines(earlier.values())
@@ -182,41 +173,19 @@ def _check_plan(settings: TrainSettings, manifest: Manifest) -> None:
         raise TrainingError("There is nothing to train: no epochs, and no head on pretrained weights.", hint)
 
 
-def _fit_head(network: TrashNetwork, settings: TrainSettings, manifest: Manifest) -> LinearHead:
-    backbone = EmbeddingBackbone(network)
-    pixels = PixelSettings(settings.input_size, settings.fit)
-    parts = [manifest.part(split) for split in ("train", "val")]
-    vectors = [embeddings(part, manifest.root, backbone, pixels, settings.interim_dir) for part in parts]
-    truths = [truth_of(part, manifest.labels) for part in parts]
-    head = fit_head(
-        vectors[0], truths[0], vectors[1], truths[1], len(manifest.labels), settings.class_weighting
-    )
+def _fit_head(network: TrashNetwork, settings: TrainSettings, data: TrainingData) -> LinearHead:
+    train, val = data.embeddings(EmbeddingBackbone(network))
+    head = fit_head(train, data.train_truth, val, data.val_truth, len(data.labels), settings.class_weighting)
     network.set_linear_head(head.weight, head.bias)
     return head
 
 
-def _part(manifest: Manifest, split: Split, size: Size, settings: TrainSettings) -> Part:
-    photos = manifest.part(split)
-    pixels = pixel_cache(
-        photos, manifest.root, PixelSettings(size, settings.fit), settings.interim_dir, split
-    )
-    return Part(pixels, truth_of(photos, manifest.labels))
-
-
-def _cache_size(size: Size) -> Size:
-    height, width = (round(side * CACHE_MARGIN / 16) * 16 for side in size)
-    return height, width
-
-
-def _validation_embeddings(
-    network: TrashNetwork, settings: TrainSettings, manifest: Manifest
-) -> tuple[Ints, torch.Tensor]:
-    """Class numbers (N,) and embeddings (N, D) of the validation part, from pixels at the input size."""
-    part = _part(manifest, "val", settings.input_size, settings)
+def _validation_embeddings(network: TrashNetwork, val: Part) -> torch.Tensor:
+    """Embeddings (N, D) of the validation part, from pixels at the input size."""
     network = network.eval().cpu()
     with torch.inference_mode():
-        vectors = [network.embed(to_planes(photos)) for photos, _ in OrderedBatches(part, PIECE)]
-    return part.truth, torch.cat(vectors)
+        vectors = [network.embed(to_planes(photos)) for photos, _ in OrderedBatches(val, PIECE)]
+    return torch.cat(vectors)
 
 
 def _describe(
