@@ -49,6 +49,7 @@ class TrashNetwork(nn.Module):
         self.architecture = architecture
         self.backbone = plan.build().to(memory_format=torch.channels_last)
         self.width = _output_width(architecture, self.backbone)
+        self.classes = classes
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.width, classes))
         self.detector = nn.Linear(self.width, 1) if detects_waste else None
         self.register_buffer("mean", torch.tensor(plan.mean).view(1, -1, 1, 1))

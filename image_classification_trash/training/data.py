@@ -14,7 +14,11 @@ from image_classification_trash.features.synthesis.backgrounds import TRAINING, 
 from image_classification_trash.features.synthesis.compositing import Paster
 from image_classification_trash.features.synthesis.corruptions import corrupt
 from image_classification_trash.features.synthesis.cutouts import Masks, masks_of
-from image_classification_trash.features.synthesis.shifted_photos import ShiftedPhotos, shifted_photos
+from image_classification_trash.features.synthesis.shifted_photos import (
+    ShiftedPhotos,
+    no_waste,
+    shifted_photos,
+)
 from image_classification_trash.inference.images import Pixels, Size
 from image_classification_trash.training.batches import Part
 
@@ -22,6 +26,8 @@ CACHE_MARGIN = 1.2
 """Training photos are cached this much larger than the input, so that crops need not be blown up."""
 GROUNDS = 400
 """Drawn once a training: they are mirrored, cropped and coloured anew each time they are used."""
+BOARDS = 200
+"""Photos whose object is removed, to learn what posterboard alone looks like."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,22 @@ class TrainingData:
         if not self._paste:
             return self.val
         return Part(self.shifted.clean_and_pasted, self.shifted.truth)
+
+    def rejection_photos(self) -> tuple[Pixels, Pixels]:
+        """What a rejection head learns from beside the train split, with corruptions as asked for.
+
+        Returns:
+            Objects on drawn backgrounds (P, H, W, 3), and photos without waste (Q, H, W, 3): drawn backgrounds and bare
+            posterboard; uint8, in memory.
+        """
+        pixels, masks, seed = self.train_pixels, self.train_masks, self._seed
+        rng = np.random.default_rng([seed, 3])
+        grounds = draw_grounds(TRAINING, GROUNDS, self._caches.settings.size, seed + 1)
+        rows = np.flatnonzero(masks.trusted)
+        pasted = Paster(masks, grounds, 1.0, pixels)(np.array(pixels[rows]), rows, rng)
+        pasted = corrupt(pasted, self._corruption, rng)
+        other = no_waste(TRAINING, pixels, masks, seed + 2, GROUNDS, BOARDS)
+        return pasted, corrupt(other, self._corruption, rng)
 
     def embeddings(self, backbone: Backbone) -> tuple[Embeddings, Embeddings]:
         """Embeddings of the train split (N, D) and of the val split (M, D)."""

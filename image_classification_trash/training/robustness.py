@@ -6,19 +6,13 @@ import numpy as np
 import torch
 
 from image_classification_trash.arrays import Floats
-from image_classification_trash.config.training import TrainSettings
-from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_grounds
-from image_classification_trash.features.synthesis.compositing import Paster
-from image_classification_trash.features.synthesis.corruptions import corrupt
-from image_classification_trash.features.synthesis.shifted_photos import accuracy_under_shift, no_waste
+from image_classification_trash.features.synthesis.shifted_photos import accuracy_under_shift
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.networks.device import training_device
 from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork
-from image_classification_trash.training.data import GROUNDS, TrainingData
+from image_classification_trash.training.data import TrainingData
 from image_classification_trash.training.rejection_head import Detector, fit_detector
 
-BOARDS = 200
-"""Photos whose object is removed, to learn what posterboard alone looks like."""
 LOST = 0.01
 """Share of the validation photos that the detector may take for no waste."""
 
@@ -44,35 +38,29 @@ class ShiftRecord:
     detector: DetectorRecord
 
 
-def fit_rejection_head(network: TrashNetwork, data: TrainingData, settings: TrainSettings) -> ShiftRecord:
+def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: str) -> ShiftRecord:
     """Fit the network's detector of waste, and measure on shifted validation photos.
 
     On the accelerator that trained, where there is one: thousands of made-up photos are embedded. Leaves the network on the CPU.
     """
-    network.to(training_device(settings.accelerator))
-    backbone = EmbeddingBackbone(network)
-    detector = _fit_detector(backbone, data, settings.corruption, settings.seed)
+    device = training_device(accelerator)
+    backbone = EmbeddingBackbone(network.to(device))
+    detector = _fit_detector(backbone, data)
 
     def scores(photos: Pixels) -> Floats:
         embedded = torch.from_numpy(backbone.embed(photos))
         with torch.inference_mode():
-            return np.asarray(network.head(embedded.to(network.mean.device)).cpu().numpy(), dtype=np.float64)
+            return np.asarray(network.head(embedded.to(device)).cpu().numpy(), dtype=np.float64)
 
     right = accuracy_under_shift(scores, data.shifted)
     network.cpu().set_detector(detector.weight, detector.bias)
     return ShiftRecord(right, DetectorRecord(detector.auroc, detector.kept))
 
 
-def _fit_detector(backbone: EmbeddingBackbone, data: TrainingData, corruption: float, seed: int) -> Detector:
+def _fit_detector(backbone: EmbeddingBackbone, data: TrainingData) -> Detector:
     """Photos as they are and pasted against drawn grounds and bare posterboard; chosen on the held-out family."""
-    pixels, masks = data.train_pixels, data.train_masks
-    rng = np.random.default_rng([seed, 3])
-    height, width = pixels.shape[1:3]
-    grounds = draw_grounds(TRAINING, GROUNDS, (height, width), seed + 1)
-    rows = np.flatnonzero(masks.trusted)
-    pasted = corrupt(Paster(masks, grounds, 1.0, pixels)(np.array(pixels[rows]), rows, rng), corruption, rng)
-    other = corrupt(no_waste(TRAINING, pixels, masks, seed + 2, GROUNDS, BOARDS), corruption, rng)
-    waste = [backbone.embed(np.array(photos)) for photos in (pixels, pasted)]
+    pasted, other = data.rejection_photos()
+    waste = backbone.embed(np.array(data.train_pixels)), backbone.embed(pasted)
     val_waste = backbone.embed(data.shifted.clean_and_pasted)
     val_other = backbone.embed(data.shifted.no_waste)
     return fit_detector(np.concatenate(waste), backbone.embed(other), val_waste, val_other, LOST)

@@ -12,6 +12,7 @@ from PIL import Image
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest, Photo
 from image_classification_trash.features import build_features
+from image_classification_trash.features.synthesis import shifted_photos
 from image_classification_trash.files import sha256_of_file
 from image_classification_trash.training import data as training_data
 from image_classification_trash.training.data import TrainingData
@@ -20,8 +21,10 @@ Make = Callable[..., TrainingData]
 
 
 @pytest.fixture
-def make_data(make_tree: MakeTree, tmp_path: Path) -> Make:
+def make_data(make_tree: MakeTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Twelve photos of two classes, an object on a plain background each, every third of them in the val split."""
+    for module in (training_data, shifted_photos):
+        monkeypatch.setattr(module, "GROUNDS", 4)  # drawing hundreds takes seconds
     root = make_tree({"glass": 6, "metal": 6})
     photos = []
     for number, file in enumerate(sorted(root.rglob("*.jpg"))):
