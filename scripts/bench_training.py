@@ -23,10 +23,10 @@ from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.features.augmentation import Augmentation
 from image_classification_trash.features.build_features import PixelSettings, _batches
-from image_classification_trash.models.train_model import _cache_size, _part
 from image_classification_trash.networks.device import keep_freed_memory
 from image_classification_trash.networks.network import EmbeddingBackbone, build_network, to_planes
 from image_classification_trash.training.batches import Shuffled, batches
+from image_classification_trash.training.data import TrainingData
 from image_classification_trash.training.fine_tuning import _freeze
 
 STEPS, ROUNDS, BATCH = 8, 5, 32
@@ -54,7 +54,7 @@ def main() -> None:
 
     ready = torch.rand(BATCH, 3, *settings.input_size).mul(255).contiguous(memory_format=torch.channels_last)
     truth = torch.zeros(BATCH, dtype=torch.long)
-    part = _part(manifest, "train", _cache_size(settings.input_size), settings)
+    part = TrainingData(manifest, settings).train
     augment = Augmentation(
         *settings.input_size,
         **{

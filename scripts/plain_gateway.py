@@ -30,6 +30,5 @@ app = FastAPI()
 def predict(photos: UploadFile) -> dict[str, float]:
     image = Image.open(io.BytesIO(photos.file.read())).convert("RGB")
     with torch.no_grad():
-        logits = network.head(network.backbone(prepare(image)[None]))
-    probabilities = torch.softmax(logits / network.temperature, dim=1)[0].tolist()
+        (probabilities,) = network.from_embeddings(network.backbone(prepare(image)[None])).tolist()
     return dict(zip(bundle.config.labels, probabilities, strict=True))

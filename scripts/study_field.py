@@ -23,12 +23,10 @@ from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_grounds
 from image_classification_trash.features.synthesis.compositing import Paster
 from image_classification_trash.features.synthesis.corruptions import FIXED, corrupt
-from image_classification_trash.features.synthesis.cutouts import masks_of
 from image_classification_trash.features.synthesis.shifted_photos import (
     ShiftedPhotos,
     accuracy_under_shift,
     no_waste,
-    shifted_photos,
 )
 from image_classification_trash.inference.bundle import Bundle, read_bundle
 from image_classification_trash.inference.images import Pixels
@@ -38,9 +36,10 @@ from image_classification_trash.networks.network import (
     build_network,
     load_network,
 )
+from image_classification_trash.training.data import GROUNDS, TrainingData
 from image_classification_trash.training.linear_head import fit_head
 from image_classification_trash.training.rejection_head import fit_detector
-from image_classification_trash.training.robustness import GROUNDS, LOST, part_pixels
+from image_classification_trash.training.robustness import LOST
 
 PAGE = Path("docs/robustness.md")
 Embed = Callable[[Pixels], Floats]
@@ -50,16 +49,14 @@ class Material:
     """The validation part and what is made from it, and training photos with each ingredient."""
 
     def __init__(self, manifest: Manifest, settings: TrainSettings) -> None:
+        data = TrainingData(manifest, settings)
         logging.info("decoding")
-        self.train, self.truth = part_pixels(manifest, "train", settings)
-        self.val, self.val_truth = part_pixels(manifest, "val", settings)
+        self.train, self.truth = np.array(data.train_pixels), data.train_truth
         logging.info("cutting out")
-        self.masks = masks_of(manifest.part("train"), manifest.root, settings.interim_dir)
-        photos = manifest.part("val")
+        self.masks = data.train_masks
         logging.info("shifting")
-        self.shifted: ShiftedPhotos = shifted_photos(
-            self.val, self.val_truth, photos, manifest.root, settings.interim_dir
-        )
+        self.shifted: ShiftedPhotos = data.shifted
+        self.val, self.val_truth = self.shifted.clean, data.val_truth
 
     def pasted(self, seed: int) -> Pixels:
         logging.info("pasting, seed %d", seed)
@@ -96,7 +93,8 @@ def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[s
 
 
 def shifted_embeddings(material: Material, embed: Embed) -> list[tuple[Floats, Ints]]:
-    sets = [(material.val, material.val_truth), (material.shifted.pasted, material.shifted.pasted_truth)]
+    pasted_truth = material.shifted.truth[len(material.val) :]
+    sets = [(material.val, material.val_truth), (material.shifted.pasted, pasted_truth)]
     sets += [
         (np.stack([fault(photo) for photo in material.val]), material.val_truth) for fault in FIXED.values()
     ]
@@ -123,7 +121,7 @@ def bundle_row(bundle: Bundle, material: Material) -> str:
         with torch.inference_mode():
             return network.head(torch.from_numpy(backbone.embed(photos))).numpy().astype(np.float64)
 
-    right = accuracy_under_shift(scores, material.val, material.val_truth, material.shifted)
+    right = accuracy_under_shift(scores, material.shifted)
     field = bundle.metrics().get("fieldwaste")
     seen = with_interval(field["accuracy"]) if field else ""
     return f"| fine-tuned, {bundle.path.name} | {cells(np.array([list(right.values())]))} | {seen} |"
@@ -136,7 +134,7 @@ def scores_rows(name: str, network: TrashNetwork, material: Material) -> Iterato
         embed(np.concatenate([material.train, material.pasted(9)])),
         embed(material.without_waste(9)),
     )
-    waste = embed(np.concatenate([material.val, material.shifted.pasted]))
+    waste = embed(material.shifted.clean_and_pasted)
     negative = embed(material.shifted.no_waste)
     detector = fit_detector(train, other, waste, negative, LOST)
     for score, function in score_functions(network, train, np.tile(material.truth, 2)).items():

@@ -14,7 +14,7 @@ import torch
 from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.data.manifest import Split, read_manifest
 from image_classification_trash.errors import BundleError, DatasetError
-from image_classification_trash.features.build_features import PixelSettings, embeddings
+from image_classification_trash.features.build_features import PixelSettings, SplitCaches
 from image_classification_trash.inference.bundle import Bundle, add_to_bundle
 from image_classification_trash.inference.prediction_counts import EDGES, histogram
 from image_classification_trash.networks.network import (
@@ -34,7 +34,7 @@ class Reference:
     """Answers and embeddings of the validation part.
 
     Attributes:
-        classes: photos by most probable class, (C,).
+        classes: photos by most probable label, (C,), that for no waste included where the model has it.
         confidence: photos by largest probability, in the intervals of `answer_statistics.EDGES`.
         vectors: embeddings by the bundle's own network, float32 (M, D).
         weights: SHA-256 of the weights that they were made with.
@@ -71,12 +71,11 @@ def make_reference(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Re
     if manifest.fingerprint != data["fingerprint"]:
         found = f"{processed_dir / data['name']} is not what {bundle.path} learned from."
         raise DatasetError(found, f"Train again: trash-classifier train {data['name']}")
-    photos = manifest.part(PART)
-    if not photos:
+    if not manifest.part(PART):
         raise DatasetError(f"{data['name']} has no validation part.", "Prepare it with another --split.")
     network = load_network(bundle)
-    pixels = PixelSettings(bundle.config.input_size, bundle.config.fit)
-    vectors = embeddings(photos, manifest.root, EmbeddingBackbone(network), pixels, interim_dir)
+    caches = SplitCaches(manifest, PixelSettings(bundle.config.input_size, bundle.config.fit), interim_dir)
+    vectors = caches.embeddings(PART, EmbeddingBackbone(network))
     classes, confidence = counts(probabilities_of(network, vectors))
     return Reference(classes, confidence, vectors, weights_fingerprint(bundle), manifest.fingerprint)
 
@@ -101,7 +100,7 @@ def read_reference(bundle: Bundle) -> Reference:
     """The bundle's stored reference; its checksum was looked at when the bundle was read. No pickle is loaded.
 
     Raises:
-        BundleError: damaged, or made with other weights or other intervals.
+        BundleError: damaged, or made with other weights, other intervals or, by an earlier version, other labels.
     """
     path = bundle.path / REFERENCE
     try:
@@ -118,17 +117,21 @@ def read_reference(bundle: Bundle) -> Reference:
         raise BundleError(f"{path} cannot be read: {error}.", _AGAIN) from error
     if not fits or reference.weights != weights_fingerprint(bundle):
         raise BundleError(f"{path} was made with another model than the one beside it.", _AGAIN)
+    labels = bundle.config.labels
+    if len(reference.classes) != len(labels):
+        found = f"{path} counts {len(reference.classes)} labels, but the model has {len(labels)}: {', '.join(labels)}."
+        raise BundleError(found, _AGAIN)
     return reference
 
 
 def probabilities_of(network: TrashNetwork, vectors: Embeddings) -> Floats:
-    """Calibrated probabilities (N, C) of embeddings (N, D): what follows the backbone in the network's own forward."""
+    """Calibrated probabilities (N, labels) of embeddings (N, D), the rejection head's among them where there is one."""
     with torch.inference_mode():
-        scores = network.head(torch.from_numpy(np.ascontiguousarray(vectors))) / network.temperature
-        return np.asarray(torch.softmax(scores, dim=1).numpy(), dtype=np.float64)
+        answers = network.from_embeddings(torch.from_numpy(np.ascontiguousarray(vectors)))
+        return np.asarray(answers.numpy(), dtype=np.float64)
 
 
 def counts(probabilities: Floats) -> tuple[Ints, Ints]:
-    """Photos by most probable class (C,), and by largest probability."""
+    """Photos by most probable label (C,), and by largest probability, as a gateway counts its answers."""
     classes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]).astype(np.int64)
     return classes, histogram(probabilities.max(1))

@@ -1,13 +1,109 @@
 """From scores to probabilities that can be trusted: temperature, threshold, candidates."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from image_classification_trash.arrays import Floats, Ints
-from image_classification_trash.evaluation.metrics import log_losses, softmax
+from image_classification_trash.evaluation.metrics import answered, log_losses, macro_f1, softmax
 from image_classification_trash.inference.classifier import mass_before
+
+
+@dataclass(frozen=True)
+class CandidateSets:
+    """Candidates of many photos.
+
+    Attributes:
+        right_among: share of photos whose right class is among theirs.
+        mean_size: how many there are, on average.
+        single: share of photos with one.
+    """
+
+    right_among: float
+    mean_size: float
+    single: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How a calibrated network does on the photos that it was calibrated on; the names are those in config.json.
+
+    Attributes:
+        n: photos.
+        accuracy: with an answer to each.
+        macro_f1: with an answer to each.
+        threshold: smallest top probability that is answered.
+        answered: photos.
+        coverage: their share.
+        precision: share of the answers that are right; None where there are none.
+        candidates: which classes stay possible.
+    """
+
+    n: int
+    accuracy: float
+    macro_f1: float
+    threshold: float
+    answered: int
+    coverage: float
+    precision: float | None
+    candidates: CandidateSets
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns scores into answers.
+
+    Attributes:
+        temperature: that scores are divided by.
+        threshold: smallest top probability that is answered.
+        candidate_mass: up to which classes are candidates.
+        validation: what comes of it.
+    """
+
+    temperature: float
+    threshold: float
+    candidate_mass: float
+    validation: Validation
+
+
+def calibrate(
+    truth: Ints,
+    scores: Floats,
+    waste: Floats | None,
+    target_precision: float,
+    most_turned_away: float,
+    candidate_coverage: float,
+) -> Calibration:
+    """Fit temperature, threshold and candidates.
+
+    Args:
+        truth: class numbers (N,).
+        scores: of the classes (N, C), float64, at temperature 1.
+        waste: probability of each photo to show waste, (N,); None without a rejection head.
+        target_precision: that answers reach, in `choose_threshold`.
+        most_turned_away: largest share without an answer, in `cap_threshold`.
+        candidate_coverage: share of photos whose right class is a candidate, in `fit_candidate_mass`.
+    """
+    temperature = fit_temperature(truth, scores)
+    shares = softmax(scores / temperature)  # (N, C), given that there is waste
+    mass = fit_candidate_mass(truth, shares, candidate_coverage)
+    probabilities = shares if waste is None else shares * waste[:, None]
+    threshold = choose_threshold(truth, probabilities, target_precision)
+    threshold = cap_threshold(probabilities, threshold, most_turned_away)
+    done = answered(truth, probabilities, threshold, waste)
+    validation = Validation(
+        n=len(truth),
+        accuracy=float((scores.argmax(1) == truth).mean()),
+        macro_f1=macro_f1(truth, scores.argmax(1)),
+        threshold=done.threshold,
+        answered=done.answered,
+        coverage=done.coverage,
+        precision=done.precision,
+        candidates=candidate_sets(truth, shares, mass),
+    )
+    return Calibration(temperature, threshold, mass, validation)
 
 
 def fit_temperature(truth: Ints, logits: Floats) -> float:
@@ -53,14 +149,14 @@ def fit_candidate_mass(truth: Ints, probabilities: Floats, coverage: float) -> f
     return float(scores[rank - 1]) if rank <= len(truth) else 1.0
 
 
-def candidate_sets(truth: Ints, probabilities: Floats, mass: float) -> dict[str, float]:
+def candidate_sets(truth: Ints, probabilities: Floats, mass: float) -> CandidateSets:
     """How often the right class is among the candidates, and how many there are."""
     kept = mass_before(probabilities) <= mass
-    return {
-        "right_among": float(kept[np.arange(len(truth)), truth].mean()),
-        "mean_size": float(kept.sum(1).mean()),
-        "single": float((kept.sum(1) == 1).mean()),
-    }
+    return CandidateSets(
+        right_among=float(kept[np.arange(len(truth)), truth].mean()),
+        mean_size=float(kept.sum(1).mean()),
+        single=float((kept.sum(1) == 1).mean()),
+    )
 
 
 def uncalibrated(probabilities: Floats, temperature: float) -> Floats:

@@ -5,6 +5,7 @@ resamples is a matrix product. Intervals are percentiles (Efron and Tibshirani, 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -103,9 +104,26 @@ def risk_coverage(truth: Ints, probabilities: Floats) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Answered:
+    """How many photos were answered; the names are those in metrics.json.
+
+    Attributes:
+        threshold: smallest top probability that is answered.
+        answered: photos.
+        coverage: their share.
+        precision: share of them that are right; None where there are none.
+    """
+
+    threshold: float
+    answered: int
+    coverage: float
+    precision: float | None
+
+
 def answered(
     truth: Ints, probabilities: Floats, threshold: float, waste: Floats | None = None, limit: float = 0.5
-) -> dict[str, float | int | None]:
+) -> Answered:
     """How many photos are answered, and how many of these rightly.
 
     Args:
@@ -118,12 +136,12 @@ def answered(
     sure = probabilities.max(1) >= threshold
     sure = sure if waste is None else sure & (1 - waste < limit)
     right = probabilities.argmax(1) == truth
-    return {
-        "threshold": threshold,
-        "answered": int(sure.sum()),
-        "coverage": float(sure.mean()),
-        "precision": float(right[sure].mean()) if sure.any() else None,
-    }
+    return Answered(
+        threshold=threshold,
+        answered=int(sure.sum()),
+        coverage=float(sure.mean()),
+        precision=float(right[sure].mean()) if sure.any() else None,
+    )
 
 
 def most_confident(

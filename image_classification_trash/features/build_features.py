@@ -18,10 +18,10 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from image_classification_trash.arrays import Embeddings
+from image_classification_trash.arrays import Embeddings, Ints
 from image_classification_trash.config.data import FeatureSettings
 from image_classification_trash.data.make_dataset import Embed
-from image_classification_trash.data.manifest import SPLITS, Photo, read_manifest
+from image_classification_trash.data.manifest import SPLITS, Manifest, Photo, Split, read_manifest, truth_of
 from image_classification_trash.errors import CacheError
 from image_classification_trash.features.content_cache import read_rows, write_rows
 from image_classification_trash.files import atomic_path, sha256_of, write_text
@@ -55,6 +55,35 @@ class PixelSettings:
     def key(self) -> str:
         """A short text for file names and descriptions."""
         return f"v{CACHE_VERSION}-{self.size[0]}x{self.size[1]}-{self.fit}"
+
+
+@dataclass(frozen=True)
+class SplitCaches:
+    """The splits of a data set as arrays: photos decoded to one size, and their embeddings, each through its cache.
+
+    Attributes:
+        manifest: the data set's table; arrays are in the order of its photos.
+        settings: what the pixels depend on.
+        folder: where the caches are kept.
+    """
+
+    manifest: Manifest
+    settings: PixelSettings
+    folder: Path
+
+    def pixels(self, split: Split) -> Pixels:
+        """Decoded photos, as `pixel_cache` gives them; its bytes are checked at each call."""
+        photos = self.manifest.part(split)
+        return pixel_cache(photos, self.manifest.root, self.settings, self.folder, split)
+
+    def truth(self, split: Split) -> Ints:
+        """Class numbers (N,)."""
+        return truth_of(self.manifest.part(split), self.manifest.labels)
+
+    def embeddings(self, split: Split, backbone: Backbone) -> Embeddings:
+        """Embeddings float32 (N, D), as `embeddings` gives them."""
+        photos = self.manifest.part(split)
+        return embeddings(photos, self.manifest.root, backbone, self.settings, self.folder)
 
 
 def pixel_cache(
@@ -187,13 +216,11 @@ def near_duplicate_embedder(interim_dir: Path) -> Embed:
 def build_features(settings: FeatureSettings) -> Iterator[str]:
     """Fill the pixel caches and the embeddings of a data set; yields a line about each."""
     manifest = read_manifest(settings.processed_dir / settings.name)
-    pixels = PixelSettings(settings.input_size, settings.fit)
+    caches = SplitCaches(manifest, PixelSettings(settings.input_size, settings.fit), settings.interim_dir)
     network = build_network(
         settings.architecture, len(manifest.labels), settings.pretrained, settings.weights
     )
     backbone = EmbeddingBackbone(network)
     for split in SPLITS:
-        photos = manifest.part(split)
-        cache = pixel_cache(photos, manifest.root, pixels, settings.interim_dir, split)
-        vectors = embeddings(photos, manifest.root, backbone, pixels, settings.interim_dir)
-        yield f"{split}: pixels {cache.shape}, embeddings {vectors.shape} of {settings.architecture}"
+        pixels, vectors = caches.pixels(split), caches.embeddings(split, backbone)
+        yield f"{split}: pixels {pixels.shape}, embeddings {vectors.shape} of {settings.architecture}"

@@ -220,8 +220,7 @@ def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], C
 
     def run(tensors: list[torch.Tensor]) -> Any:
         with torch.no_grad():
-            scores = network.head(network.backbone(torch.stack(tensors)))
-            return torch.softmax(scores / network.temperature, dim=1).numpy()
+            return network.from_embeddings(network.backbone(torch.stack(tensors))).numpy()
 
     return decode, run
 

@@ -8,6 +8,7 @@ Nothing is scored in memory: the bundle is loaded from disk and photos go throug
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +174,10 @@ def _measure(
         "reliability_before": reliability(truth, before),
         "reliability": reliability(truth, probabilities),
         "risk_coverage_area": risk_coverage(truth, probabilities)["area"],
-        "answered": answered(truth, shares, config.threshold, waste, config.negative_threshold),
+        "answered": asdict(answered(truth, shares, config.threshold, waste, config.negative_threshold)),
         "candidates": None
         if config.candidate_mass is None
-        else candidate_sets(truth, probabilities, config.candidate_mass),
+        else asdict(candidate_sets(truth, probabilities, config.candidate_mass)),
         "most_confident": most_confident(truth, shares, 0.8, settings.resamples, settings.seed),
     }
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from image_classification_trash.config.base import FormatName, PrecisionName
 from image_classification_trash.config.models import ExportSettings
-from image_classification_trash.data.manifest import Manifest, read_manifest, truth_of
+from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import DatasetError, ExportError, MissingExtraError, SettingsError
 from image_classification_trash.evaluation.model_card import model_card
 from image_classification_trash.export.parity import (
@@ -34,7 +34,7 @@ from image_classification_trash.export.parity import (
     run_all,
     shortfall,
 )
-from image_classification_trash.features.build_features import PixelSettings, pixel_cache
+from image_classification_trash.features.build_features import PixelSettings, SplitCaches
 from image_classification_trash.features.synthesis.backgrounds import HELD_OUT, TRAINING, Rule, draw_grounds
 from image_classification_trash.inference.bundle import (
     CARD,
@@ -357,13 +357,12 @@ def _manifest_of(bundle: Bundle, settings: ExportSettings) -> Manifest:
 
 
 def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhotos:
-    config, photos = bundle.config, manifest.part("val")
-    pixels = PixelSettings(config.input_size, config.fit)
-    known = pixel_cache(photos, manifest.root, pixels, interim, "val")
+    config = bundle.config
+    caches = SplitCaches(manifest, PixelSettings(config.input_size, config.fit), interim)
     grounds = _grounds(bundle, HELD_OUT)
-    together = np.concatenate([known, odd_pictures(config.input_size), *grounds])
-    files = tuple(manifest.path_of(photo) for photo in photos)
-    return GatePhotos(together, truth_of(photos, manifest.labels), files, sum(map(len, grounds)))
+    together = np.concatenate([caches.pixels("val"), odd_pictures(config.input_size), *grounds])
+    files = tuple(manifest.path_of(photo) for photo in manifest.part("val"))
+    return GatePhotos(together, caches.truth("val"), files, sum(map(len, grounds)))
 
 
 def _made_up(gate: GatePhotos) -> str:

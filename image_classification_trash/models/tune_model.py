@@ -33,9 +33,10 @@ from image_classification_trash.config.training import TrainSettings, TuneSettin
 from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.errors import TrainingError, first_line
 from image_classification_trash.files import write_text
-from image_classification_trash.models.train_model import resolved, train_with
+from image_classification_trash.models.train_model import train_with
 from image_classification_trash.tracking.wandb_tracker import NoTracker, Tracker
 from image_classification_trash.training.fine_tuning import MONITOR
+from image_classification_trash.training.record import resolved
 
 Train = Callable[[TrainSettings, Tracker], object]
 SPACE: dict[str, FloatDistribution | IntDistribution] = {

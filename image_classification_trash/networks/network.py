@@ -49,6 +49,7 @@ class TrashNetwork(nn.Module):
         self.architecture = architecture
         self.backbone = plan.build().to(memory_format=torch.channels_last)
         self.width = _output_width(architecture, self.backbone)
+        self.classes = classes
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.width, classes))
         self.detector = nn.Linear(self.width, 1) if detects_waste else None
         self.register_buffer("mean", torch.tensor(plan.mean).view(1, -1, 1, 1))
@@ -66,13 +67,20 @@ class TrashNetwork(nn.Module):
         return scores
 
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, H, W, 3) to probabilities (B, C); with a detector (B, C + 1), the last that of no waste."""
-        embedded = self.embed(to_planes(photos))  # (B, D)
-        classes = torch.softmax(self.head(embedded) / self.temperature, dim=1)  # (B, C)
+        """uint8 (B, H, W, 3) to probabilities as `from_embeddings` gives them."""
+        return self.from_embeddings(self.embed(to_planes(photos)))
+
+    def from_embeddings(self, embedded: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, D) to probabilities (B, C); with a detector (B, C + 1), the last that of no waste."""
+        classes = self.class_probabilities(self.head(embedded))  # (B, C)
         if self.detector is None:
             return classes
         waste = torch.sigmoid(self.detector(embedded))  # (B, 1)
         return torch.cat([classes * waste, 1 - waste], dim=1)
+
+    def class_probabilities(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (B, C) to calibrated probabilities (B, C) of the classes, given that the photo shows waste."""
+        return torch.softmax(scores / self.temperature, dim=1)
 
     def set_linear_head(self, weight: Embeddings, bias: Embeddings) -> None:
         """Put a fitted linear head in place: weight (C, D), bias (C,)."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.errors import TrainingError, first_line
 
 HISTORY = "history.csv"
@@ -51,8 +50,8 @@ def history_csv(history: Sequence[Mapping[str, float]]) -> str:
     return buffer.getvalue()
 
 
-def checkpoint_to_resume(folder: Path, settings: TrainSettings) -> Path:
-    """The last checkpoint of a run.
+def checkpoint_to_resume(folder: Path, architecture: str) -> Path:
+    """The last checkpoint of a run that trains this architecture.
 
     Raises:
         TrainingError: there is none, or it is one of another network.
@@ -61,7 +60,7 @@ def checkpoint_to_resume(folder: Path, settings: TrainSettings) -> Path:
     if not last.exists():
         raise TrainingError(f"There is nothing to resume: {last} does not exist.", "Train without --resume.")
     found = read_checkpoint(last).get("architecture")
-    if found != settings.architecture:
+    if found != architecture:
         hint = f"Give --architecture {found}, or train without --resume."
-        raise TrainingError(f"{last} is a checkpoint of {found}, not of {settings.architecture}.", hint)
+        raise TrainingError(f"{last} is a checkpoint of {found}, not of {architecture}.", hint)
     return last

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
@@ -61,10 +61,9 @@ class FineTuning(pl.LightningModule):
     def __init__(
         self,
         network: TrashNetwork,
-        settings: TrainSettings,
         train: Part,
         val: Part,
-        classes: int,
+        settings: TrainSettings,
         teachers: Sequence[TrashNetwork] = (),
     ) -> None:
         super().__init__()
@@ -72,7 +71,7 @@ class FineTuning(pl.LightningModule):
         self.settings = settings
         self.history: list[dict[str, float]] = []
         self._train, self._val = train, val
-        weights = class_weights(train.truth, classes, settings.class_weighting)
+        weights = class_weights(train.truth, network.classes, settings.class_weighting)
         self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
         chosen = settings.model_dump(include=set(Augmentation.__dataclass_fields__))
         self._augment = Augmentation(settings.input_height, settings.input_width, **chosen)
@@ -104,7 +103,8 @@ class FineTuning(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Its order depends on the seed and the epoch alone."""
-        return batches(self._train, self._order(), worker_count(self.settings))
+        workers = worker_count(self.settings.workers, self.settings.accelerator)
+        return batches(self._train, self._order(), workers)
 
     def _order(self) -> Shuffled:
         rank, processes = self.trainer.global_rank, self.trainer.world_size
@@ -229,9 +229,7 @@ def taught(teachers: Sequence[TrashNetwork], x: torch.Tensor) -> torch.Tensor:
     Each sees the very picture that the network learns from (Beyer et al., 2022, "A good teacher is patient and consistent").
     """
     with torch.no_grad():
-        shares = [
-            torch.softmax(_in_pieces(one.logits, x).float() / one.temperature, dim=1) for one in teachers
-        ]
+        shares = [one.class_probabilities(_in_pieces(one.logits, x).float()) for one in teachers]
         return torch.stack(shares).mean(0)
 
 
@@ -262,17 +260,37 @@ class TrackedEpochs(Callback):
             self._tracker.log_epoch({**pl_module.history[-1], "learning_rate_backbone": backbone})
 
 
+class Splits(Protocol):
+    """What fine-tuning reads; asked for only where there is an epoch to train."""
+
+    @property
+    def train(self) -> Part:
+        """Photos to learn from, larger than the input."""
+        ...
+
+    @property
+    def selection(self) -> Part:
+        """Photos at the input size that choose the best epoch."""
+        ...
+
+
 def fine_tune(
     network: TrashNetwork,
+    data: Splits,
     settings: TrainSettings,
-    train: Part,
-    val: Part,
-    classes: int,
     folder: Path,
     tracker: Tracker,
     teachers: Sequence[TrashNetwork] = (),
 ) -> list[dict[str, float]] | None:
     """Fine-tune `network` in place; leaves it with the weights of the best epoch.
+
+    Args:
+        network: to be trained.
+        data: that it learns from and is chosen by.
+        settings: of the training; with `epochs` 0 nothing is done.
+        folder: of its logs and checkpoints.
+        tracker: that is told of every epoch.
+        teachers: whose probabilities are learned beside the labels.
 
     Returns:
         The history, a row per epoch; None in all processes but the first.
@@ -280,20 +298,21 @@ def fine_tune(
     Raises:
         TrainingError: `resume` without a checkpoint, or with one of another network.
     """
+    if not settings.epochs:
+        return []
     checkpoints = folder / CHECKPOINTS
-    last = checkpoint_to_resume(checkpoints, settings) if settings.resume else None
+    last = checkpoint_to_resume(checkpoints, network.architecture) if settings.resume else None
     best = ModelCheckpoint(
         checkpoints, filename="best", monitor=MONITOR, mode="max", enable_version_counter=False
     )
     # `save_last` of the best would write only where an epoch is the best: a killed run would lose all since then.
     latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     start = {name: value.clone() for name, value in network.state_dict().items()}
-    module = FineTuning(network, settings, train, val, classes, teachers)
+    module = FineTuning(network, data.train, data.selection, settings, teachers)
     module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
     _quieten()
-    trainer = _trainer(
-        settings, folder, [TrackedEpochs(tracker), *_callbacks(settings, folder), best, latest]
-    )
+    callbacks = [TrackedEpochs(tracker), *_callbacks(folder, settings.patience, settings.ema_decay)]
+    trainer = _trainer(settings, folder, [*callbacks, best, latest])
     trainer.fit(module, ckpt_path=last, weights_only=True)
     if not trainer.is_global_zero:
         return None
@@ -328,14 +347,14 @@ class _ProgressBar(TQDMProgressBar):
             return super().init_validation_tqdm()
 
 
-def _callbacks(settings: TrainSettings, folder: Path) -> list[Callback]:
+def _callbacks(folder: Path, patience: int, ema_decay: float) -> list[Callback]:
     callbacks: list[Callback] = [
         HistoryFile(folder),
-        EarlyStopping(MONITOR, mode="max", patience=settings.patience),
+        EarlyStopping(MONITOR, mode="max", patience=patience),
         _ProgressBar(),
     ]
-    if settings.ema_decay:
-        callbacks.append(WeightAveraging(multi_avg_fn=warm_average(settings.ema_decay)))
+    if ema_decay:
+        callbacks.append(WeightAveraging(multi_avg_fn=warm_average(ema_decay)))
     return callbacks
 
 
@@ -357,11 +376,11 @@ def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -
     )
 
 
-def worker_count(settings: TrainSettings) -> int:
+def worker_count(workers: int | None, accelerator: str) -> int:
     """Processes that make batches: as set, else as many as help beside a GPU; a CPU that trains has none to spare."""
-    if settings.workers is not None:
-        return settings.workers
-    return min(8, os.cpu_count() or 1) if training_device(settings.accelerator).type == "cuda" else 0
+    if workers is not None:
+        return workers
+    return min(8, os.cpu_count() or 1) if training_device(accelerator).type == "cuda" else 0
 
 
 def _in_pieces(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from image_classification_trash.arrays import Embeddings, Ints
+from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork
+from image_classification_trash.training.data import TrainingData
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """Inverse regularisation strengths tried; the one with the smallest validation log loss is kept."""
@@ -39,6 +41,14 @@ def class_weights(truth: Ints, classes: int, weighting: float) -> npt.NDArray[np
     counts = np.maximum(np.bincount(truth, minlength=classes), 1)
     weights = counts ** -float(weighting)
     return np.asarray(weights * len(truth) / (weights * counts).sum())
+
+
+def fit_linear_head(network: TrashNetwork, data: TrainingData, weighting: float) -> LinearHead:
+    """Fit a head on the network's embeddings of the train split, chosen on the val split, and put it in place."""
+    train, val = data.embeddings(EmbeddingBackbone(network))
+    head = fit_head(train, data.train_truth, val, data.val_truth, len(data.labels), weighting)
+    network.set_linear_head(head.weight, head.bias)
+    return head
 
 
 def fit_head(

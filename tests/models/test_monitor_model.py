@@ -1,5 +1,6 @@
 """Monitor: the stored reference, a gateway's statistics, and photos through the command."""
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
@@ -13,6 +14,8 @@ from PIL import Image
 from image_classification_trash.cli import run
 from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.models import MonitorSettings
+from image_classification_trash.config.serving import ServeSettings
+from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.drift.reference import (
     Reference,
     counts,
@@ -28,7 +31,9 @@ from image_classification_trash.inference.bundle import (
     read_bundle,
     write_bundle,
 )
-from image_classification_trash.inference.prediction_counts import EDGES, AnswerStatistics
+from image_classification_trash.inference.classifier import TrashClassifier
+from image_classification_trash.inference.images import read_photo
+from image_classification_trash.inference.prediction_counts import EDGES, AnswerStatistics, read_statistics
 from image_classification_trash.models.monitor_model import (
     Stream,
     compare,
@@ -41,6 +46,7 @@ from image_classification_trash.networks.network import (
     network_bytes,
     weights_fingerprint,
 )
+from image_classification_trash.serving.operations.prediction_log import StatisticsFile
 
 LABELS = ("glass", "metal", "paper")
 CONFIG = BundleConfig(
@@ -128,9 +134,10 @@ def test_impossible_settings_are_refused() -> None:
         load_settings(MonitorSettings, ["x", "--alpha", "0.001"])
 
 
-def test_probabilities_of_embeddings_are_the_networks_own() -> None:
+@pytest.mark.parametrize("rejects", [False, True])
+def test_probabilities_of_embeddings_are_the_networks_own(rejects: bool) -> None:
 
-    network = TrashNetwork("sequential_cnn", 3).eval()
+    network = TrashNetwork("sequential_cnn", 3, detects_waste=rejects).eval()
     photos = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 
     through = probabilities_of(network, EmbeddingBackbone(network).embed(photos))
@@ -139,6 +146,62 @@ def test_probabilities_of_embeddings_are_the_networks_own() -> None:
     assert np.allclose(through, direct, atol=1e-6)
     classes, confidence = counts(through)
     assert classes.sum() == confidence.sum() == 5
+
+
+@pytest.fixture
+def rejecting(make_tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """A bundle with a rejection head, as a training on a prepared data set writes it; half of the photos are no waste to it."""
+    monkeypatch.chdir(tmp_path)
+    root = make_tree({"glass": 120, "metal": 120})
+    assert run(["data", "mine", "--source", str(root), "--no-embeddings", "--val-fraction", "0.3"]) == 0
+    manifest = read_manifest(tmp_path / "data/processed/mine")
+    paths = [manifest.path_of(photo) for photo in manifest.part("val")]
+    photos = np.stack([read_photo(path, (32, 32), "stretch") for path in paths])
+    torch.manual_seed(0)
+    network = TrashNetwork("sequential_cnn", 2, detects_waste=True)
+    network.set_linear_head(np.zeros((2, network.width), np.float32), np.array([4, 0], np.float32))
+    weight = np.random.default_rng(0).normal(size=network.width).astype(np.float32)
+    network.set_detector(weight, -float(np.median(EmbeddingBackbone(network).embed(photos) @ weight)))
+    config = replace(
+        CONFIG,
+        labels=(*manifest.labels, "not waste"),
+        negative_label="not waste",
+        data={"name": "mine", "fingerprint": manifest.fingerprint},
+    )
+    return write_bundle(tmp_path / "models" / "mine", config, {WEIGHTS: network_bytes(network)})
+
+
+def test_what_a_gateway_counts_of_a_model_with_a_rejection_head_fits_its_reference(
+    rejecting: Bundle, tmp_path: Path, capsys
+) -> None:
+    assert run(["monitor", "--write-reference"]) == 0
+    file, classifier = tmp_path / "answers.json", TrashClassifier.load(rejecting, "torch")
+    log = StatisticsFile(load_settings(ServeSettings, ["--statistics", str(file)]), classifier)
+    manifest = read_manifest(tmp_path / "data/processed/mine")
+    paths = [manifest.path_of(photo) for photo in manifest.part("val")]
+    log.add(classifier.probabilities(np.stack([read_photo(path, (32, 32), "stretch") for path in paths])))
+
+    async def started_and_stopped() -> None:
+        async with log.kept():
+            pass
+
+    asyncio.run(started_and_stopped())
+    reference, counted = read_reference(rejecting), read_statistics(file)
+    assert reference.classes.tolist() == [counted.labels[label] for label in rejecting.config.labels]
+    assert 0 < reference.classes[2] < reference.classes.sum()
+    assert reference.confidence.tolist() == counted.probability
+    capsys.readouterr()
+    assert run(["monitor", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["photos"] == len(paths)
+    assert run(["monitor", *map(str, paths), "--json"]) == 0
+    assert [c["value"] for c in json.loads(capsys.readouterr().out)["comparisons"][:2]] == [0, 0]
+
+
+def test_a_reference_without_the_rejection_head_is_refused(rejecting: Bundle) -> None:
+    """As earlier versions wrote it."""
+    write_reference(rejecting, replace(reference_of_noise(rejecting), classes=np.array([60, 60])))
+    with pytest.raises(BundleError, match="counts 2 labels, but the model has 3: glass, metal, not waste"):
+        read_reference(rejecting)
 
 
 def test_photos_through_the_command(make_tree, tmp_path: Path, capsys, monkeypatch) -> None:

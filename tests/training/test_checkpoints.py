@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from image_classification_trash.training.fine_tuning import fine_tune
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
 PART = Part(PIXELS, np.arange(8) % 2)
+DATA = SimpleNamespace(train=PART, selection=PART)
 SETTINGS = TrainSettings(
     architecture="sequential_cnn", input_height=32, input_width=32, epochs=3, batch_size=4, ema_decay=0.0,
     patience=9, accelerator="cpu",
@@ -29,7 +31,7 @@ def test_the_last_epoch_is_kept_where_the_first_was_the_best(
     scores = iter((0.9, 0.5, 0.4))
     monkeypatch.setattr(fine_tuning, "macro_f1", lambda truth, guess: next(scores))
     network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
-    history = fine_tune(network, SETTINGS, PART, PART, 2, tmp_path, NoTracker())
+    history = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker())
     assert history is not None and len(history) == 3
     best, last = (read_checkpoint(tmp_path / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
     assert (len(best["history"]), len(last["history"])) == (1, 3)
@@ -43,7 +45,7 @@ def test_the_time_of_the_run_that_is_resumed_is_counted(tmp_path: Path) -> None:
     def run(**changed: object) -> float:
         network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
         began = time.perf_counter()
-        fine_tune(network, SETTINGS.model_copy(update=changed), PART, PART, 2, tmp_path, NoTracker())
+        fine_tune(network, DATA, SETTINGS.model_copy(update=changed), tmp_path, NoTracker())
         return time.perf_counter() - began
 
     assert seconds_trained(tmp_path) == 0

@@ -1,6 +1,7 @@
 """Learning from teachers: their probabilities are the target, their weights stay theirs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,14 +10,16 @@ import torch
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.inference.bundle import WEIGHTS, Bundle, BundleConfig, write_bundle
-from image_classification_trash.models.train_model import as_teacher, seconds_of_ancestors
 from image_classification_trash.networks.network import TrashNetwork, build_network, network_bytes
 from image_classification_trash.tracking.wandb_tracker import NoTracker
 from image_classification_trash.training.batches import Part
 from image_classification_trash.training.checkpoints import read_checkpoint
 from image_classification_trash.training.fine_tuning import fine_tune, taught
+from image_classification_trash.training.record import Ancestors
+from image_classification_trash.training.start import as_teacher
 
 PART = Part(np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8), np.arange(8) % 2)
+DATA = SimpleNamespace(train=PART, selection=PART)
 SETTINGS = TrainSettings(
     architecture="sequential_cnn", input_height=32, input_width=32, epochs=15, batch_size=4, ema_decay=0.0,
     patience=99, learning_rate=0.003, mixup=0.0, freeze_stages=0, accelerator="cpu",
@@ -46,7 +49,7 @@ def test_a_network_learns_as_much_of_its_teacher_as_is_asked(share: float, tmp_p
     network, teacher = build_network("sequential_cnn", 2), sure_of(1)
     before = network_bytes(teacher)
     settings = SETTINGS.model_copy(update={"teacher_share": share})
-    fine_tune(network, settings, PART, PART, 2, tmp_path, NoTracker(), [teacher])
+    fine_tune(network, DATA, settings, tmp_path, NoTracker(), [teacher])
     kept = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
     network.load_state_dict({name.removeprefix("network."): value for name, value in kept.items()})
     with torch.inference_mode():
@@ -62,8 +65,12 @@ def test_a_teacher_without_epochs_is_refused() -> None:
 
 def test_a_training_that_two_bundles_go_back_to_counts_once(tmp_path: Path) -> None:
     def made(name: str, seconds: float, *earlier: Bundle) -> Bundle:
-        before = seconds_of_ancestors(earlier)
-        record = {"seconds": seconds + sum(before.values()), "ancestors": before}
+        before = Ancestors.of(earlier).seconds
+        record = {
+            "seconds": seconds + sum(before.values()),
+            "ancestors": before,
+            "machine": f"that of {name}",
+        }
         config = BundleConfig(
             name=name, architecture="sequential_cnn", labels=("a", "b"), input_height=32, input_width=32, fit="stretch",
             temperature=1.0, threshold=0.5, data={}, training=record, git_commit="x", versions={}, created="now",
@@ -73,7 +80,9 @@ def test_a_training_that_two_bundles_go_back_to_counts_once(tmp_path: Path) -> N
 
     first = made("first", 100)
     second, third = made("second", 20, first), made("third", 3, first)
-    assert sorted(seconds_of_ancestors([second, third, first]).values()) == [3, 20, 100]
+    ancestors = Ancestors.of([second, third, first])
+    assert sorted(ancestors.seconds.values()) == [3, 20, 100]
+    assert ancestors.machines == ("that of second", "that of third", "that of first")
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from image_classification_trash.models.train_model import correct_frequencies
 from image_classification_trash.networks.network import TrashNetwork
+from image_classification_trash.training.scores import adjust_logits
 
 TRUTH = np.repeat([0, 1, 2], [80, 15, 5])
 
@@ -16,7 +16,7 @@ def scores_after(share: float) -> torch.Tensor:
     photos = torch.rand(2, 3, 64, 80) * 255
     with torch.inference_mode():
         before = network.logits(photos)
-    correct_frequencies(network, TRUTH, share)
+    adjust_logits(network, TRUTH, share)
     with torch.inference_mode():
         return network.logits(photos) - before
 
@@ -36,7 +36,7 @@ def test_a_model_that_only_knows_frequencies_ends_without_a_preference() -> None
     network.set_linear_head(
         np.zeros((3, network.width), np.float32), np.log([0.8, 0.15, 0.05]).astype(np.float32)
     )
-    correct_frequencies(network, TRUTH, 1.0)
+    adjust_logits(network, TRUTH, 1.0)
     with torch.inference_mode():
         assert torch.softmax(network.eval().logits(torch.zeros(1, 3, 64, 80)), 1) == pytest.approx(
             torch.full((1, 3), 1 / 3), abs=1e-6

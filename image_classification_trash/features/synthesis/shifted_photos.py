@@ -6,16 +6,14 @@ photos from the field.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from image_classification_trash.arrays import Floats, Ints
-from image_classification_trash.data.manifest import Photo
 from image_classification_trash.features.synthesis.backgrounds import HELD_OUT, Rule, draw_grounds
 from image_classification_trash.features.synthesis.compositing import Paster
 from image_classification_trash.features.synthesis.corruptions import FIXED
-from image_classification_trash.features.synthesis.cutouts import Masks, masks_of, posterboard
+from image_classification_trash.features.synthesis.cutouts import Masks, posterboard
 from image_classification_trash.inference.images import Pixels
 
 COPIES = 3
@@ -28,23 +26,33 @@ Scores = Callable[[Pixels], Floats]
 
 @dataclass(frozen=True)
 class ShiftedPhotos:
-    """Photos made from a part of the data, uint8 (N, H, W, 3).
+    """The photos of a split, uint8 (N, H, W, 3), and photos made from them.
 
     Attributes:
-        pasted: objects on held-out grounds, and their classes.
-        no_waste: grounds without objects.
+        clean_and_pasted: uint8 (N + P, H, W, 3): the photos as they are, then their objects on held-out grounds.
+        truth: class numbers (N + P,) of both.
+        no_waste: grounds without objects, uint8 (M, H, W, 3).
+        count: N, how many photos there were.
     """
 
-    pasted: Pixels
-    pasted_truth: Ints
+    clean_and_pasted: Pixels
+    truth: Ints
     no_waste: Pixels
+    count: int
+
+    @property
+    def clean(self) -> Pixels:
+        """The photos as they are, (N, H, W, 3)."""
+        return self.clean_and_pasted[: self.count]
+
+    @property
+    def pasted(self) -> Pixels:
+        """Objects on held-out grounds, (P, H, W, 3)."""
+        return self.clean_and_pasted[self.count :]
 
 
-def shifted_photos(
-    pixels: Pixels, truth: Ints, photos: Sequence[Photo], root: Path, interim: Path, seed: int = 0
-) -> ShiftedPhotos:
-    """Make them from decoded `photos` of one part."""
-    masks = masks_of(photos, root, interim)
+def shifted_photos(pixels: Pixels, truth: Ints, masks: Masks, seed: int = 0) -> ShiftedPhotos:
+    """Make them from the decoded photos of a split, uint8 (N, H, W, 3), and the masks of their objects."""
     rng = np.random.default_rng([seed, 1])
     rows = np.flatnonzero(masks.trusted)
     grounds = draw_grounds(HELD_OUT, GROUNDS, pixels.shape[1:3], seed)
@@ -52,9 +60,10 @@ def shifted_photos(
     cut = np.array(pixels[rows])
     pasted = [paster(cut, rows, rng) for _ in range(COPIES)]
     return ShiftedPhotos(
-        np.concatenate(pasted),
-        np.tile(truth[rows], COPIES),
+        np.concatenate([pixels, *pasted]),
+        np.concatenate([truth, np.tile(truth[rows], COPIES)]),
         no_waste(HELD_OUT, pixels, masks, seed + 1, GROUNDS, BOARDS),
+        len(pixels),
     )
 
 
@@ -68,16 +77,15 @@ def no_waste(
     return np.concatenate([drawn, *(posterboard(pixels[row], rng)[None] for row in rows)])
 
 
-def accuracy_under_shift(
-    scores: Scores, pixels: Pixels, truth: Ints, shifted: ShiftedPhotos
-) -> dict[str, float]:
+def accuracy_under_shift(scores: Scores, shifted: ShiftedPhotos) -> dict[str, float]:
     """Accuracy on the photos as they are, pasted, and under each corruption of `corruptions.FIXED`."""
+    truth, pasted_truth = np.split(shifted.truth, [shifted.count])
     right = {
-        "clean": _accuracy(scores, pixels, truth),
-        "pasted": _accuracy(scores, shifted.pasted, shifted.pasted_truth),
+        "clean": _accuracy(scores, shifted.clean, truth),
+        "pasted": _accuracy(scores, shifted.pasted, pasted_truth),
     }
     for name, corruption in FIXED.items():
-        right[name] = _accuracy(scores, np.stack([corruption(photo) for photo in pixels]), truth)
+        right[name] = _accuracy(scores, np.stack([corruption(photo) for photo in shifted.clean]), truth)
     return right
 
 

@@ -1,0 +1,228 @@
+"""What a training writes down about itself: beside its logs when it begins, and in its bundle when it ends."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from image_classification_trash.config.base import TrackSettings
+from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.data.manifest import Manifest
+from image_classification_trash.evaluation.calibration import Calibration, Validation
+from image_classification_trash.files import sha256_of_file, write_text
+from image_classification_trash.inference.bundle import (
+    NEGATIVE_LABEL,
+    WEIGHTS,
+    Bundle,
+    BundleConfig,
+    write_bundle,
+)
+from image_classification_trash.networks.network import TrashNetwork, network_bytes
+from image_classification_trash.provenance import git_commit, library_versions, machine
+from image_classification_trash.tracking.wandb_tracker import Tracker
+from image_classification_trash.training.checkpoints import HISTORY, history_csv, seconds_trained
+from image_classification_trash.training.linear_head import LinearHead
+from image_classification_trash.training.robustness import DetectorRecord, ShiftRecord
+
+
+@dataclass(frozen=True)
+class Ancestors:
+    """The trainings that one goes on or learned from.
+
+    Attributes:
+        seconds: of each, by the checksum of its weights, so that a shared one counts once.
+        machines: that they ran on.
+    """
+
+    seconds: Mapping[str, float]
+    machines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, bundles: Sequence[Bundle]) -> "Ancestors":
+        """Those of bundles; the bundles that these go back to are in their records."""
+        found: dict[str, float] = {}
+        for bundle in bundles:
+            earlier: dict[str, float] = bundle.config.training.get("ancestors", {})
+            own = bundle.config.training["seconds"] - sum(earlier.values())
+            found |= {**earlier, sha256_of_file(bundle.weights): round(own, 1)}
+        return cls(found, tuple(bundle.config.training["machine"] for bundle in bundles))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a run was made with; the names are those in conditions.json."""
+
+    data_fingerprint: str
+    git_commit: str
+    machine: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training under way.
+
+    Attributes:
+        folder: of its logs and checkpoints.
+        settings: as they were resolved.
+        began: on `time.perf_counter`, set back by what the run that it resumes had taken.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    began: float
+
+    def seconds(self) -> float:
+        """How long it has taken, with the run that it resumes."""
+        return time.perf_counter() - self.began
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """How the linear head was chosen, as in `LinearHead`."""
+
+    strength: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What config.json of a bundle says about its training, under the names there; what is None is left out."""
+
+    settings: Mapping[str, Any]
+    validation: Validation
+    seconds: float
+    head: HeadRecord | None
+    epochs_run: int | None
+    best_epoch: int | None
+    ancestors: Mapping[str, float]
+    validation_under_shift: Mapping[str, float] | None
+    detector: DetectorRecord | None
+    machine: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What config.json of a bundle says about its data, under the names there."""
+
+    name: str
+    fingerprint: str
+    split: Mapping[str, Any]
+    counts: Mapping[str, Mapping[str, int]]
+    overlap: Mapping[str, Any]
+    corrections: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "DataRecord":
+        """That of a data set."""
+        about, overlap = manifest.about, manifest.about["near_duplicates"]["overlap"]
+        name, counts = manifest.name, manifest.counts()
+        return cls(name, manifest.fingerprint, about["split"], counts, overlap, about.get("corrections"))
+
+
+def open_run(settings: TrainSettings, manifest: Manifest, tracker: Tracker, began: float) -> Run:
+    """Write the resolved settings and the conditions beside the logs, and tell the tracker.
+
+    Args:
+        settings: of the training.
+        manifest: of its data.
+        tracker: that is told of the settings and the data.
+        began: when it began, on `time.perf_counter`.
+
+    Raises:
+        TrainingError: the checkpoint of the run to resume is damaged.
+    """
+    folder = settings.reports_dir / "training" / settings.bundle_name
+    before = seconds_trained(folder) if settings.resume else 0.0
+    run = Run(folder, resolved(settings), began - before)
+    conditions = Conditions(manifest.fingerprint, git_commit(), machine(), library_versions())
+    write_text(folder / "config.yaml", yaml.safe_dump({"train": run.settings}, sort_keys=False))
+    write_text(folder / "conditions.json", json.dumps(asdict(conditions), indent=2) + "\n")
+    tracker.log_config(run.settings)
+    tracker.log_dataset(manifest)
+    return run
+
+
+def resolved(settings: TrainSettings) -> dict[str, Any]:
+    """All settings of a training as they were used, without its folders and its tracker."""
+    hidden = {
+        "resume",
+        *TrackSettings.model_fields,
+        *(name for name in type(settings).model_fields if name.endswith("_dir")),
+    }
+    return settings.model_dump(mode="json", exclude=hidden)
+
+
+def training_record(
+    run: Run,
+    ancestors: Ancestors,
+    validation: Validation,
+    head: LinearHead | None,
+    history: Sequence[Mapping[str, float]],
+    shift: ShiftRecord | None,
+) -> TrainingRecord:
+    """What there is to say of a training that ends.
+
+    Args:
+        run: what it wrote down when it began.
+        ancestors: trainings that it goes on or learned from.
+        validation: how it does on the val split.
+        head: that was fitted first; None: none was.
+        history: of fine-tuning, a row per epoch; may be empty.
+        shift: figures on shifted photos; None without a rejection head.
+    """
+    best = max(history, key=lambda row: row["val_macro_f1"], default=None)
+    return TrainingRecord(
+        settings=run.settings,
+        validation=validation,
+        seconds=round(run.seconds() + sum(ancestors.seconds.values()), 1),
+        head=None if head is None else HeadRecord(head.strength, head.val_accuracy),
+        epochs_run=len(history) or None,
+        best_epoch=None if best is None else int(best["epoch"]),
+        ancestors=ancestors.seconds,
+        validation_under_shift=None if shift is None else shift.validation_under_shift,
+        detector=None if shift is None else shift.detector,
+        machine="; ".join(dict.fromkeys([*ancestors.machines, machine()])),
+    )
+
+
+def write_trained(
+    settings: TrainSettings,
+    manifest: Manifest,
+    network: TrashNetwork,
+    calibration: Calibration,
+    training: TrainingRecord,
+    history: Sequence[Mapping[str, float]],
+) -> Bundle:
+    """Write the bundle: the weights, what the model is and where it comes from, and the history where there is one."""
+    labels = (*manifest.labels, *([NEGATIVE_LABEL] if network.detector is not None else []))
+    config = BundleConfig(
+        name=settings.bundle_name,
+        architecture=network.architecture,
+        labels=labels,
+        input_height=settings.input_height,
+        input_width=settings.input_width,
+        fit=settings.fit,
+        temperature=calibration.temperature,
+        threshold=calibration.threshold,
+        data=asdict(DataRecord.of(manifest)),
+        training=training.as_json(),
+        git_commit=git_commit(),
+        versions=library_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        negative_label=None if network.detector is None else NEGATIVE_LABEL,
+        candidate_mass=calibration.candidate_mass,
+    )
+    files = {WEIGHTS: network_bytes(network)}
+    if history:
+        files[HISTORY] = history_csv(history).encode()
+    return write_bundle(settings.models_dir / settings.bundle_name, config, files)
