@@ -12,14 +12,13 @@
 # ---
 
 # %% [markdown]
-# # 1 · From photos to a model that was judged
+# # 1 · From photos to an evaluated model
 #
-# This notebook takes the 300 sample photos the whole way: look at them, split them, train, and judge the result on photos
-# that the training never saw. It uses the same functions as the command `trash-classifier`, so what you learn here
-# holds there too.
+# This notebook takes the 300 sample photos through the whole workflow: explore, split, train, and evaluate on photos that training
+# never saw. It uses the same functions as the command `trash-classifier`, so what you learn here applies there too.
 #
-# The sample is small on purpose. You will see every step in about a minute, but the figures below say little about how
-# good a model can be: for that, prepare all of TrashNet or your own photos and change one name.
+# The sample is small on purpose. You see every step in about a minute, but the figures below say little about how good a model can
+# be. For that, prepare all of TrashNet or your own photos and change one name.
 
 # %%
 # %matplotlib inline
@@ -34,11 +33,10 @@ here = Path.cwd()
 os.chdir(next(folder for folder in (here, *here.parents) if (folder / "data" / "sample").is_dir()))
 
 # %% [markdown]
-# ## The photos become a table
+# ## From photos to a table
 #
-# `make_dataset` reads every photo once, sets aside what it cannot use, finds near-duplicates and decides which photo is
-# for training, which for validation and which for the test. The result is a table, the *manifest*; all later steps
-# read that table and nothing else.
+# `make_dataset` decodes every photo once, excludes what it cannot use, finds near-duplicates and assigns each photo to training,
+# validation or test. The result is a table, the *manifest*; all later steps read only that table.
 
 # %%
 from image_classification_trash.config.data import DataSettings
@@ -56,11 +54,11 @@ from image_classification_trash.visualization import plots
 plots.class_balance(manifest.counts())
 
 # %% [markdown]
-# The three parts have three jobs. The network learns from **train**. Everything that is *chosen* (how long to train, when to
-# say "unsure") is chosen on **val**. **test** is read once, at the end. If we chose anything by looking at the test
-# photos, the test would no longer tell how the model does on photos it has not seen.
+# The three splits have three purposes. The network learns from **train**. Everything that is *chosen* (how long to train, when to
+# say "unsure") is chosen on **val**. **test** is read once, at the end. If we chose anything by the test photos, the test would no
+# longer tell how the model performs on photos that it has not seen.
 #
-# ## Look before you train
+# ## Explore before you train
 #
 # Four photos of each class:
 
@@ -76,14 +74,14 @@ plots.contact_sheet(
 )
 
 # %% [markdown]
-# One object, often in the middle, on white posterboard, in good light. A model that learns from these will be at its best
-# with photos like these. Photos from a street look different, and the model will do worse there; no trick of training
-# undoes that wholly. So always judge a model on photos from where it will be used.
+# One object, often in the centre, on white posterboard, in good light. A model that learns from these photos performs best on photos
+# like them. Photos from a street look different, the model performs worse there, and no training method undoes that completely.
+# Always evaluate a model on photos from where it will be used.
 #
 # ### Do test photos resemble training photos?
 #
-# If an object was photographed twice, one photo may land in train and one in test. Then the test asks the model to recognise
-# an object that it knows. How often that happens is counted when the data set is made:
+# If an object was photographed twice, one photo may be in train and one in test. The test then asks the model to recognise an object
+# that it knows. `make_dataset` counts how often this happens:
 
 # %%
 overlap = manifest.about["near_duplicates"]["overlap"]["test"]
@@ -92,14 +90,14 @@ print(
 )
 
 # %% [markdown]
-# ## Training, in two stages
+# ## Train in two stages
 #
-# 1. **A head.** EfficientNet-Lite0 comes pretrained on ImageNet. Its second to last layer turns a photo into 1280 numbers that
-#    already tell a bottle from a box. On these numbers a logistic regression is fitted. That takes seconds.
-# 2. **Fine-tuning.** The last stages of the network learn too, for a few epochs, in small steps, from photos that are turned,
-#    cropped and recoloured a little each time.
+# 1. **The head.** EfficientNet-Lite0 is pretrained on ImageNet. Its second to last layer turns a photo into 1280 numbers, an embedding
+#    that already separates a bottle from a box. A logistic regression is fitted to these embeddings in seconds.
+# 2. **Fine-tuning.** The last stages of the network learn too, for a few epochs with a small learning rate, from photos that are
+#    slightly rotated, cropped and recoloured each time.
 #
-# The input is smaller than usual here (160 × 208 pixels) and there are three epochs, to be quick.
+# To save time, the input is smaller than usual (160 × 208 pixels) and there are only three epochs.
 
 # %%
 import csv
@@ -121,14 +119,14 @@ history = list(csv.DictReader((bundle.path / "history.csv").open()))
 plots.training_curves([{key: float(value) for key, value in row.items()} for row in history])
 
 # %% [markdown]
-# The epoch with the best validation score is kept. What `train` returns is a *bundle*: a folder that describes itself.
+# The epoch with the best validation score is kept. `train` returns a *bundle*: a folder that describes itself.
 
 # %%
 print(*sorted(file.name for file in bundle.path.iterdir()), sep="\n")
 print("temperature", round(bundle.config.temperature, 2), "| threshold", round(bundle.config.threshold, 2))
 
 # %% [markdown]
-# ## Judging: the test photos
+# ## Evaluate on the test photos
 #
 # `evaluate` loads the bundle from disk, as any user of it would, and classifies the test photos.
 
@@ -143,22 +141,22 @@ print("accuracy         ", with_interval(metrics["accuracy"]))
 print("balanced accuracy", with_interval(metrics["balanced_accuracy"]))
 
 # %% [markdown]
-# Read the interval first. With so few test photos, one photo is two points of accuracy, and a figure from another draw of photos
-# could lie anywhere in that range. Two models whose intervals overlap this widely cannot be told apart.
+# Read the interval first. With so few test photos, one photo is two points of accuracy, and another sample of photos could give any
+# figure in that range. Two models whose intervals overlap this widely cannot be told apart.
 #
-# ### Which classes are taken for which?
+# ### Which classes are confused?
 
 # %%
 plots.confusion_matrix(np.array(metrics["confusion"]), labels)
 
 # %% [markdown]
-# Rows are the truth, columns the answers; the diagonal is right. Look for the largest number off the diagonal: it names the
-# pair of classes for which more photos would help most.
+# Rows are the true classes, columns the predicted ones; the diagonal is correct. Look for the largest number off the diagonal: it
+# names the pair of classes for which more photos would help most.
 #
-# ### The worst errors
+# ### The most confident errors
 #
-# The most instructive photos are those where the model was *sure and wrong*. Beside each photo you see where the network
-# looked (Grad-CAM): bright places spoke for its answer.
+# The most instructive photos are those where the model was *confident and wrong*. Grad-CAM beside each photo shows where the network
+# looked: bright regions supported its answer.
 
 # %%
 from image_classification_trash.networks.network import load_network
@@ -186,24 +184,23 @@ captions = [[caption(a), caption(b)] for a, b in zip(worst[::2], worst[1::2], st
 plots.image_rows(rows, captions, f"Surest errors ({len(wrong)} in all)")
 
 # %% [markdown]
-# Ask of each: could *you* tell from this photo alone? Is the label right? If the heat lies on the background, the model has
-# learned the background.
+# Ask of each: could *you* tell from this photo alone? Is the label right? If the heat lies on the background, the model has learned
+# the background.
 #
 # ### Is 80% really eight in ten?
 #
-# A probability is worth something if it can be taken at its word. The plot groups answers by how sure they were, and compares
-# with how many were right. On the dashed line the two agree. Training fits one number on the validation photos, the
-# temperature, which all scores are divided by: left without it, right with it. The sample has 42 validation photos, too few to
-# fit it well, so here it may help or do harm.
+# A probability is useful if it can be taken literally. The plot groups answers by confidence and compares confidence with accuracy; on
+# the dashed line the two agree. Training fits one number on the validation photos, the temperature, which divides all scores: left
+# without it, right with it. The sample has 42 validation photos, too few to fit it well, so here it may help or harm.
 
 # %%
 plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"])
 
 # %% [markdown]
-# ### Saying "unsure"
+# ### When to say "unsure"
 #
-# Under the bundle's threshold the decision is `unsure`. Answer fewer photos, and fewer of the answers are wrong; this curve shows
-# the whole trade, with the threshold as a dot.
+# Below the bundle's threshold the decision is `unsure`. Accepting fewer answers leaves fewer wrong ones; this curve shows the whole
+# trade-off, with the threshold as a dot.
 
 # %%
 from image_classification_trash.evaluation.metrics import risk_coverage
@@ -229,6 +226,6 @@ for answer in classifier.predict(evaluation.paths[:5], top_k=2):
     )
 
 # %% [markdown]
-# **Try next.** Change `name="sample"` to `"trashnet"`, or to a data set made from your own folders, and give training 20 epochs
-# at 256 × 320. Or stay here and change one thing: `architecture="sequential_cnn"` learns from nothing but these photos, and
-# shows what the pretrained network was worth. Then go on to notebook 2, which makes this model small enough for a phone.
+# **Next.** Change `name="sample"` to `"trashnet"`, or to a data set made from your own folders, and train for 20 epochs at 256 × 320.
+# Or stay here and change one thing: `architecture="sequential_cnn"` learns only from these photos and shows what the pretrained
+# network was worth. Notebook 2 makes this model small enough for a phone.

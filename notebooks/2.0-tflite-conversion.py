@@ -14,11 +14,10 @@
 # %% [markdown]
 # # 2 · A model for a phone: conversion and quantisation
 #
-# A trained network is at home in PyTorch. A phone or a Raspberry Pi wants a `.tflite` file and LiteRT, the runtime that
-# used to be called TensorFlow Lite. This notebook converts one model in three precisions, then lets all of them answer the
-# same photos side by side.
+# A trained network lives in PyTorch. A phone or a Raspberry Pi needs a `.tflite` file and LiteRT, the runtime formerly called
+# TensorFlow Lite. This notebook converts one model to three precisions and compares their answers to the same photos.
 #
-# First a model: the head alone on the sample photos, which takes seconds.
+# First train a model: the head alone on the sample photos, which takes seconds.
 
 # %%
 # %matplotlib inline
@@ -47,13 +46,13 @@ bundle = train(
 # %% [markdown]
 # ## Convert
 #
-# Three files come out. `float32` has the network's own numbers. `fp16` stores each weight in two bytes instead of four. `int8`
-# stores weights in one byte and calculates in whole numbers: it must know how large the numbers between the layers get, so
-# it is shown 200 training photos first (*calibration*).
+# Conversion writes three files. `float32` keeps the network's own numbers. `fp16` stores each weight in two bytes instead of four.
+# `int8` stores weights in one byte and computes with integers. To learn the range of the numbers between the layers, it runs 200
+# training photos first (*calibration*).
 #
-# No file is trusted: each is run on the validation photos and held against the trained model before it is kept. A float32
-# file must agree within 0.0001; an int8 file may lose half a point of accuracy, no more. (On so few validation photos
-# one photo is more than that, and one is always forgiven.)
+# Each file must pass a gate: it is run on the validation photos and compared with the trained model before it is kept. A float32 file
+# must agree within 0.0001; an int8 file may lose at most half a point of accuracy. (On so few validation photos one photo is more than
+# that, and one is always allowed.)
 
 # %%
 from image_classification_trash.models.export_model import export
@@ -67,11 +66,10 @@ for name, record in exported.records.items():
     )
 
 # %% [markdown]
-# ## What is inside a file
+# ## What a file contains
 #
-# Pixels go in as they are: `uint8`, height × width × red, green, blue. Scaling, normalisation, temperature and softmax are
-# part of the graph, so nothing of it can be done differently on the phone. That is the most common way for a good model to
-# become a bad app.
+# Pixels go in unchanged: `uint8`, height × width × red, green, blue. Scaling, normalisation, temperature and softmax are part of the
+# graph, so the phone cannot do them differently. Different preprocessing is the most common way for a good model to become a bad app.
 
 # %%
 from ai_edge_litert.interpreter import Interpreter
@@ -84,7 +82,7 @@ for name, (tensor,) in {
     print(name, tensor["shape"], tensor["dtype"].__name__)
 
 # %% [markdown]
-# The labels, input size and threshold travel in the file too; any zip program can read them.
+# The file also contains the labels, input size and threshold; any zip program can read them.
 
 # %%
 import json
@@ -100,10 +98,10 @@ with zipfile.ZipFile(exported.folder / "model_int8.tflite") as file:
     )
 
 # %% [markdown]
-# ## Side by side
+# ## Compare the answers
 #
-# The trained network in PyTorch and the three files answer the test photos. All of them get the same pixels, from the one
-# function that reads photos.
+# The trained network in PyTorch and the three files classify the test photos. All get the same pixels, from the one function that
+# decodes photos.
 
 # %%
 from image_classification_trash import TrashClassifier
@@ -131,8 +129,8 @@ for name, rows in answers.items():
     print(f"{name:<20}{right:>10.1%}{same:>13.1%}{milliseconds[name]:>12.1f}")
 
 # %% [markdown]
-# With so few photos, one or two more or fewer right are chance. The times are of one run on whatever machine made this page, one thread, other work beside it: a hint, not a measurement.
-# `trash-classifier benchmark` measures properly.
+# With so few photos, a difference of one or two correct answers is chance. The times are from one run, on one thread, on whatever
+# machine made this page, beside other work: a hint, not a measurement. `trash-classifier benchmark` measures properly.
 #
 # How far do the probabilities move? Each dot is one class of one photo. On the diagonal nothing changed.
 
@@ -149,7 +147,7 @@ figure.axes[0].set_ylabel("in the file")
 figure
 
 # %% [markdown]
-# And the photo on which int8 differs most:
+# This is the photo on which int8 differs most:
 
 # %%
 from image_classification_trash.visualization import plots
@@ -171,6 +169,6 @@ plots.image_rows(
 )
 
 # %% [markdown]
-# **Which one to take?** `model_int8.tflite` for phones and small boards: smallest and, on most processors, fastest. `model_fp16.tflite`
-# for a phone's GPU. `model.tflite` where the answer must be the trained model's to the fourth digit. The
-# how-tos show the few lines of code that each place needs; notebook 3 asks a model over the network.
+# **Which file should you use?** `model_int8.tflite` for phones and small boards: smallest and, on most processors, fastest.
+# `model_fp16.tflite` for a phone's GPU. `model.tflite` where the answer must equal the trained model's to the fourth digit. The how-to
+# guides show the few lines of code that each platform needs; notebook 3 queries a model over the network.

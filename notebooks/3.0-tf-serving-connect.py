@@ -12,15 +12,15 @@
 # ---
 
 # %% [markdown]
-# # 3 · Ask a model server
+# # 3 · Query a model server
 #
-# In a larger installation the model runs on a server of its own, often TensorFlow Serving, and programs ask it over HTTP. Its
-# dialect is simple JSON. This notebook asks a running server in two ways: by plain JSON, to see what goes over the wire,
-# and through `TrashClassifier`, which does the same with time-outs and retries.
+# In a larger installation the model runs on its own server, often TensorFlow Serving, and programs query it over HTTP with simple JSON.
+# This notebook queries a running server in two ways: with plain JSON, to see what goes over the wire, and through `TrashClassifier`,
+# which adds time-outs and retries.
 #
-# Set `MODEL_SERVER=http://host:8501` to ask a server of yours. Otherwise one is started here, on a free port: the stand-in
-# (KServe's server, `make stand-in`) if it is installed, or else this project's gateway, which answers in the same dialect.
-# **TensorFlow Serving's own binary was not run for this page.**
+# Set `MODEL_SERVER=http://host:8501` to query your own server. Otherwise the notebook starts one on a free port: the stand-in (KServe's
+# server, `make stand-in`) if it is installed, or this project's gateway, which speaks the same protocol.
+# **TensorFlow Serving's own binary was not tested for this page.**
 
 # %%
 # %matplotlib inline
@@ -79,9 +79,9 @@ server = re.search(r"https?://[^\s/,]+", line)[0]
 print("asked here:", line.replace(server, "http://...").strip())
 
 # %% [markdown]
-# ## Is the model there?
+# ## Check that the model is available
 #
-# TensorFlow Serving tells a model's versions and their state under its name. The name is `trash` unless you chose another.
+# TensorFlow Serving reports a model's versions and their state under its name. The name is `trash` unless you chose another.
 
 # %%
 import time
@@ -97,11 +97,11 @@ for _ in range(100):  # a server that has just started may need a moment
 state.json()
 
 # %% [markdown]
-# ## By plain JSON
+# ## Query with plain JSON
 #
-# A photo's bytes go into JSON as base64, under the key `b64`. The *signature* says which entrance of the model is meant:
-# `serving_bytes` takes encoded photos, decodes and resizes them on the server. (The exported SavedModel has a second entrance,
-# `serving_default`, for photos that are pixels already.)
+# JSON carries a photo's bytes as base64, under the key `b64`. The *signature* selects an input of the model: `serving_bytes` takes
+# encoded photos and decodes and resizes them on the server. (The exported SavedModel has a second signature, `serving_default`, for
+# photos that are already pixels.)
 
 # %%
 photo = manifest.path_of(manifest.part("test")[0])
@@ -114,15 +114,15 @@ answer.raise_for_status()
 answer.json()
 
 # %% [markdown]
-# One row a photo, one number a class, in the order of the bundle's labels. Nothing says which is which, so keep `labels.txt`
-# at hand:
+# The answer has one row per photo and one number per class, in the order of the bundle's labels. It does not contain the labels, so keep
+# `labels.txt` at hand:
 
 # %%
 row = answer.json()["predictions"][0]
 dict(sorted(zip(bundle.config.labels, (round(p, 3) for p in row), strict=True), key=lambda pair: -pair[1]))
 
 # %% [markdown]
-# Several photos go in one request, as several instances. What is no photo is refused, and the answer says why:
+# One request can contain several photos, as several instances. The server rejects what is not a photo, and the answer says why:
 
 # %%
 bad = {"signature_name": "serving_bytes", "instances": [{"b64": base64.b64encode(b"not a photo").decode()}]}
@@ -130,11 +130,11 @@ refused = httpx.post(f"{model}:predict", json=bad, timeout=30)
 print(refused.status_code, refused.text)
 
 # %% [markdown]
-# ## Through the classifier
+# ## Query through the classifier
 #
-# `TrashClassifier.connect` reads labels, input size and threshold from the bundle and asks the server for the probabilities.
-# The photo is decoded *here*, by the same code as everywhere, and travels as a lossless bitmap: HEIC works, rotation is
-# applied, and the answer is that of the model in this process.
+# `TrashClassifier.connect` reads labels, input size and threshold from the bundle and asks the server for the probabilities. The photo is
+# decoded *here*, with the same code as everywhere, and sent as a lossless bitmap: HEIC works, rotation is applied, and the answer
+# equals that of the model in this process.
 
 # %%
 from image_classification_trash import TrashClassifier
@@ -151,7 +151,7 @@ for there, in_process in there_and_here:
     )
 
 # %% [markdown]
-# The same as pictures, each with what the server says of it:
+# Here are the same photos with the server's answers:
 
 # %%
 from image_classification_trash.inference.images import read_photo
@@ -164,7 +164,7 @@ plots.contact_sheet(
 )
 
 # %% [markdown]
-# How far apart are there and here, over all classes?
+# How far apart are the server's and the local answers, over all classes?
 
 # %%
 differences = [
@@ -174,7 +174,7 @@ print("largest difference of a probability:", f"{max(differences):.1e}")
 assert max(differences) < 1e-4
 
 # %% [markdown]
-# ## What it costs to ask
+# ## Measure the cost of a query
 #
 # Twenty-four photos, one after the other, then in batches of eight:
 
@@ -192,9 +192,9 @@ for size, each in timings.items():
 # %% [markdown]
 # (One run on the machine that made this page, beside other work: a hint, not a measurement.)
 #
-# ## When the server goes away
+# ## When the server is unreachable
 #
-# It is asked again for a while, then there is an error that says what happened:
+# The classifier retries for a while, then raises an error that says what happened:
 
 # %%
 from image_classification_trash import TrashClassifierError
@@ -208,5 +208,5 @@ if process is not None:
         print(str(error).replace(server, "http://..."))
 
 # %% [markdown]
-# A program that must not know about servers at all asks the gateway instead, which does what you saw here for everybody:
+# A program that should not know about model servers queries the gateway instead, which does all of this for every client:
 # `trash-classifier serve BUNDLE --runtime tf-serving --backend-url http://host:8501`.

@@ -4,7 +4,7 @@
     python scripts/render_notebooks.py 1.0-modelling
 
 Each notebook runs in one temporary folder that holds nothing but the sample photos, so what a page shows does not depend on
-what else was made in the repository. The pages and their pictures are docs/notebooks/NAME.md and docs/notebooks/NAME_files/.
+what else was made in the repository. The pages and their pictures are docs/tutorials/notebooks/NAME.md and docs/tutorials/notebooks/NAME_files/.
 """
 
 import io
@@ -21,7 +21,7 @@ from nbconvert import MarkdownExporter
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS, PAGES = ROOT / "notebooks", ROOT / "docs" / "notebooks"
+NOTEBOOKS, PAGES = ROOT / "notebooks", ROOT / "docs" / "tutorials" / "notebooks"
 ORIGIN = (
     "<!-- Made by scripts/render_notebooks.py from notebooks/{}.ipynb: change that, then: make notebooks -->"
 )
@@ -95,7 +95,7 @@ def main(names: list[str]) -> None:
         for name in names or sorted(file.stem for file in NOTEBOOKS.glob("*.ipynb")):
             text, pictures = page(run(NOTEBOOKS / f"{name}.ipynb", folder), name)
             write_page(name, text.replace(made, "."), pictures)
-            print(f"docs/notebooks/{name}.md")
+            print(f"docs/tutorials/notebooks/{name}.md")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What each ingredient of training for the field brings, and which score tells waste from no waste: tables of docs/robustness.md.
+"""What each ingredient of training for the field brings, and which score tells waste from no waste: tables of docs/explanation/robustness.md.
 
 python scripts/study_field.py models/trashnet-field models/field --processed-dir data/processed
 
@@ -41,7 +41,7 @@ from image_classification_trash.training.linear_head import fit_head
 from image_classification_trash.training.rejection_head import fit_detector
 from image_classification_trash.training.robustness import LOST
 
-PAGE = Path("docs/robustness.md")
+PAGE = Path("docs/explanation/robustness.md")
 Embed = Callable[[Pixels], Floats]
 
 

@@ -1,4 +1,4 @@
-"""Write the table of docs/benchmark.md from what `trash-classifier benchmark --json` printed; figures are never typed.
+"""Write the table of docs/reference/benchmark.md from what `trash-classifier benchmark --json` printed; figures are never typed.
 
 python scripts/write_benchmark.py benchmark.json
 """
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-PAGE = Path("docs/benchmark.md")
+PAGE = Path("docs/reference/benchmark.md")
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 HEAD = """| engine | file | threads | batch | decode | run | run, 95% | photos/s | load | peak memory | size |
 |---|---|---|---|---|---|---|---|---|---|---|

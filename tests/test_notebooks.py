@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PAGES = ROOT / "docs" / "notebooks"
+PAGES = ROOT / "docs" / "tutorials" / "notebooks"
 each = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -53,7 +53,7 @@ def test_the_page_shows_this_notebook(notebook: Path, render: ModuleType) -> Non
     page = (PAGES / f"{notebook.stem}.md").read_text(encoding="utf-8")
     for cell in render.without_noise(nbformat.read(notebook, as_version=4)).cells:
         assert render.tidy(cell.source) in page, (
-            f"docs/notebooks/{notebook.stem}.md lacks this: make notebooks"
+            f"docs/tutorials/notebooks/{notebook.stem}.md lacks this: make notebooks"
         )
 
 

@@ -88,7 +88,7 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
 
 
 def test_the_reference_comes_from_the_docstrings(site: Path) -> None:
-    text = (site / "reference.html").read_text(encoding="utf-8")
+    text = (site / "reference" / "python.html").read_text(encoding="utf-8")
     assert 'id="image_classification_trash.TrashClassifier.stream"' in text
     assert "memory stays flat however many photos there are" in text
 
@@ -106,7 +106,7 @@ def test_external_links_are_listed() -> None:
 
 @pytest.mark.slow
 def test_the_raspberry_pis_code_answers_as_predict_does(exported: Path, tmp_path: Path) -> None:
-    page = (DOCS / "raspberry-pi.md").read_text(encoding="utf-8")
+    page = (DOCS / "how-to" / "raspberry-pi.md").read_text(encoding="utf-8")
     code = next(
         block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Interpreter" in block
     )

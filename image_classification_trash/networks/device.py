@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc's malloc to keep freed memory instead of handing it back to the kernel after every layer.
 
     Activations of a few megabytes lie above malloc's default threshold, so each is mapped, zeroed page by page and
-    unmapped again. Keeping them made EfficientNet-Lite0's inference several times faster (`docs/training.md` says how
+    unmapped again. Keeping them made EfficientNet-Lite0's inference several times faster (`docs/reference/training.md` says how
     that was measured). Returns False where there is no glibc; then nothing changes.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))),
+    *(p.relative_to(ROOT).as_posix() for p in sorted((ROOT / "docs").rglob("*.md"), key=lambda p: p.name)),
 ]
 ELSEWHERE = {
     "make quickstart": ".ci/run",
@@ -41,7 +41,7 @@ ELSEWHERE = {
     "make test-slow": ".ci/run",
     "make notebooks": "tests/test_notebooks.py runs the notebooks; this would write into the checkout",
     "make sample": "writes into the checkout; tests/data/test_sample.py",
-    "make release-model": "hours; its steps are commands of docs/robustness.md, and scripts/ship_model.py",
+    "make release-model": "hours; its steps are commands of docs/how-to/train-for-the-field.md, and scripts/ship_model.py",
     "make bench": "the benchmark's command stands above it",
     "make page": "fetches npm's packages; tests/integration/test_page.py tests what it made",
     "source .venv/bin/activate": "the environment is this test's own",
@@ -266,7 +266,7 @@ def smaller(line: str) -> str:
 
 def documents() -> list[Any]:
     """The README and the tutorial are run with the slow tests; the others, which take long, with `make test-documents`."""
-    first = ("README.md", "docs/tutorial.md")
+    first = ("README.md", "docs/tutorials/own-photos.md")
     marks = {document: () if document in first else (pytest.mark.documents,) for document in LINES}
     return [pytest.param(document, marks=marks[document]) for document, lines in LINES.items() if lines]
 

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 PHOTOS = sample_photos(30)
 TOLERANCE = 1e-4
-"""Largest difference of a probability between page and server that docs/serving.md promises for photos of a camera."""
+"""Largest difference of a probability between page and server that docs/reference/serving.md promises for photos of a camera."""
 File = dict[str, Any]
 
 
