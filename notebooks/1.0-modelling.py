@@ -86,9 +86,9 @@ plots.contact_sheet(
 # an object that it knows. How often that happens is counted when the data set is made:
 
 # %%
-overlap = manifest.about["near_duplicates"]["overlap"]["test"]
+overlap = manifest.metadata.near_duplicates.overlap["test"]
 print(
-    f"{overlap['with_near_duplicate_in_train']} of {overlap['photos']} test photos have a near-duplicate in train"
+    f"{overlap.with_near_duplicate_in_train} of {overlap.photos} test photos have a near-duplicate in train"
 )
 
 # %% [markdown]
@@ -134,13 +134,14 @@ print("temperature", round(bundle.config.temperature, 2), "| threshold", round(b
 
 # %%
 from image_classification_trash.config.models import EvaluateSettings
-from image_classification_trash.models.evaluate_model import evaluate, with_interval
+from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.models.evaluate_model import evaluate
 
 evaluation = evaluate(EvaluateSettings(bundle=bundle.path))
 metrics, labels = evaluation.metrics, bundle.config.labels
-print("test photos      ", metrics["n"])
-print("accuracy         ", with_interval(metrics["accuracy"]))
-print("balanced accuracy", with_interval(metrics["balanced_accuracy"]))
+print("test photos      ", metrics.n)
+print("accuracy         ", with_interval(metrics.accuracy))
+print("balanced accuracy", with_interval(metrics.balanced_accuracy))
 
 # %% [markdown]
 # Read the interval first. With so few test photos, one photo is two points of accuracy, and a figure from another draw of photos
@@ -149,7 +150,7 @@ print("balanced accuracy", with_interval(metrics["balanced_accuracy"]))
 # ### Which classes are taken for which?
 
 # %%
-plots.confusion_matrix(np.array(metrics["confusion"]), labels)
+plots.confusion_matrix(np.array(metrics.confusion), labels)
 
 # %% [markdown]
 # Rows are the truth, columns the answers; the diagonal is right. Look for the largest number off the diagonal: it names the
@@ -197,7 +198,7 @@ plots.image_rows(rows, captions, f"Surest errors ({len(wrong)} in all)")
 # fit it well, so here it may help or do harm.
 
 # %%
-plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"])
+plots.reliability_diagram(metrics.reliability_before, metrics.reliability)
 
 # %% [markdown]
 # ### Saying "unsure"
@@ -209,9 +210,9 @@ plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"])
 from image_classification_trash.evaluation.metrics import risk_coverage
 
 curve = risk_coverage(evaluation.truth, evaluation.probabilities)
-answered = metrics["answered"]
-point = None if answered["precision"] is None else (answered["coverage"], 1 - answered["precision"])
-plots.risk_coverage(curve["coverage"], curve["risk"], point)
+answered = metrics.answered
+point = None if answered.precision is None else (answered.coverage, 1 - answered.precision)
+plots.risk_coverage(curve.coverage, curve.risk, point)
 
 # %% [markdown]
 # ## Use it

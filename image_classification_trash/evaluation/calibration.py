@@ -7,6 +7,7 @@ from scipy.optimize import minimize_scalar
 
 from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.evaluation.metrics import log_losses, softmax
+from image_classification_trash.evaluation.result import CandidateSets
 from image_classification_trash.inference.classifier import mass_before
 
 
@@ -53,14 +54,14 @@ def fit_candidate_mass(truth: Ints, probabilities: Floats, coverage: float) -> f
     return float(scores[rank - 1]) if rank <= len(truth) else 1.0
 
 
-def candidate_sets(truth: Ints, probabilities: Floats, mass: float) -> dict[str, float]:
+def candidate_sets(truth: Ints, probabilities: Floats, mass: float) -> CandidateSets:
     """How often the right class is among the candidates, and how many there are."""
     kept = mass_before(probabilities) <= mass
-    return {
-        "right_among": float(kept[np.arange(len(truth)), truth].mean()),
-        "mean_size": float(kept.sum(1).mean()),
-        "single": float((kept.sum(1) == 1).mean()),
-    }
+    return CandidateSets(
+        right_among=float(kept[np.arange(len(truth)), truth].mean()),
+        mean_size=float(kept.sum(1).mean()),
+        single=float((kept.sum(1) == 1).mean()),
+    )
 
 
 def uncalibrated(probabilities: Floats, temperature: float) -> Floats:

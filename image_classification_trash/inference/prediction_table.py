@@ -6,7 +6,7 @@ the table, and only then does the table's own name exist.
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -17,9 +17,11 @@ from image_classification_trash.inference.classifier import Prediction
 
 COLUMNS = ("path", "label", "probability", "decision", "waste_score", "candidates", "error")
 _ROWS_A_GROUP = 10_000
+Row = dict[str, Any]
+"""A line of the table, flat: text, numbers, a list of labels, or None, by column."""
 
 
-def row_of(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+def row_of(prediction: Prediction, labels: Sequence[str]) -> Row:
     """A flat row: path, label, probability, decision, waste score, candidates, error and one column a label."""
     return {
         "path": prediction.path,
@@ -83,7 +85,7 @@ class PredictionFile:
         self.errors += prediction.error is not None
         self._write(row_of(prediction, self.labels))
 
-    def _write(self, row: Mapping[str, Any]) -> None:
+    def _write(self, row: Row) -> None:
         self._file.write(json.dumps(_rounded(row), ensure_ascii=False) + "\n")
         self._file.flush()
 
@@ -110,13 +112,13 @@ class PredictionFile:
             WRITERS[self.kind](temporary, self._rows(), self.labels)
         self.partial.unlink()
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _rows(self) -> Iterator[Row]:
         with self.partial.open(encoding="utf-8") as file:
             next(file)
             yield from map(json.loads, file)
 
 
-def _write_csv(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+def _write_csv(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*COLUMNS, *map(column_of, labels)], lineterminator="\n")
         writer.writeheader()
@@ -129,19 +131,19 @@ def _cell(value: Any) -> Any:
     return f"{value:.6f}" if isinstance(value, float) else value
 
 
-def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+def _write_jsonl(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+def _write_parquet(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
     arrow, parquet = _pyarrow()
     numbers = {"probability", "waste_score", *map(column_of, labels)}
     names = [*COLUMNS, *map(column_of, labels)]
     kinds = dict.fromkeys(numbers, arrow.float32()) | {"candidates": arrow.list_(arrow.string())}
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in names])
     with parquet.ParquetWriter(path, schema) as writer:
-        group: list[dict[str, Any]] = []
+        group: list[Row] = []
         for row in rows:
             group.append(row)
             if len(group) == _ROWS_A_GROUP:
@@ -163,7 +165,7 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> Row | None:
     try:
         row = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
@@ -171,5 +173,5 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+def _rounded(row: Row) -> Row:
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}

@@ -9,7 +9,8 @@ read here. Logs, the resolved settings and checkpoints go to `reports/training/N
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ from image_classification_trash.networks.network import (
     to_planes,
 )
 from image_classification_trash.provenance import git_commit, library_versions, machine
+from image_classification_trash.show import Result, Shown
 from image_classification_trash.tracking.wandb_tracker import Tracker, tracking
 from image_classification_trash.training.batches import OrderedBatches, Part
 from image_classification_trash.training.checkpoints import HISTORY, history_csv, seconds_trained
@@ -64,6 +66,26 @@ from image_classification_trash.training.weight_averaging import go_on_from
 
 CACHE_MARGIN = 1.2
 """Training photos are cached this much larger than the input, so that crops need not be blown up."""
+
+
+@dataclass(frozen=True)
+class Trained(Result):
+    """The bundle of a training; None in all processes but the first of a training on several devices."""
+
+    bundle: Bundle | None
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield the validation accuracy, and how to go on."""
+        if self.bundle is not None:
+            validation = self.bundle.config.training["validation"]
+            yield f"{self.bundle.path}: validation accuracy {validation['accuracy']:.1%}, n = {validation['n']}"
+            yield f"Measure it on test photos: trash-classifier evaluate {self.bundle.path}"
+
+    def as_json(self) -> dict[str, Any] | None:
+        """Return where the bundle is, and what was measured on validation photos."""
+        if self.bundle is None:
+            return None
+        return {"bundle": str(self.bundle.path), "validation": self.bundle.config.training["validation"]}
 
 
 def train(settings: TrainSettings) -> Bundle | None:
@@ -239,8 +261,8 @@ def _describe(
         "n": len(truth),
         "accuracy": float((scores.argmax(1) == truth).mean()),
         "macro_f1": macro_f1(truth, scores.argmax(1)),
-        **answered(truth, probabilities, threshold, None if waste is None else waste[:, 0]),
-        "candidates": candidate_sets(truth, shares, mass),
+        **asdict(answered(truth, probabilities, threshold, None if waste is None else waste[:, 0])),
+        "candidates": asdict(candidate_sets(truth, shares, mass)),
     }
     return BundleConfig(
         name=settings.bundle_name,
@@ -262,13 +284,14 @@ def _describe(
 
 
 def _data_record(manifest: Manifest) -> dict[str, Any]:
+    made = asdict(manifest.metadata)
     return {
         "name": manifest.name,
         "fingerprint": manifest.fingerprint,
-        "split": manifest.about["split"],
+        "split": made["split"],
         "counts": manifest.counts(),
-        "overlap": manifest.about["near_duplicates"]["overlap"],
-        "corrections": manifest.about.get("corrections"),
+        "overlap": made["near_duplicates"]["overlap"],
+        "corrections": made["corrections"],
     }
 
 
@@ -327,6 +350,15 @@ def resolved(settings: TrainSettings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from image_classification_trash.cli import main
+    import sys
 
-    main(["train"])
+    from image_classification_trash.config.loader import load_settings
+    from image_classification_trash.show import carry_out
+
+    sys.exit(
+        carry_out(
+            "train",
+            lambda: load_settings(TrainSettings, sys.argv[1:]),
+            lambda settings: Trained(train(settings)),
+        )
+    )

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from helpers.bare_engine import CONFIG, Rows
 
-from image_classification_trash.cli import _shown
 from image_classification_trash.evaluation.calibration import candidate_sets, fit_candidate_mass
+from image_classification_trash.evaluation.result import CandidateSets
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier, mass_before
+from image_classification_trash.models.predict_model import label_or_candidates
 
 CLASSES = replace(CONFIG, labels=("glass", "metal", "paper"), negative_label=None)
 
@@ -63,7 +64,7 @@ def test_the_right_class_is_among_them_as_often_as_promised(coverage: float) -> 
     """On average over fits to 300 photos: what split conformal prediction promises, whatever the model is."""
     new_truth, new = photos_of(20_000, 999)
     found = [
-        candidate_sets(new_truth, new, fit_candidate_mass(*photos_of(300, seed), coverage))["right_among"]
+        candidate_sets(new_truth, new, fit_candidate_mass(*photos_of(300, seed), coverage)).right_among
         for seed in range(40)
     ]
     assert coverage - 0.005 < float(np.mean(found)) < coverage + 0.02
@@ -72,7 +73,7 @@ def test_the_right_class_is_among_them_as_often_as_promised(coverage: float) -> 
 def test_too_few_photos_promise_nothing_so_all_classes_are_named() -> None:
     truth, shares = photos_of(50, 1)
     assert fit_candidate_mass(truth, shares, 0.99) == 1.0
-    assert candidate_sets(truth, shares, 1.0) == {"right_among": 1.0, "mean_size": 6.0, "single": 0.0}
+    assert candidate_sets(truth, shares, 1.0) == CandidateSets(right_among=1.0, mean_size=6.0, single=0.0)
 
 
 @pytest.mark.parametrize(
@@ -87,4 +88,4 @@ def test_too_few_photos_promise_nothing_so_all_classes_are_named() -> None:
 )
 def test_the_table_for_people_names_three_at_most(decision: str, count: int, shown: str) -> None:
     possible = ("glass", "metal", "paper", "trash")[:count]
-    assert _shown(Prediction("a.jpg", "glass", 0.4, decision, candidates=possible)) == shown
+    assert label_or_candidates(Prediction("a.jpg", "glass", 0.4, decision, candidates=possible)) == shown

@@ -383,9 +383,3 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 async def _fault(request: Request, _: Exception) -> Response:
     """A fault of the gateway itself; uvicorn logs it."""
     return await _refused(request, RefusalError(500, "fault", "The gateway failed. The cause is in its log."))
-
-
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["serve"])
