@@ -84,9 +84,9 @@ plots.contact_sheet(
 # that it knows. `make_dataset` counts how often this happens:
 
 # %%
-overlap = manifest.about["near_duplicates"]["overlap"]["test"]
+overlap = manifest.metadata.near_duplicates.overlap["test"]
 print(
-    f"{overlap['with_near_duplicate_in_train']} of {overlap['photos']} test photos have a near-duplicate in train"
+    f"{overlap.with_near_duplicate_in_train} of {overlap.photos} test photos have a near-duplicate in train"
 )
 
 # %% [markdown]
@@ -132,13 +132,14 @@ print("temperature", round(bundle.config.temperature, 2), "| threshold", round(b
 
 # %%
 from image_classification_trash.config.models import EvaluateSettings
-from image_classification_trash.models.evaluate_model import evaluate, with_interval
+from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.models.evaluate_model import evaluate
 
 evaluation = evaluate(EvaluateSettings(bundle=bundle.path))
 metrics, labels = evaluation.metrics, bundle.config.labels
-print("test photos      ", metrics["n"])
-print("accuracy         ", with_interval(metrics["accuracy"]))
-print("balanced accuracy", with_interval(metrics["balanced_accuracy"]))
+print("test photos      ", metrics.n)
+print("accuracy         ", with_interval(metrics.accuracy))
+print("balanced accuracy", with_interval(metrics.balanced_accuracy))
 
 # %% [markdown]
 # Read the interval first. With so few test photos, one photo is two points of accuracy, and another sample of photos could give any
@@ -147,7 +148,7 @@ print("balanced accuracy", with_interval(metrics["balanced_accuracy"]))
 # ### Which classes are confused?
 
 # %%
-plots.confusion_matrix(np.array(metrics["confusion"]), labels)
+plots.confusion_matrix(np.array(metrics.confusion), labels)
 
 # %% [markdown]
 # Rows are the true classes, columns the predicted ones; the diagonal is correct. Look for the largest number off the diagonal: it
@@ -194,7 +195,7 @@ plots.image_rows(rows, captions, f"Surest errors ({len(wrong)} in all)")
 # without it, right with it. The sample has 42 validation photos, too few to fit it well, so here it may help or harm.
 
 # %%
-plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"])
+plots.reliability_diagram(metrics.reliability_before, metrics.reliability)
 
 # %% [markdown]
 # ### When to say "unsure"
@@ -206,9 +207,9 @@ plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"])
 from image_classification_trash.evaluation.metrics import risk_coverage
 
 curve = risk_coverage(evaluation.truth, evaluation.probabilities)
-answered = metrics["answered"]
-point = None if answered["precision"] is None else (answered["coverage"], 1 - answered["precision"])
-plots.risk_coverage(curve["coverage"], curve["risk"], point)
+answered = metrics.answered
+point = None if answered.precision is None else (answered.coverage, 1 - answered.precision)
+plots.risk_coverage(curve.coverage, curve.risk, point)
 
 # %% [markdown]
 # ## Use it

@@ -60,9 +60,9 @@ from image_classification_trash.models.export_model import export
 exported = export(ExportSettings(bundle=bundle.path, format=["tflite"], quantize=["fp16", "int8"]))
 print(f"{'file':<20}{'MB':>6}{'largest difference':>20}{'same top class':>16}")
 for name, record in exported.records.items():
-    (parity,) = record["parity"].values()
+    (parity,) = record.parity.values()
     print(
-        f"{name:<20}{record['bytes'] / 1e6:>6.1f}{parity['largest_difference']:>20.5f}{parity['top1_agreement']:>16.1%}"
+        f"{name:<20}{record.bytes / 1e6:>6.1f}{parity.largest_difference:>20.5f}{parity.top1_agreement:>16.1%}"
     )
 
 # %% [markdown]

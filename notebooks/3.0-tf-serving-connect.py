@@ -69,7 +69,7 @@ else:
     command = (
         [stand_in, script, model_file, "--port", "0"]
         if stand_in.exists()
-        else [sys.executable, "-m", "image_classification_trash.cli", "serve", model_file, "--port", "0"]
+        else [sys.executable, "-m", "image_classification_trash", "serve", model_file, "--port", "0"]
     )
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     line = next(text for text in process.stdout if "http://127.0.0.1:" in text)

@@ -65,7 +65,7 @@ def main() -> None:
     photos = photos[:: max(1, len(photos) // 64)][:64]
     environment = {**os.environ, "BUNDLE": str(options.bundle)}
     scripts = str(Path(__file__).parent)
-    ours = [sys.executable, "-m", "image_classification_trash.cli", "serve", str(model), "--port"]
+    ours = [sys.executable, "-m", "image_classification_trash", "serve", str(model), "--port"]
     plain = [sys.executable, "-m", "uvicorn", "--app-dir", scripts, "plain_gateway:app", "--log-level", "warning", "--port"]  # fmt: skip
     rounds: dict[str, list[dict[str, float]]] = {"gateway": [], "plain": [], "limit": []}
     with tempfile.TemporaryDirectory() as folder, running(ours, environment) as mine, running(plain, environment) as other:  # fmt: skip

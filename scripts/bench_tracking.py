@@ -47,7 +47,7 @@ def train(flags: list[str]) -> list[str]:
 
 def seconds(folder: str, arguments: list[str]) -> float:
     begun = time.perf_counter()
-    line = [sys.executable, "-m", "image_classification_trash.cli", *arguments]
+    line = [sys.executable, "-m", "image_classification_trash", *arguments]
     environment = {**os.environ, "WANDB_MODE": "offline"}
     subprocess.run(line, cwd=folder, env=environment, check=True, capture_output=True)
     return time.perf_counter() - begun

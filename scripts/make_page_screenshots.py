@@ -47,7 +47,7 @@ def take_report(browser: Any, report: Path, path: Path) -> None:
 
 
 def main(model: str, folder: str, report: str = "") -> None:
-    line = [sys.executable, "-m", "image_classification_trash.cli", "serve", model, "--port", "0"]
+    line = [sys.executable, "-m", "image_classification_trash", "serve", model, "--port", "0"]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process, chromium() as browser:
         assert process.stderr is not None
         url = next(found[0] for said in process.stderr if (found := re.search(r"http://\S+:\d+", said)))

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from image_classification_trash.evaluation.export_report import exported_files
 from image_classification_trash.files import atomic_directory
 from image_classification_trash.inference.bundle import CARD, LABELS, METRICS, read_bundle, write_checksums
 from image_classification_trash.inference.classifier import TrashClassifier
@@ -20,8 +21,8 @@ NOTICES = Path("image_classification_trash/shipped/NOTICE.txt")
 
 def main(folder: str) -> None:
     bundle = read_bundle(folder)
-    record = bundle.export_report().get("files", {}).get(SOURCE)
-    if record is None or record["problem"] is not None:
+    record = exported_files(bundle).get(SOURCE)
+    if record is None or record.problem is not None:
         sys.exit(
             f"{folder} has no {SOURCE} that passed the export's gate; run: trash-classifier export {folder}"
         )

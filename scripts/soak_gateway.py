@@ -25,7 +25,7 @@ import httpx
 from bench_gateway import free_port, resident, running, wait_for
 from tqdm import tqdm
 
-SERVE = [sys.executable, "-m", "image_classification_trash.cli", "serve"]
+SERVE = [sys.executable, "-m", "image_classification_trash", "serve"]
 AWAY = {502, 503, 504}
 
 

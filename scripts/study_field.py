@@ -20,6 +20,7 @@ from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.result import read_metrics
 from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_grounds
 from image_classification_trash.features.synthesis.compositing import Paster
 from image_classification_trash.features.synthesis.corruptions import FIXED, corrupt
@@ -122,8 +123,8 @@ def bundle_row(bundle: Bundle, material: Material) -> str:
             return network.head(torch.from_numpy(backbone.embed(photos))).numpy().astype(np.float64)
 
     right = accuracy_under_shift(scores, material.shifted)
-    field = bundle.metrics().get("fieldwaste")
-    seen = with_interval(field["accuracy"]) if field else ""
+    field = read_metrics(bundle).get("fieldwaste")
+    seen = with_interval(field.accuracy) if field else ""
     return f"| fine-tuned, {bundle.path.name} | {cells(np.array([list(right.values())]))} | {seen} |"
 
 

@@ -1,11 +1,11 @@
 """A bundle's figures and its confusion matrix as Markdown, for a workflow's summary: write_job_summary.py models/sample"""
 
 import sys
+from collections.abc import Sequence
 
 from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.result import read_metrics
 from image_classification_trash.inference.bundle import Bundle, read_bundle
-
-FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
 
 
 def main(path: str) -> None:
@@ -27,15 +27,15 @@ def lines(bundle: Bundle) -> list[str]:
         "| measured on | n | accuracy | balanced accuracy | macro F1 | ECE |",
         "|---|---|---|---|---|---|",
     ]
-    for part, m in bundle.metrics().items():
-        figures = " | ".join(with_interval(m[name]) for name in FIGURES)
-        made.append(f"| {part} | {m['n']} | {figures} | {m['reliability']['ece']:.3f} |")
-    for part, m in bundle.metrics().items():
-        made += ["", f"### Confusion matrix, {part}", "", *confusion(list(m["per_class"]), m["confusion"])]
+    for part, m in read_metrics(bundle).items():
+        figures = " | ".join(map(with_interval, (m.accuracy, m.balanced_accuracy, m.macro_f1)))
+        made.append(f"| {part} | {m.n} | {figures} | {m.reliability.ece:.3f} |")
+    for part, m in read_metrics(bundle).items():
+        made += ["", f"### Confusion matrix, {part}", "", *confusion(list(m.per_class), m.confusion)]
     return made
 
 
-def confusion(labels: list[str], matrix: list[list[int]]) -> list[str]:
+def confusion(labels: list[str], matrix: Sequence[Sequence[int]]) -> list[str]:
     """Rows are what the photos show, columns what was answered; the diagonal is bold."""
     head = ["| shows \\ answered | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
     rows = [

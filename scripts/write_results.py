@@ -9,9 +9,9 @@ The first writes the table of bundles; the second that of the model which comes 
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.result import Metrics, parse_metrics, read_metrics
 from image_classification_trash.inference.bundle import Bundle, read_bundle
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.shipped import FOLDER
@@ -46,7 +46,8 @@ def put(name: str, content: str) -> None:
 
 
 def shipped() -> None:
-    measured = json.loads((FOLDER / "metrics.json").read_text(encoding="utf-8"))
+    file = FOLDER / "metrics.json"
+    measured = parse_metrics(json.loads(file.read_text(encoding="utf-8")), str(file))
     config = TrashClassifier.load().config
     seed = config.training["settings"]["seed"]
     conditions = (
@@ -57,16 +58,12 @@ def shipped() -> None:
     put("shipped", f"{table}\n{conditions}")
 
 
-def shipped_row(name: str, m: dict[str, Any]) -> str:
-    unsure = f"{1 - m['answered']['coverage']:.1%}"
-    figures = [with_interval(m[key]) for key in ("accuracy", "balanced_accuracy", "most_confident")]
-    none = m.get("no_waste")
-    about = (
-        [f"{none['auroc']['value']:.3f} (n {none['n']})", with_interval(none["turned_away"])]
-        if none
-        else ["–", "–"]
-    )
-    return f"| {' | '.join([name, str(m['n']), *figures, unsure, *about])} |\n"
+def shipped_row(name: str, m: Metrics) -> str:
+    unsure = f"{1 - m.answered.coverage:.1%}"
+    figures = map(with_interval, (m.accuracy, m.balanced_accuracy, m.surest))
+    none = m.no_waste
+    about = [f"{none.auroc.value:.3f} (n {none.n})", with_interval(none.turned_away)] if none else ["–", "–"]
+    return f"| {' | '.join([name, str(m.n), *figures, unsure, *about])} |\n"
 
 
 def groups(bundles: list[Bundle]) -> list[list[Bundle]]:
@@ -80,7 +77,8 @@ def groups(bundles: list[Bundle]) -> list[list[Bundle]]:
 
 
 def mean_line(group: list[Bundle]) -> str:
-    accuracies = [bundle.metrics()["test"]["accuracy"]["value"] for bundle in group]
+    figures = [read_metrics(bundle)["test"].accuracy for bundle in group]
+    accuracies = [figure.value for figure in figures if figure is not None]
     config = group[0].config
     network = f"{config.architecture} at {config.input_height} × {config.input_width}"
     return f" Mean of {network} over {len(group)} seeds on `test`: {sum(accuracies) / len(accuracies):.1%}."
@@ -91,9 +89,11 @@ def rows(bundle: Bundle) -> list[str]:
     trained = f"{settings['epochs']} epochs" if settings["epochs"] else "head only"
     network = f"{config.architecture}, {config.input_height} × {config.input_width}"
     made = []
-    for name, m in bundle.metrics().items():
-        figures = f"{with_interval(m['accuracy'])} | {with_interval(m['balanced_accuracy'])} | {m['reliability']['ece']:.3f}"
-        made.append(f"| {network} | {trained} | {settings['seed']} | {name} | {m['n']} | {figures} |\n")
+    for name, m in read_metrics(bundle).items():
+        figures = (
+            f"{with_interval(m.accuracy)} | {with_interval(m.balanced_accuracy)} | {m.reliability.ece:.3f}"
+        )
+        made.append(f"| {network} | {trained} | {settings['seed']} | {name} | {m.n} | {figures} |\n")
     return made
 
 

@@ -54,7 +54,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["train", "sample", "--epochs", "0", "--detector", *small],
         ["export", "--quantize", "fp16"],
     ):
-        whole = [sys.executable, "-m", "image_classification_trash.cli", *line]
+        whole = [sys.executable, "-m", "image_classification_trash", *line]
         done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
     return folder

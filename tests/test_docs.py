@@ -96,7 +96,7 @@ def check_python(arguments: Words) -> None:
     if arguments[0] == "-m" and arguments[1].startswith("image_classification_trash"):
         spec = importlib.util.find_spec(arguments[1])
         assert spec is not None and spec.origin is not None
-        verb = re.search(r"main\(\[\"([a-z]+)\"\]\)", Path(spec.origin).read_text(encoding="utf-8"))
+        verb = re.search(r"carry_out\(\s*\"([a-z]+)\"", Path(spec.origin).read_text(encoding="utf-8"))
         assert verb is not None, f"{arguments[1]} is no command"
         check_trash_classifier([verb[1], *arguments[2:]])
     elif arguments[0] != "-m":

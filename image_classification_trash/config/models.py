@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import (
@@ -15,7 +15,6 @@ from image_classification_trash.config.base import (
     ActionName,
     FormatName,
     PrecisionName,
-    ProjectSettings,
     StageSettings,
     TrackSettings,
 )
@@ -46,7 +45,7 @@ class EvaluateSettings(TrackSettings):
     reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
 
 
-class ModelsSettings(ProjectSettings):
+class ModelsSettings(StageSettings):
     """List, compare and promote bundles: versions that no training touches, and aliases such as `production`."""
 
     stage: ClassVar[str] = "models"
@@ -64,10 +63,6 @@ class ModelsSettings(ProjectSettings):
         "production", pattern=r"^[a-z][\w-]*$", description="which alias promote and rollback move"
     )
     note: str = Field("", max_length=1000, description="why; kept with what was registered or moved")
-    registry: Literal["local", "wandb"] = Field(
-        "local", description="wandb: list and promote in the registry of W&B too; needs a key"
-    )
-    wandb_registry: str = Field("model", min_length=1, description="which registry of W&B")
     json_output: bool = Field(False, description="print JSON")
     models_dir: Path = Field(Path("models"), description="where bundles and their versions are kept")
 

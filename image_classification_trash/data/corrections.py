@@ -16,9 +16,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from image_classification_trash.data.layouts import Source, SourceFile
+from image_classification_trash.data.manifest import CorrectionsMade
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import sha256_of, sha256_of_file
 
@@ -79,13 +80,13 @@ class Corrected:
     Attributes:
         source: without the excluded photos, others under their new labels.
         excluded: the photos left out, and why.
-        about: for the record of how the data set was made.
+        made: for the record of how the data set was made.
         table: the rows that were applied, as CSV.
     """
 
     source: Source
     excluded: tuple[tuple[SourceFile, str], ...]
-    about: dict[str, Any]
+    made: CorrectionsMade
     table: str
 
 
@@ -140,13 +141,13 @@ def apply_corrections(source: Source, corrections: Corrections) -> Corrected:
         if file.path not in decided or decided[file.path].action == "relabel"
     )
     applied = corrections.accepted.values()
-    about = {
-        "file": Path(corrections.name).name,
-        "sha256": corrections.digest,
-        "photos": dict(sorted(Counter(row.action for row in decided.values()).items())),
-        "suggested_and_not_applied": len(corrections.rows) - len(applied),
-    }
-    return Corrected(replace(source, files=files), excluded, about, corrections_csv(applied))
+    made = CorrectionsMade(
+        file=Path(corrections.name).name,
+        sha256=corrections.digest,
+        photos=dict(sorted(Counter(row.action for row in decided.values()).items())),
+        suggested_and_not_applied=len(corrections.rows) - len(applied),
+    )
+    return Corrected(replace(source, files=files), excluded, made, corrections_csv(applied))
 
 
 def _row(where: str, cells: Mapping[str, str | None]) -> Correction:

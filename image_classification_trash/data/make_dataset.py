@@ -11,10 +11,12 @@ near-duplicates (near_duplicates.csv), and folders train/val/test of links for p
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,10 @@ from image_classification_trash.data.manifest import (
     DATASET,
     MANIFEST,
     Manifest,
+    Metadata,
+    NearDuplicates,
     Photo,
+    SplitMade,
     read_manifest,
     with_splits,
     write_manifest,
@@ -39,6 +44,7 @@ from image_classification_trash.data.sources import column_names, read_source
 from image_classification_trash.data.trashnet import LABELS, download_trashnet, official_split
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import atomic_directory, sha256_of, sha256_of_file
+from image_classification_trash.show import Result, Shown, Table
 
 PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems.csv", "near_duplicates.csv", "corrections.csv"
 WARNED_OF = 10
@@ -54,7 +60,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Result):
     """A prepared data set.
 
     Attributes:
@@ -68,6 +74,35 @@ class Prepared:
     folder: Path
     done_before: bool
     notes: tuple[str, ...] = ()
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield photos per class and split, what was corrected and left out, and the leakage into test."""
+        manifest, counts = self.manifest, self.manifest.counts()
+        state = "is already prepared in" if self.done_before else "is prepared in"
+        yield f"{manifest.name} {state} {self.folder} (split {manifest.metadata.split.method})"
+        yield from self.notes
+        rows = [[label, *(str(part[label]) for part in counts.values())] for label in manifest.labels]
+        yield Table(["class", *counts], rows)
+        if manifest.metadata.corrections:
+            yield f"corrections: {manifest.metadata.corrections}"
+        if manifest.metadata.problems:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in manifest.metadata.problems.items())
+            yield f"left out: {kinds}; see {self.folder / PROBLEMS}"
+        test = manifest.metadata.near_duplicates.overlap["test"]
+        share = f"{test.with_near_duplicate_in_train} of {test.photos} ({test.share:.1%})"
+        yield f"test photos with a near-duplicate in train: {share}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return where it is, its photos per class and split, and how it was made."""
+        manifest = self.manifest
+        about = {
+            "name": manifest.name,
+            "folder": str(self.folder),
+            "done_before": self.done_before,
+            "notes": self.notes,
+        }
+        made = {"fingerprint": manifest.fingerprint, "counts": manifest.counts()}
+        return {**about, **made, **manifest.metadata.as_json()}
 
 
 def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared:
@@ -99,10 +134,14 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     pairs = find_pairs([item.phash for item in audit.good], embeddings)
     photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, pairs), strict=True)]
     method, photos = split_photos(settings, photos, embeddings)
-    about = _about(settings, audit, photos, pairs, method, embeddings is not None) | {"key": key}
-    if corrected:
-        about["corrections"] = corrected.about
-    manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), about)
+    metadata = Metadata(
+        split=SplitMade(method, settings.seed, settings.val_fraction, settings.test_fraction),
+        problems=dict(sorted(Counter(problem.kind for problem in audit.problems).items())),
+        near_duplicates=_near_duplicates(photos, pairs, embeddings is not None),
+        key=key,
+        corrections=corrected.made if corrected else None,
+    )
+    manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), metadata)
     _write(folder, manifest, audit.problems, pairs, corrected)
     return Prepared(read_manifest(folder), folder, False, source.notes)
 
@@ -208,30 +247,10 @@ def _labels(photos: Sequence[Photo]) -> tuple[str, ...]:
     return LABELS if set(labels) == set(LABELS) else labels
 
 
-def _about(
-    settings: DataSettings,
-    audit: Audit,
-    photos: Sequence[Photo],
-    pairs: Sequence[Pair],
-    method: str,
-    with_embeddings: bool,
-) -> dict[str, object]:
-    kinds = sorted({problem.kind for problem in audit.problems})
-    return {
-        "split": {
-            "method": method,
-            "seed": settings.seed,
-            "val": settings.val_fraction,
-            "test": settings.test_fraction,
-        },
-        "problems": {kind: sum(problem.kind == kind for problem in audit.problems) for kind in kinds},
-        "near_duplicates": {
-            "found_by": "perceptual hash and embeddings" if with_embeddings else "perceptual hash alone",
-            "pairs": len(pairs),
-            "groups": len({photo.group for photo in photos}),
-            "overlap": overlap(photos, pairs),
-        },
-    }
+def _near_duplicates(photos: Sequence[Photo], pairs: Sequence[Pair], with_embeddings: bool) -> NearDuplicates:
+    found_by = "perceptual hash and embeddings" if with_embeddings else "perceptual hash alone"
+    groups = len({photo.group for photo in photos})
+    return NearDuplicates(found_by, len(pairs), groups, overlap(photos, pairs))
 
 
 def _write(
@@ -291,7 +310,7 @@ def _input_key(
         [(row.path, row.kind) for row in source.left_out],
     ]
     if corrected:
-        description.append(corrected.about)
+        description.append(asdict(corrected.made))
     return sha256_of(json.dumps(description, sort_keys=True).encode())
 
 
@@ -306,6 +325,15 @@ def _recorded_key(folder: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    from image_classification_trash.cli import main
+    import sys
+    from pkgutil import resolve_name
 
-    main(["data"])
+    from image_classification_trash.config.loader import load_settings
+    from image_classification_trash.show import carry_out
+
+    def _make_with_embedder(settings: DataSettings) -> Prepared:
+        # The embedder lies above this room, which may not import it: a script finds it by its name.
+        embedder = resolve_name("image_classification_trash.features.build_features:near_duplicate_embedder")
+        return make_dataset(settings, embedder(settings.interim_dir) if settings.embeddings else None)
+
+    sys.exit(carry_out("data", lambda: load_settings(DataSettings, sys.argv[1:]), _make_with_embedder))

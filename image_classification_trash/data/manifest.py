@@ -12,7 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -53,6 +53,73 @@ class Photo:
 COLUMNS = [field.name for field in fields(Photo)]
 
 
+@dataclass(frozen=True, slots=True)
+class SplitMade:
+    """How the photos were split: the method, its seed, and the shares of val and test that were asked for."""
+
+    method: str
+    seed: int
+    val: float
+    test: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Photos of one split, how many of them have a near-duplicate in train, and the share of these, from 0 to 1."""
+
+    photos: int
+    with_near_duplicate_in_train: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicates:
+    """How near-duplicates were found, how many pairs and groups there are, and how far val and test overlap with train."""
+
+    found_by: str
+    pairs: int
+    groups: int
+    overlap: Mapping[str, Overlap]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionsMade:
+    """The file of corrections, how many photos each action changed, and how many suggestions were not applied."""
+
+    file: str
+    sha256: str
+    photos: Mapping[str, int]
+    suggested_and_not_applied: int
+
+    def __str__(self) -> str:
+        done = ", ".join(f"{action} {count}" for action, count in self.photos.items()) or "none accepted"
+        left = self.suggested_and_not_applied
+        return f"{done}; {left} suggested ones were not applied ({self.file})"
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """How a data set was made.
+
+    Attributes:
+        split: how its photos were split.
+        problems: how many files were left out, by kind of problem.
+        near_duplicates: what was found of them.
+        key: of the photos and settings that it was made from.
+        corrections: what a person corrected; None where nothing was.
+    """
+
+    split: SplitMade
+    problems: Mapping[str, int]
+    near_duplicates: NearDuplicates
+    key: str
+    corrections: CorrectionsMade | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as dataset.json keeps it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
 @dataclass(frozen=True)
 class Manifest:
     """A prepared data set.
@@ -62,14 +129,14 @@ class Manifest:
         root: the folder that the photos' paths start from.
         photos: all rows, sorted by path.
         labels: the classes, in the order of the model's outputs.
-        about: how it was made: split method, seed, counts, overlap, problems.
+        metadata: how it was made: split method, seed, overlap, problems.
     """
 
     name: str
     root: Path
     photos: tuple[Photo, ...]
     labels: tuple[str, ...]
-    about: Mapping[str, Any]
+    metadata: Metadata
 
     @property
     def fingerprint(self) -> str:
@@ -102,15 +169,15 @@ def manifest_csv(photos: Sequence[Photo]) -> str:
 def write_manifest(folder: Path, manifest: Manifest, final: Path) -> None:
     """Write the table and its description into `folder`, which will stand at `final`."""
     root = os.path.relpath(manifest.root.resolve(), final.resolve())
-    about: dict[str, Any] = {
+    about = {
         "name": manifest.name,
         "root": Path(root).as_posix(),
         "root_absolute": str(manifest.root.resolve()),
         "labels": list(manifest.labels),
         "fingerprint": manifest.fingerprint,
         "counts": manifest.counts(),
+        **manifest.metadata.as_json(),
     }
-    about |= {name: value for name, value in manifest.about.items() if name not in about}
     (folder / MANIFEST).write_text(manifest_csv(manifest.photos), encoding="utf-8", newline="")
     (folder / DATASET).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -128,8 +195,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         about = json.loads((folder / DATASET).read_text(encoding="utf-8"))
         photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # line ends as they are
-        root = _root(folder, about)
-        manifest = Manifest(about["name"], root, tuple(photos), tuple(about["labels"]), about)
+        root, labels = _root(folder, about), tuple(about["labels"])
+        manifest = Manifest(about["name"], root, tuple(photos), labels, _parse_metadata(about))
         unchanged = manifest.fingerprint == about["fingerprint"]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         hint = f"Prepare it again: trash-classifier data {folder.name} --force"
@@ -155,6 +222,19 @@ def _root(folder: Path, about: Mapping[str, Any]) -> Path:
     found = f"The photos of {folder} are no longer where they were: {' or '.join(map(str, dict.fromkeys(places)))}."
     hint = f"Bring them back, or say where they are: trash-classifier data {folder.name} --source FOLDER"
     raise DatasetError(found, hint)
+
+
+def _parse_metadata(about: Mapping[str, Any]) -> Metadata:
+    """The inverse of `Metadata.as_json`; raises KeyError or TypeError where something is missing or foreign."""
+    near, corrections = about["near_duplicates"], about.get("corrections")
+    overlap = {split: Overlap(**counts) for split, counts in near["overlap"].items()}
+    return Metadata(
+        SplitMade(**about["split"]),
+        about["problems"],
+        NearDuplicates(**{**near, "overlap": overlap}),
+        about["key"],
+        CorrectionsMade(**corrections) if corrections else None,
+    )
 
 
 def parse_manifest(text: str) -> list[Photo]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from image_classification_trash.data.manifest import Photo
+from image_classification_trash.data.manifest import Overlap, Photo
 
 SIMILARITY = 0.80
 """Cosine of EfficientNet-Lite0 embeddings above which TrashNet's pairs looked like one object to the eye."""
@@ -74,9 +74,9 @@ def group_names(photos: Sequence[Photo], pairs: Sequence[Pair]) -> list[str]:
     return [f"{order[int(c)]:05d}" for c in component]
 
 
-def overlap(photos: Sequence[Photo], pairs: Sequence[Pair]) -> dict[str, dict[str, int | float]]:
+def overlap(photos: Sequence[Photo], pairs: Sequence[Pair]) -> dict[str, Overlap]:
     """How many photos of val and test have a near-duplicate in train."""
-    report: dict[str, dict[str, int | float]] = {}
+    report = {}
     for part in ("val", "test"):
         leaking = set()
         for pair in pairs:
@@ -85,7 +85,7 @@ def overlap(photos: Sequence[Photo], pairs: Sequence[Pair]) -> dict[str, dict[st
                     leaking.add(here)
         total = sum(photo.split == part for photo in photos)
         share = round(len(leaking) / total, 4) if total else 0.0
-        report[part] = {"photos": total, "with_near_duplicate_in_train": len(leaking), "share": share}
+        report[part] = Overlap(total, len(leaking), share)
     return report
 
 

@@ -8,22 +8,8 @@ from scipy.optimize import minimize_scalar
 
 from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.evaluation.metrics import answered, log_losses, macro_f1, softmax
+from image_classification_trash.evaluation.result import CandidateSets
 from image_classification_trash.inference.classifier import mass_before
-
-
-@dataclass(frozen=True)
-class CandidateSets:
-    """Candidates of many photos.
-
-    Attributes:
-        right_among: share of photos whose right class is among theirs.
-        mean_size: how many there are, on average.
-        single: share of photos with one.
-    """
-
-    right_among: float
-    mean_size: float
-    single: float
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,20 @@ resamples is a matrix product. Intervals are percentiles (Efron and Tibshirani, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from image_classification_trash.arrays import Floats, Ints
+from image_classification_trash.evaluation.result import (
+    Answered,
+    ClassScores,
+    Interval,
+    MostConfident,
+    Reliability,
+    RiskCoverage,
+    Scores,
+)
 
 BINS = 15
 _TINY = 1e-12
@@ -19,8 +26,8 @@ _TINY = 1e-12
 
 def describe(
     truth: Ints, probabilities: Floats, labels: Sequence[str], resamples: int = 2000, seed: int = 0
-) -> dict[str, Any]:
-    """All metrics of one evaluation.
+) -> Scores:
+    """All scores of one evaluation.
 
     Args:
         truth: class numbers (N,).
@@ -30,8 +37,7 @@ def describe(
         seed: of the bootstrap.
 
     Returns:
-        A dictionary ready for JSON; a figure with an interval is `{"value", "low", "high"}`, and a figure that has no
-        meaning for these photos (a class without any) is None.
+        Figures with intervals; one that has no meaning for these photos (a class without any) is None.
     """
     weights = _bootstrap_weights(len(truth), resamples, seed)
     guess = probabilities.argmax(1)
@@ -44,18 +50,18 @@ def describe(
     recall_of = np.stack([_ratio(weights, (truth == c) & (guess == c), truth == c) for c in present])
     f1_of = np.stack([_f1(weights, truth == c, guess == c) for c in present])
     auc_of = np.stack([_auc(probabilities[:, c], truth == c, weights) for c in present])
-    return {
-        "n": len(truth),
-        "accuracy": _interval(weights @ (truth == guess) / weights.sum(1)),
-        "balanced_accuracy": _interval(_mean_of_classes(recall_of)),
-        "macro_f1": _interval(_mean_of_classes(f1_of)),
-        "roc_auc": _interval(_mean_of_classes(auc_of)),
-        "log_loss": _interval(weights @ log_losses(truth, probabilities) / weights.sum(1)),
-        "brier": _interval(weights @ _brier_scores(truth, probabilities) / weights.sum(1)),
-        "ece": _interval(_ece(truth, probabilities, weights)),
-        "per_class": per_class,
-        "confusion": confusion(truth, guess, len(labels)).tolist(),
-    }
+    return Scores(
+        n=len(truth),
+        accuracy=_interval(weights @ (truth == guess) / weights.sum(1)),
+        balanced_accuracy=_interval(_mean_of_classes(recall_of)),
+        macro_f1=_interval(_mean_of_classes(f1_of)),
+        roc_auc=_interval(_mean_of_classes(auc_of)),
+        log_loss=_interval(weights @ log_losses(truth, probabilities) / weights.sum(1)),
+        brier=_interval(weights @ _brier_scores(truth, probabilities) / weights.sum(1)),
+        ece=_interval(_ece(truth, probabilities, weights)),
+        per_class=per_class,
+        confusion=confusion(truth, guess, len(labels)).tolist(),
+    )
 
 
 def confusion(truth: Ints, guess: Ints, classes: int) -> Ints:
@@ -72,7 +78,7 @@ def macro_f1(truth: Ints, guess: Ints) -> float:
     return float(np.mean(scores))
 
 
-def reliability(truth: Ints, probabilities: Floats, bins: int = BINS) -> dict[str, Any]:
+def reliability(truth: Ints, probabilities: Floats, bins: int = BINS) -> Reliability:
     """Mean confidence, accuracy and count of equal-width bins of the top probability, and the ECE over them.
 
     Expected calibration error as in Guo et al., "On Calibration of Modern Neural Networks", 2017.
@@ -80,15 +86,15 @@ def reliability(truth: Ints, probabilities: Floats, bins: int = BINS) -> dict[st
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     inside = [place == b for b in range(bins)]
-    return {
-        "confidence": [float(confidence[m].mean()) if m.any() else None for m in inside],
-        "accuracy": [float(right[m].mean()) if m.any() else None for m in inside],
-        "count": [int(m.sum()) for m in inside],
-        "ece": float(_ece(truth, probabilities, np.ones((1, len(truth))), bins)[0]),
-    }
+    return Reliability(
+        confidence=[float(confidence[m].mean()) if m.any() else None for m in inside],
+        accuracy=[float(right[m].mean()) if m.any() else None for m in inside],
+        count=[int(m.sum()) for m in inside],
+        ece=float(_ece(truth, probabilities, np.ones((1, len(truth))), bins)[0]),
+    )
 
 
-def risk_coverage(truth: Ints, probabilities: Floats) -> dict[str, Any]:
+def risk_coverage(truth: Ints, probabilities: Floats) -> RiskCoverage:
     """Error among the answered photos as more of them are answered, surest first, and the area under that curve.
 
     El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification", 2010.
@@ -97,28 +103,7 @@ def risk_coverage(truth: Ints, probabilities: Floats) -> dict[str, Any]:
     wrong = (probabilities.argmax(1) != truth)[order]
     answered = np.arange(1, len(wrong) + 1)
     risk = np.cumsum(wrong) / answered
-    return {
-        "coverage": (answered / len(wrong)).tolist(),
-        "risk": risk.tolist(),
-        "area": float(risk.mean()),
-    }
-
-
-@dataclass(frozen=True)
-class Answered:
-    """How many photos were answered; the names are those in metrics.json.
-
-    Attributes:
-        threshold: smallest top probability that is answered.
-        answered: photos.
-        coverage: their share.
-        precision: share of them that are right; None where there are none.
-    """
-
-    threshold: float
-    answered: int
-    coverage: float
-    precision: float | None
+    return RiskCoverage((answered / len(wrong)).tolist(), risk.tolist(), float(risk.mean()))
 
 
 def answered(
@@ -136,23 +121,20 @@ def answered(
     sure = probabilities.max(1) >= threshold
     sure = sure if waste is None else sure & (1 - waste < limit)
     right = probabilities.argmax(1) == truth
-    return Answered(
-        threshold=threshold,
-        answered=int(sure.sum()),
-        coverage=float(sure.mean()),
-        precision=float(right[sure].mean()) if sure.any() else None,
-    )
+    precision = float(right[sure].mean()) if sure.any() else None
+    return Answered(threshold, int(sure.sum()), float(sure.mean()), precision)
 
 
 def most_confident(
     truth: Ints, probabilities: Floats, coverage: float = 0.8, resamples: int = 2000, seed: int = 0
-) -> dict[str, Any]:
+) -> MostConfident:
     """Accuracy on the `coverage` of photos whose answers are most confident, with its interval and n."""
     count = max(1, round(coverage * len(truth)))
     kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
     right = (probabilities.argmax(1) == truth)[kept]
     weights = _bootstrap_weights(count, resamples, seed)
-    return {"coverage": coverage, "n": count, **(_interval(weights @ right / weights.sum(1)) or {})}
+    value, low, high = _with_ends(weights @ right / weights.sum(1))
+    return MostConfident(coverage, count, value, low, high)
 
 
 def softmax(logits: Floats) -> Floats:
@@ -168,25 +150,28 @@ def _bootstrap_weights(n: int, resamples: int, seed: int) -> Floats:
     return np.vstack([np.ones((1, n)), drawn]).astype(np.float64)
 
 
-def _interval(values: Floats) -> dict[str, float] | None:
+def _interval(values: Floats) -> Interval | None:
+    """The figure with its interval; None where it has no meaning for the sample."""
+    return None if np.isnan(values[0]) else Interval(*_with_ends(values))
+
+
+def _with_ends(values: Floats) -> tuple[float, float, float]:
     """The sample's own figure and the 2.5th and 97.5th percentile over resamples in which it has a meaning."""
-    if np.isnan(values[0]):
-        return None
     low, high = np.nanpercentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
-    return {"value": float(values[0]), "low": float(low), "high": float(high)}
+    return float(values[0]), float(low), float(high)
 
 
 def _class_scores(
     is_class: npt.NDArray[np.bool_], guessed: npt.NDArray[np.bool_], score: Floats, weights: Floats
-) -> dict[str, Any]:
+) -> ClassScores:
     hit = is_class & guessed
-    return {
-        "n": int(is_class.sum()),
-        "precision": _interval(_ratio(weights, hit, guessed)),
-        "recall": _interval(_ratio(weights, hit, is_class)),
-        "f1": _interval(_f1(weights, is_class, guessed)),
-        "roc_auc": _interval(_auc(score, is_class, weights)),
-    }
+    return ClassScores(
+        n=int(is_class.sum()),
+        precision=_interval(_ratio(weights, hit, guessed)),
+        recall=_interval(_ratio(weights, hit, is_class)),
+        f1=_interval(_f1(weights, is_class, guessed)),
+        roc_auc=_interval(_auc(score, is_class, weights)),
+    )
 
 
 def _ratio(weights: Floats, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Floats:

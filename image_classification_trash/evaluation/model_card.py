@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from image_classification_trash.evaluation.export_report import ExportReport
+from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics
 from image_classification_trash.inference.bundle import BundleConfig
 
 _CARD = """# {name}
@@ -70,15 +73,13 @@ WATTS, WATTS_WITH_GPU = 65, 900
 """What a machine is assumed to draw while it trains: a small one with two to eight cores, and one with a data centre's GPU."""
 
 
-def model_card(
-    config: BundleConfig, measured: Mapping[str, Mapping[str, Any]], exports: Mapping[str, Any]
-) -> str:
+def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: ExportReport | None) -> str:
     """Markdown of the card.
 
     Args:
         config: the bundle's description.
-        measured: metrics by what they were measured on, as in metrics.json.
-        exports: what the export's gate saw, as in export/report.json.
+        measured: metrics by what they were measured on.
+        exports: what the export's gate saw; None before the first export.
     """
     data = config.data
     return _CARD.format(
@@ -114,14 +115,14 @@ def _negative(config: BundleConfig) -> str:
     return f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} on that there is none"
 
 
-def _candidates(config: BundleConfig, measured: Mapping[str, Mapping[str, Any]]) -> str:
+def _candidates(config: BundleConfig, measured: Mapping[str, Metrics]) -> str:
     if config.candidate_mass is None:
         return ""
     aim = config.training["settings"].get("candidate_coverage", 0.99)
     figures = [
-        f" On {part} it is in {c['right_among']:.1%}, with {c['mean_size']:.2f} classes on average."
+        f" On {part} it is in {c.right_among:.1%}, with {c.mean_size:.2f} classes on average."
         for part, metrics in measured.items()
-        if (c := metrics.get("candidates"))
+        if (c := metrics.candidates)
     ]
     return (
         f"\n- Candidates: the most probable classes until they hold more than {config.candidate_mass:.3f}; on photos like those of"
@@ -129,11 +130,11 @@ def _candidates(config: BundleConfig, measured: Mapping[str, Mapping[str, Any]])
     )
 
 
-def _measured(measured: Mapping[str, Mapping[str, Any]]) -> str:
+def _measured(measured: Mapping[str, Metrics]) -> str:
     if not measured:
         return "Nothing yet: `trash-classifier evaluate` measures it."
     tables = [
-        f"### Per class, {part} (n = {metrics['n']})\n\n{_per_class(metrics['per_class'])}"
+        f"### Per class, {part} (n = {metrics.n})\n\n{_per_class(metrics.per_class)}"
         for part, metrics in measured.items()
     ]
     return _MEASURED.format(
@@ -141,12 +142,12 @@ def _measured(measured: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _no_waste(measured: Mapping[str, Mapping[str, Any]]) -> str:
+def _no_waste(measured: Mapping[str, Metrics]) -> str:
     rows = []
     for part, metrics in measured.items():
-        if m := metrics.get("no_waste"):
-            figures = [_cell(m[key]) for key in ("auroc", "fpr_at_95", "turned_away", "answered_above_0.9")]
-            rows.append(_row([m["name"], str(m["n"]), part, *figures]))
+        if m := metrics.no_waste:
+            figures = map(_cell, (m.auroc, m.fpr_at_95, m.turned_away, m.answered_above))
+            rows.append(_row([m.name, str(m.n), part, *figures]))
     return _NO_WASTE.format(rows="\n".join(rows)) if rows else ""
 
 
@@ -174,53 +175,49 @@ def _energy(training: Mapping[str, Any]) -> str:
     )
 
 
-def _exported(exports: Mapping[str, Any]) -> str:
-    if not exports:
+def _exported(exports: ExportReport | None) -> str:
+    if exports is None:
         return "None yet: `trash-classifier export` makes them."
     lines = [
         "| file | size | difference | same top class | accuracy | ECE | latency |\n|---|---|---|---|---|---|---|"
     ]
-    for name, record in exports["files"].items():
-        for way, p in record["parity"].items():
+    for name, record in exports.files.items():
+        for way, p in record.parity.items():
             cells = [
                 name if way == "file" else f"{name}, {way}",
-                f"{record['bytes'] / 1e6:.1f} MB",
-                f"{p['largest_difference']:.1g}",
-                f"{p['top1_agreement']:.1%}",
-                f"{p['accuracy']:.1%} (trained model {p['accuracy_of_model']:.1%})",
-                f"{p['ece']:.3f}",
-                f"{p['latency_ms']:.1f} ms",
+                f"{record.bytes / 1e6:.1f} MB",
+                f"{p.largest_difference:.1g}",
+                f"{p.top1_agreement:.1%}",
+                f"{p.accuracy:.1%} (trained model {p.accuracy_of_model:.1%})",
+                f"{p.ece:.3f}",
+                f"{p.latency_ms:.1f} ms",
             ]
             lines.append(_row(cells))
-    conditions = exports["conditions"]
-    return _EXPORTED.format(
-        table="\n".join(lines), photos=conditions["photos"], machine=conditions["machine"]
-    )
+    conditions = exports.conditions
+    return _EXPORTED.format(table="\n".join(lines), photos=conditions.photos, machine=conditions.machine)
 
 
-def _overall(measured: Mapping[str, Mapping[str, Any]]) -> str:
+def _overall(measured: Mapping[str, Metrics]) -> str:
     head = "| measured on | n | accuracy | balanced accuracy | macro F1 | ROC AUC | ECE | surest 80% | answered |\n|---|---|---|---|---|---|---|---|---|"
     lines = [head]
     for name, m in measured.items():
-        figures = [_cell(m[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")]
         cells = [
             name,
-            str(m["n"]),
-            *figures,
-            f"{m['reliability']['ece']:.3f}",
-            _cell(m.get("most_confident")),
-            f"{m['answered']['coverage']:.1%}",
+            str(m.n),
+            *map(_cell, (m.accuracy, m.balanced_accuracy, m.macro_f1, m.roc_auc)),
+            f"{m.reliability.ece:.3f}",
+            _cell(m.surest),
+            f"{m.answered.coverage:.1%}",
         ]
         lines.append(_row(cells))
     return "\n".join(lines)
 
 
-def _per_class(per_class: Mapping[str, Mapping[str, Any]]) -> str:
+def _per_class(per_class: Mapping[str, ClassScores]) -> str:
     lines = ["| class | n | precision | recall | F1 |\n|---|---|---|---|---|"]
     for label, scores in per_class.items():
-        lines.append(
-            _row([label, str(scores["n"]), *(_cell(scores[key]) for key in ("precision", "recall", "f1"))])
-        )
+        figures = map(_cell, (scores.precision, scores.recall, scores.f1))
+        lines.append(_row([label, str(scores.n), *figures]))
     return "\n".join(lines)
 
 
@@ -228,7 +225,5 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _cell(figure: Mapping[str, float] | None) -> str:
-    if figure is None:
-        return "–"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+def _cell(figure: Interval | None) -> str:
+    return with_interval(figure, percent=False)

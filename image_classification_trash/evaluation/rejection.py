@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -11,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from image_classification_trash.arrays import Floats
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.errors import DatasetError
+from image_classification_trash.evaluation.result import Interval, NoWaste
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.classifier import Prediction
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
@@ -20,14 +20,8 @@ KEPT = 0.95
 
 def measure_negatives(
     bundle: Bundle, waste: Sequence[Prediction], answers: Sequence[Prediction], settings: EvaluateSettings
-) -> dict[str, Any]:
-    """Hold answers to photos of waste, all of them read, against those to the photos in the folder `settings.negatives`.
-
-    Returns:
-        A dictionary ready for JSON: the score's name, n, and figures with 95% bootstrap intervals: `auroc`, `fpr_at_95`
-        (share of photos without waste that pass where 95% of those with waste do), `turned_away` (answered with `unsure`
-        or as no waste), `answered_above_0.9`.
-    """
+) -> NoWaste:
+    """Hold answers to photos of waste, all of them read, against those to the photos in the folder `settings.negatives`."""
     other = [answer for answer in answers if answer.error is None]
     scores = _scores(bundle, waste), _scores(bundle, other)
     turned_away = np.array([answer.decision != answer.label for answer in other], float)
@@ -35,16 +29,16 @@ def measure_negatives(
     interval = partial(_with_interval, np.random.default_rng(settings.seed), settings.resamples)
     detects = bundle.config.negative_label is not None
     assert settings.negatives is not None
-    return {
-        "name": settings.negatives.name,
-        "n": len(other),
-        "unreadable": len(answers) - len(other),
-        "score": "waste score" if detects else "largest probability",
-        "auroc": interval(_auroc, *scores),
-        "fpr_at_95": interval(_false_alarms, *scores),
-        "turned_away": interval(_share, scores[0], turned_away),
-        "answered_above_0.9": interval(_share, scores[0], certain),
-    }
+    return NoWaste(
+        name=settings.negatives.name,
+        n=len(other),
+        unreadable=len(answers) - len(other),
+        score="waste score" if detects else "largest probability",
+        auroc=interval(_auroc, *scores),
+        fpr_at_95=interval(_false_alarms, *scores),
+        turned_away=interval(_share, scores[0], turned_away),
+        answered_above=interval(_share, scores[0], certain),
+    )
 
 
 def photos_in(folder: Path) -> list[Path]:
@@ -89,7 +83,7 @@ def _with_interval(
     figure: Callable[[Floats, Floats], float],
     waste: Floats,
     other: Floats,
-) -> dict[str, float]:
+) -> Interval:
     """The figure, with the interval that resampling both sets of photos gives."""
     drawn = [
         figure(
@@ -98,4 +92,4 @@ def _with_interval(
         for _ in range(resamples)
     ]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"value": figure(waste, other), "low": float(low), "high": float(high)}
+    return Interval(figure(waste, other), float(low), float(high))

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from image_classification_trash.arrays import Ints
+from image_classification_trash.evaluation.export_report import Parity
 from image_classification_trash.evaluation.metrics import macro_f1, reliability
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.inference.runtimes import Probabilities
@@ -38,36 +38,6 @@ class GatePhotos:
     truth: Ints
     files: tuple[Path, ...]
     grounds: int = 0
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far an exported file is from the trained model.
-
-    `largest_difference` of a probability is over all N photos; `turned_away` is the share of drawn grounds that are
-    answered with `not waste`, None where there are none; everything else is over the M photos of the validation part.
-    `latency_ms` is the median of single photos on one thread.
-    """
-
-    photos: int
-    labelled: int
-    largest_difference: float
-    mean_difference: float
-    top1_agreement: float
-    accuracy: float
-    accuracy_of_model: float
-    macro_f1: float
-    macro_f1_of_model: float
-    ece: float
-    ece_of_model: float
-    moved_most: str
-    latency_ms: float
-    turned_away: float | None = None
-    turned_away_of_model: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
 
 
 def odd_pictures(size: tuple[int, int]) -> Pixels:
@@ -120,8 +90,8 @@ def compare(
         accuracy_of_model=float((theirs.argmax(1) == truth).mean()),
         macro_f1=macro_f1(truth, ours.argmax(1)),
         macro_f1_of_model=macro_f1(truth, theirs.argmax(1)),
-        ece=reliability(truth, ours)["ece"],
-        ece_of_model=reliability(truth, theirs)["ece"],
+        ece=reliability(truth, ours).ece,
+        ece_of_model=reliability(truth, theirs).ece,
         moved_most=labels[int(difference.mean(0).argmax())],
         latency_ms=latency_ms,
         turned_away=_turned_away(answers, grounds, negative_threshold),

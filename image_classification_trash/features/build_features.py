@@ -11,9 +11,9 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -27,6 +27,7 @@ from image_classification_trash.features.content_cache import read_rows, write_r
 from image_classification_trash.files import atomic_path, sha256_of, write_text
 from image_classification_trash.inference.images import Fit, Pixels, Size, read_photo
 from image_classification_trash.networks.network import EmbeddingBackbone, build_network
+from image_classification_trash.show import Result, Shown
 
 CACHE_VERSION = 1
 
@@ -194,12 +195,6 @@ def _note(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["features"])
-
-
 NEAR_DUPLICATE_PIXELS = PixelSettings((224, 288), "stretch")
 
 
@@ -213,14 +208,52 @@ def near_duplicate_embedder(interim_dir: Path) -> Embed:
     return embed
 
 
-def build_features(settings: FeatureSettings) -> Iterator[str]:
-    """Fill the pixel caches and the embeddings of a data set; yields a line about each."""
+@dataclass(frozen=True)
+class CachedSplit:
+    """Shapes of a split's pixels (N, H, W, 3) and embeddings (N, D)."""
+
+    split: Split
+    pixels: tuple[int, ...]
+    embeddings: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CachedFeatures(Result):
+    """What lies in the caches, by split, and which architecture the embeddings are of."""
+
+    architecture: str
+    splits: tuple[CachedSplit, ...]
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a line about each split."""
+        for cached in self.splits:
+            shapes = f"pixels {cached.pixels}, embeddings {cached.embeddings}"
+            yield f"{cached.split}: {shapes} of {self.architecture}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the shapes."""
+        return asdict(self)
+
+
+def build_features(settings: FeatureSettings) -> CachedFeatures:
+    """Fill the pixel caches and the embeddings of a data set."""
     manifest = read_manifest(settings.processed_dir / settings.name)
     caches = SplitCaches(manifest, PixelSettings(settings.input_size, settings.fit), settings.interim_dir)
     network = build_network(
         settings.architecture, len(manifest.labels), settings.pretrained, settings.weights
     )
     backbone = EmbeddingBackbone(network)
+    cached = []
     for split in SPLITS:
         pixels, vectors = caches.pixels(split), caches.embeddings(split, backbone)
-        yield f"{split}: pixels {pixels.shape}, embeddings {vectors.shape} of {settings.architecture}"
+        cached.append(CachedSplit(split, pixels.shape, vectors.shape))
+    return CachedFeatures(settings.architecture, tuple(cached))
+
+
+if __name__ == "__main__":
+    import sys
+
+    from image_classification_trash.config.loader import load_settings
+    from image_classification_trash.show import carry_out
+
+    sys.exit(carry_out("features", lambda: load_settings(FeatureSettings, sys.argv[1:]), build_features))

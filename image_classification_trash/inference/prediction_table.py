@@ -7,7 +7,7 @@ the table, and only then does the table's own name exist. A second run that writ
 import csv
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +20,11 @@ from image_classification_trash.inference.classifier import Prediction
 COLUMNS = ("path", "label", "probability", "decision", "waste_score", "candidates", "error")
 _ROWS_A_GROUP = 10_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+Row = dict[str, Any]
+"""A line of the table, flat: text, numbers, a list of labels, or None, by column."""
 
 
-def row_of(prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+def row_of(prediction: Prediction, labels: Sequence[str]) -> Row:
     """A flat row: path, label, probability, decision, waste score, candidates, error and one column a label."""
     error = None if prediction.error is None else as_text(prediction.error)
     answer = prediction.as_json() | {"path": as_text(prediction.path), "error": error}
@@ -96,7 +98,7 @@ class PredictionFile:
         self._held.enter_context(only_writer(path))
         return path.with_name(f"{path.name}.partial")
 
-    def _write(self, row: Mapping[str, Any]) -> None:
+    def _write(self, row: Row) -> None:
         self._file.write(json.dumps(_rounded(row), ensure_ascii=False) + "\n")
         self._file.flush()
 
@@ -123,13 +125,13 @@ class PredictionFile:
             WRITERS[self.kind](temporary, self._rows(), self.labels)
         self.partial.unlink()
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _rows(self) -> Iterator[Row]:
         with self.partial.open(encoding="utf-8") as file:
             next(file)
             yield from map(json.loads, file)
 
 
-def _write_csv(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+def _write_csv(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*COLUMNS, *map(column_of, labels)], lineterminator="\n")
         writer.writeheader()
@@ -144,19 +146,19 @@ def _cell(value: Any) -> Any:
     return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
 
 
-def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+def _write_jsonl(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], labels: Sequence[str]) -> None:
+def _write_parquet(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
     arrow, parquet = _pyarrow()
     numbers = {"probability", "waste_score", *map(column_of, labels)}
     names = [*COLUMNS, *map(column_of, labels)]
     kinds = dict.fromkeys(numbers, arrow.float32()) | {"candidates": arrow.list_(arrow.string())}
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in names])
     with parquet.ParquetWriter(path, schema) as writer:
-        group: list[dict[str, Any]] = []
+        group: list[Row] = []
         for row in rows:
             group.append(row)
             if len(group) == _ROWS_A_GROUP:
@@ -178,7 +180,7 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> Row | None:
     try:
         row = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
@@ -186,5 +188,5 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+def _rounded(row: Row) -> Row:
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}

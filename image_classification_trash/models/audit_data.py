@@ -1,6 +1,5 @@
 """Faults of a prepared data set: what a person should look at before trusting it.
 
-    python -m image_classification_trash.models.audit_data sample
     trash-classifier audit trashnet
 
 Nothing is changed. The findings go to a table and a page, and to a file of suggested corrections, of which a person accepts
@@ -27,6 +26,7 @@ from image_classification_trash.features.build_features import near_duplicate_em
 from image_classification_trash.features.image_quality import KINDS as FLAWS
 from image_classification_trash.features.image_quality import find_flaws
 from image_classification_trash.files import sha256_of_file, write_text
+from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.training.label_errors import (
     classes_in_too_few_folds,
     find_suspects,
@@ -80,7 +80,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class DataAudit:
+class DataAudit(Result):
     """What was found, and where it was written.
 
     Attributes:
@@ -104,6 +104,31 @@ class DataAudit:
         """Photos of each kind, none included."""
         counts = Counter(finding.kind for finding in self.findings)
         return {kind: counts[kind] for kind in [*KINDS, *sorted(counts.keys() - KINDS.keys())]}
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a row for each kind: how many photos, what it means, the worst of them; then the notes."""
+        worst = {finding.kind: finding for finding in reversed(self.findings)}
+        rows = []
+        for kind, count in self.counts.items():
+            first = worst.get(kind)
+            shown = "" if first is None else f"{first.path}{f' ({first.other})' if first.other else ''}"
+            rows.append([kind, str(count), KINDS.get(kind, "kept out of the data set"), shown])
+        yield Table(["kind", "photos", "meaning", "first"], rows)
+        yield from (f"note: {note}" for note in self.notes)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return counts, conditions and findings."""
+        return {
+            "data": self.manifest.name,
+            "fingerprint": self.manifest.fingerprint,
+            "photos": len(self.manifest.photos),
+            "out_of_fold_accuracy": self.out_of_fold_accuracy,
+            "counts": self.counts,
+            "notes": list(self.notes),
+            "table": str(self.table),
+            "corrections": str(self.corrections),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
 
 
 def audit_data(settings: AuditSettings) -> DataAudit:
@@ -165,32 +190,6 @@ def findings_csv(findings: Sequence[Finding]) -> str:
     writer.writeheader()
     writer.writerows(asdict(finding) for finding in findings)
     return buffer.getvalue()
-
-
-def as_json(audit: DataAudit) -> dict[str, Any]:
-    """Counts, conditions and findings."""
-    return {
-        "data": audit.manifest.name,
-        "fingerprint": audit.manifest.fingerprint,
-        "photos": len(audit.manifest.photos),
-        "out_of_fold_accuracy": audit.out_of_fold_accuracy,
-        "counts": audit.counts,
-        "notes": list(audit.notes),
-        "table": str(audit.table),
-        "corrections": str(audit.corrections),
-        "findings": [asdict(finding) for finding in audit.findings],
-    }
-
-
-def as_table(audit: DataAudit) -> list[list[str]]:
-    """A row for each kind: how many photos, the worst of them, what it means."""
-    worst = {finding.kind: finding for finding in reversed(audit.findings)}
-    rows = []
-    for kind, count in audit.counts.items():
-        first = worst.get(kind)
-        shown = "" if first is None else f"{first.path}{f' ({first.other})' if first.other else ''}"
-        rows.append([kind, str(count), KINDS.get(kind, "kept out of the data set"), shown])
-    return rows
 
 
 def _kept_out(manifest: Manifest, folder: Path) -> Iterator[Finding]:
@@ -303,9 +302,3 @@ def _digest(path: Path) -> str:
         return sha256_of_file(path)
     except OSError:
         return ""
-
-
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["audit"])

@@ -1,6 +1,5 @@
 """Speed of a bundle in all its files and engines, side by side in one run.
 
-    python -m image_classification_trash.models.benchmark_model models/trashnet
     trash-classifier benchmark models/trashnet --json > benchmark.json
 
 Every engine lives in a process of its own, so that load time and memory are its own; the processes are asked in turn,
@@ -13,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,10 +24,12 @@ from tqdm import tqdm
 
 from image_classification_trash.config.models import BenchmarkSettings
 from image_classification_trash.errors import DatasetError, TrashClassifierError
+from image_classification_trash.evaluation.export_report import exported_files
 from image_classification_trash.inference.bundle import EXPORT, Bundle, read_bundle
 from image_classification_trash.inference.images import PHOTO_SUFFIXES, read_photo
 from image_classification_trash.inference.model_store import chosen_bundle
 from image_classification_trash.inference.runtimes import FILE_RUNTIMES, Runtime, open_file
+from image_classification_trash.show import Result, Shown, Table
 
 BATCHES = (1, 32)
 PLAIN = "torch + torchvision transforms"
@@ -72,7 +73,54 @@ class Timing:
     accuracy: float | None
 
 
-def benchmark(settings: BenchmarkSettings) -> tuple[Bundle, list[Timing]]:
+@dataclass(frozen=True)
+class Lap:
+    """One contestant's run over all photos: seconds a photo of decoding, and of every run."""
+
+    decode: float
+    infer: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Life:
+    """Seconds from the start of importing an engine to a loaded model, and the peak of its process's memory, in MB."""
+
+    load: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong in a contestant's process."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Benchmark(Result):
+    """What was measured of a bundle's files and engines."""
+
+    bundle: Bundle
+    timings: tuple[Timing, ...]
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a row a contestant and batch size."""
+        times = ["decode ms", "infer ms", "p95", "photos/s"]
+        header = ["engine", "file", "threads", "batch", *times, "load s", "MB", "file MB", "accuracy"]
+        yield Table(header, [_row(timing) for timing in self.timings])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the timings and their conditions."""
+        conditions = {
+            "model": self.bundle.config.name,
+            "architecture": self.bundle.config.architecture,
+            "input_size": self.bundle.config.input_size,
+            "cores": os.cpu_count(),
+        }
+        return {"conditions": conditions, "timings": [asdict(timing) for timing in self.timings]}
+
+
+def benchmark(settings: BenchmarkSettings) -> Benchmark:
     """Time every file of a bundle in its engine, and torch beside them where it is installed.
 
     Raises:
@@ -84,10 +132,10 @@ def benchmark(settings: BenchmarkSettings) -> tuple[Bundle, list[Timing]]:
     entrants = contestants(bundle)
     with Arena(bundle, entrants, photos) as arena:
         rounds = [
-            [arena.ask(number, batch) for number in range(len(entrants)) for batch in BATCHES]
+            [arena.lap(number, batch) for number in range(len(entrants)) for batch in BATCHES]
             for _ in tqdm(range(settings.rounds), desc="benchmark", unit="round")
         ]
-        lives = [arena.ask(number, 0) for number in range(len(entrants))]
+        lives = [arena.life(number) for number in range(len(entrants))]
     accuracies = _accuracies(bundle)
     timings = []
     for place, measured in enumerate(zip(*rounds, strict=True)):
@@ -95,7 +143,7 @@ def benchmark(settings: BenchmarkSettings) -> tuple[Bundle, list[Timing]]:
         timings.append(
             _timing(entrant, BATCHES[place % len(BATCHES)], measured, life, accuracies.get(entrant.file))
         )
-    return bundle, timings
+    return Benchmark(bundle, tuple(timings))
 
 
 def contestants(bundle: Bundle) -> list[Contestant]:
@@ -147,15 +195,22 @@ class Arena:
             line.close()
             process.join(10)
 
-    def ask(self, number: int, batch: int) -> dict[str, Any]:
-        """Have one contestant run all photos in batches; batch 0 asks for its load time and memory."""
+    def lap(self, number: int, batch: int) -> Lap:
+        """Have one contestant run all photos in batches."""
         self._lines[number].send(batch)
-        return self._receive(self._lines[number])
+        lap: Lap = self._receive(self._lines[number])
+        return lap
 
-    def _receive(self, line: Connection) -> dict[str, Any]:
-        answer: dict[str, Any] = line.recv()
-        if "error" in answer:
-            raise TrashClassifierError(answer["error"])
+    def life(self, number: int) -> Life:
+        """Ask one contestant for its load time and memory; batch 0 means that to its process."""
+        self._lines[number].send(0)
+        life: Life = self._receive(self._lines[number])
+        return life
+
+    def _receive(self, line: Connection) -> Any:
+        answer = line.recv()
+        if isinstance(answer, Failure):
+            raise TrashClassifierError(answer.message)
         return answer
 
 
@@ -165,16 +220,14 @@ def _serve(line: Connection, bundle: Bundle, entrant: Contestant, photos: Sequen
     try:
         decode, run = _load(bundle, entrant)
         load = time.perf_counter() - start
-        line.send({})
+        line.send(None)  # loaded
         while True:
             batch = line.recv()
-            line.send(
-                _time(photos, batch, decode, run) if batch else {"load": load, "memory": _peak_memory()}
-            )
+            line.send(_time(photos, batch, decode, run) if batch else Life(load, _peak_memory()))
     except EOFError:
         return
     except Exception as error:
-        line.send({"error": f"{entrant.engine} with {entrant.file}: {error}"})
+        line.send(Failure(f"{entrant.engine} with {entrant.file}: {error}"))
 
 
 def _load(bundle: Bundle, entrant: Contestant) -> tuple[Callable[[bytes], Any], Callable[[Any], Any]]:
@@ -227,8 +280,7 @@ def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], C
 
 def _time(
     photos: Sequence[bytes], batch: int, decode: Callable[[bytes], Any], run: Callable[[Any], Any]
-) -> dict[str, Any]:
-    """Seconds a photo of decoding, and of every run."""
+) -> Lap:
     decoding, running = 0.0, []
     wanted = (
         photos
@@ -242,19 +294,19 @@ def _time(
         run(pixels)
         running.append((time.perf_counter() - middle) / batch)
         decoding += middle - start
-    return {"decode": decoding / len(wanted), "infer": running}
+    return Lap(decoding / len(wanted), tuple(running))
 
 
 def _timing(
     entrant: Contestant,
     batch: int,
-    rounds: Sequence[dict[str, Any]],
-    life: dict[str, Any],
+    rounds: Sequence[Lap],
+    life: Life,
     accuracy: float | None,
 ) -> Timing:
-    decode = median(r["decode"] for r in rounds)
-    infer = median(median(r["infer"]) for r in rounds)
-    p95 = float(np.percentile([t for r in rounds for t in r["infer"]], 95))
+    decode = median(lap.decode for lap in rounds)
+    infer = median(median(lap.infer) for lap in rounds)
+    p95 = float(np.percentile([t for lap in rounds for t in lap.infer], 95))
     files = (
         [f for f in entrant.path.rglob("*") if f.suffix == ".safetensors"]
         if entrant.path.is_dir()
@@ -262,16 +314,33 @@ def _timing(
     )
     return Timing(
         entrant.engine, entrant.file, entrant.threads, batch, 1e3 * decode, 1e3 * infer, 1e3 * p95, 1 / (decode + infer),
-        life["load"], life["memory"], sum(f.stat().st_size for f in files) / 1e6, accuracy,
+        life.load, life.memory, sum(f.stat().st_size for f in files) / 1e6, accuracy,
     )  # fmt: skip
 
 
+def _row(t: Timing) -> list[str]:
+    return [
+        t.engine,
+        t.file,
+        str(t.threads),
+        str(t.batch),
+        f"{t.decode:.1f}",
+        f"{t.infer:.1f}",
+        f"{t.infer_p95:.1f}",
+        f"{t.photos_a_second:.0f}",
+        f"{t.load:.2f}",
+        f"{t.memory:.0f}",
+        f"{t.size:.1f}",
+        "–" if t.accuracy is None else f"{t.accuracy:.1%}",
+    ]
+
+
 def _accuracies(bundle: Bundle) -> dict[str, float]:
-    files = bundle.export_report().get("files", {})
-    found = {name: record["parity"]["file"] for name, record in files.items() if "file" in record["parity"]}
-    accuracies = {name: parity["accuracy"] for name, parity in found.items()}
+    files = exported_files(bundle)
+    found = {name: record.parity["file"] for name, record in files.items() if "file" in record.parity}
+    accuracies = {name: parity.accuracy for name, parity in found.items()}
     for parity in found.values():
-        accuracies["bundle"] = parity["accuracy_of_model"]
+        accuracies["bundle"] = parity.accuracy_of_model
     return accuracies
 
 
@@ -286,41 +355,3 @@ def _opens(path: Path) -> bool:
 def _peak_memory() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-def as_table(timings: Sequence[Timing]) -> list[list[str]]:
-    """A row a contestant and batch size."""
-    return [
-        [
-            t.engine,
-            t.file,
-            str(t.threads),
-            str(t.batch),
-            f"{t.decode:.1f}",
-            f"{t.infer:.1f}",
-            f"{t.infer_p95:.1f}",
-            f"{t.photos_a_second:.0f}",
-            f"{t.load:.2f}",
-            f"{t.memory:.0f}",
-            f"{t.size:.1f}",
-            "–" if t.accuracy is None else f"{t.accuracy:.1%}",
-        ]
-        for t in timings
-    ]
-
-
-def as_json(bundle: Bundle, timings: Sequence[Timing]) -> dict[str, Any]:
-    """Ready for JSON, conditions included."""
-    conditions = {
-        "model": bundle.config.name,
-        "architecture": bundle.config.architecture,
-        "input_size": bundle.config.input_size,
-        "cores": os.cpu_count(),
-    }
-    return {"conditions": conditions, "timings": [asdict(t) for t in timings]}
-
-
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["benchmark"])

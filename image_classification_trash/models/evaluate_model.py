@@ -1,6 +1,5 @@
 """Measure a saved bundle on the test part of its data set, or on any labelled folder.
 
-    python -m image_classification_trash.models.evaluate_model models/sample
     trash-classifier evaluate models/trashnet --data ~/photos-of-my-own
 
 Nothing is scored in memory: the bundle is loaded from disk and photos go through the same door as in prediction.
@@ -8,9 +7,8 @@ Nothing is scored in memory: the bundle is loaded from disk and photos go throug
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -22,7 +20,7 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.data.sources import read_source
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.evaluation.calibration import candidate_sets, uncalibrated
-from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.export_report import read_export_report
 from image_classification_trash.evaluation.metrics import (
     answered,
     describe,
@@ -32,7 +30,13 @@ from image_classification_trash.evaluation.metrics import (
 )
 from image_classification_trash.evaluation.model_card import model_card
 from image_classification_trash.evaluation.rejection import measure_negatives, photos_in
-from image_classification_trash.evaluation.result import Evaluation, LabelledPhotos
+from image_classification_trash.evaluation.result import (
+    Conditions,
+    Evaluation,
+    LabelledPhotos,
+    Metrics,
+    read_metrics,
+)
 from image_classification_trash.files import sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import (
     CARD,
@@ -65,6 +69,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
 def _evaluate(settings: EvaluateSettings) -> Evaluation:
     bundle = read_bundle(chosen_bundle(settings.bundle, settings.models_dir))
+    earlier, exports = read_metrics(bundle), read_export_report(bundle)
     photos = labelled_folder(settings, bundle) if settings.data else own_test_part(settings, bundle)
     classifier = TrashClassifier.load(bundle, runtime="torch")
     predictions = _predict(classifier, photos.paths, photos.name, settings.batch_size)
@@ -74,15 +79,15 @@ def _evaluate(settings: EvaluateSettings) -> Evaluation:
     answers = [predictions[i] for i in good]
     probabilities = np.array([[answer.probabilities[label] for label in classes] for answer in answers])
     unreadable = tuple(prediction for prediction in predictions if prediction.error is not None)
-    metrics = _measure(bundle, photos, truth, probabilities, settings) | {"unreadable": len(unreadable)}
+    metrics = replace(_measure(bundle, photos, truth, probabilities, settings), unreadable=len(unreadable))
     if settings.negatives is not None:
         negatives = _predict(
             classifier, photos_in(settings.negatives), settings.negatives.name, settings.batch_size
         )
-        metrics["no_waste"] = measure_negatives(bundle, answers, negatives, settings)
+        metrics = replace(metrics, no_waste=measure_negatives(bundle, answers, negatives, settings))
     probabilities = of_classes(probabilities)
-    measured = bundle.metrics() | {photos.name: metrics}
-    card = model_card(bundle.config, measured, bundle.export_report())
+    card = model_card(bundle.config, earlier | {photos.name: metrics}, exports)
+    measured = bundle.metrics() | {photos.name: metrics.as_json()}
     add_to_bundle(bundle, {METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n", CARD: card})
     paths = tuple(photos.paths[i] for i in good)
     return Evaluation(bundle, photos, truth, probabilities, paths, metrics, unreadable)
@@ -155,82 +160,28 @@ def _predict(
 
 def _measure(
     bundle: Bundle, photos: LabelledPhotos, truth: Ints, probabilities: Floats, settings: EvaluateSettings
-) -> dict[str, Any]:
+) -> Metrics:
     config, shares = bundle.config, probabilities
     waste = shares.sum(1) if config.negative_label is not None else None
     probabilities = of_classes(shares)
     before = uncalibrated(probabilities, config.temperature)
-    return {
-        "conditions": {
-            "data": config.data["name"] if photos.name == TEST else photos.name,
-            "part": photos.name,
-            "fingerprint": photos.fingerprint,
-            "split": config.data["split"] if photos.name == TEST else None,
-            "training_seed": config.training["settings"]["seed"],
-            "interval": f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}",
-            "machine": machine(),
-        },
-        **describe(truth, probabilities, config.classes, settings.resamples, settings.seed),
-        "reliability_before": reliability(truth, before),
-        "reliability": reliability(truth, probabilities),
-        "risk_coverage_area": risk_coverage(truth, probabilities)["area"],
-        "answered": asdict(answered(truth, shares, config.threshold, waste, config.negative_threshold)),
-        "candidates": None
-        if config.candidate_mass is None
-        else asdict(candidate_sets(truth, probabilities, config.candidate_mass)),
-        "most_confident": most_confident(truth, shares, 0.8, settings.resamples, settings.seed),
-    }
-
-
-def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
-    """The figures that people ask for first, in words."""
-    m, config = evaluation.metrics, evaluation.bundle.config
-    done = m["answered"]
-    precision = "none" if done["precision"] is None else f"{done['precision']:.1%} of them right"
-    return [
-        ("photos", f"{m['n']} ({evaluation.photos.name}), {len(evaluation.unreadable)} unreadable"),
-        ("accuracy", with_interval(m["accuracy"])),
-        ("balanced accuracy", with_interval(m["balanced_accuracy"])),
-        ("macro F1", with_interval(m["macro_f1"])),
-        ("ROC AUC, one against the rest", with_interval(m["roc_auc"])),
-        ("log loss", with_interval(m["log_loss"], percent=False)),
-        ("Brier score", with_interval(m["brier"], percent=False)),
-        (
-            "ECE",
-            f"{m['reliability']['ece']:.3f} ({m['reliability_before']['ece']:.3f} before temperature scaling)",
-        ),
-        ("accuracy, surest 80%", with_interval(m["most_confident"])),
-        ("answered", f"{done['coverage']:.1%} at threshold {config.threshold:.2f}, {precision}"),
-        *_candidate_rows(m["candidates"]),
-        *_no_waste_rows(m.get("no_waste")),
-    ]
-
-
-def _candidate_rows(measured: dict[str, float] | None) -> list[tuple[str, str]]:
-    if measured is None:
-        return []
-    found = (
-        f"right one among them {measured['right_among']:.1%}, {measured['mean_size']:.2f} classes on average"
+    conditions = Conditions(
+        data=config.data["name"] if photos.name == TEST else photos.name,
+        part=photos.name,
+        fingerprint=photos.fingerprint,
+        split=config.data["split"] if photos.name == TEST else None,
+        training_seed=config.training["settings"]["seed"],
+        interval=f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}",
+        machine=machine(),
     )
-    return [("candidates", f"{found}, one for {measured['single']:.1%}")]
-
-
-def _no_waste_rows(measured: dict[str, Any] | None) -> list[tuple[str, str]]:
-    if measured is None:
-        return []
-    return [
-        (
-            "photos of no waste",
-            f"{measured['n']} ({measured['name']}), {measured['unreadable']} unreadable, score: {measured['score']}",
-        ),
-        ("told from waste, AUROC", with_interval(measured["auroc"])),
-        ("false alarms at 95% of waste kept", with_interval(measured["fpr_at_95"])),
-        ("turned away", with_interval(measured["turned_away"])),
-        ("answered with more than 0.9", with_interval(measured["answered_above_0.9"])),
-    ]
-
-
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["evaluate"])
+    mass = config.candidate_mass
+    return Metrics(
+        **vars(describe(truth, probabilities, config.classes, settings.resamples, settings.seed)),
+        conditions=conditions,
+        reliability_before=reliability(truth, before),
+        reliability=reliability(truth, probabilities),
+        risk_coverage_area=risk_coverage(truth, probabilities).area,
+        answered=answered(truth, shares, config.threshold, waste, config.negative_threshold),
+        candidates=None if mass is None else candidate_sets(truth, probabilities, mass),
+        most_confident=most_confident(truth, shares, 0.8, settings.resamples, settings.seed),
+    )

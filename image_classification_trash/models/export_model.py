@@ -1,6 +1,5 @@
 """A trained bundle as ONNX, TFLite and SavedModel files, each proven equal to the trained model before it is kept.
 
-    python -m image_classification_trash.models.export_model models/sample
     trash-classifier export models/trashnet --format tflite --quantize int8
 
 Every file takes raw uint8 photos (N, H, W, 3), returns calibrated probabilities in the order of labels.txt, and
@@ -24,10 +23,17 @@ from image_classification_trash.config.base import FormatName, PrecisionName
 from image_classification_trash.config.models import ExportSettings
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import DatasetError, ExportError, MissingExtraError, SettingsError
+from image_classification_trash.evaluation.export_report import (
+    ExportConditions,
+    ExportRecord,
+    ExportReport,
+    Parity,
+    exported_files,
+)
 from image_classification_trash.evaluation.model_card import model_card
+from image_classification_trash.evaluation.result import read_metrics
 from image_classification_trash.export.parity import (
     GatePhotos,
-    Parity,
     compare,
     latency,
     odd_pictures,
@@ -51,6 +57,7 @@ from image_classification_trash.inference.model_store import chosen_bundle
 from image_classification_trash.inference.runtimes import DESCRIPTION, Probabilities, open_file
 from image_classification_trash.networks.network import TrashNetwork, load_network
 from image_classification_trash.provenance import machine, versions_of
+from image_classification_trash.show import Result, Shown, Table
 
 if TYPE_CHECKING:
     from image_classification_trash.export.torch_to_tensorflow import LoweredNetwork
@@ -86,7 +93,7 @@ TARGETS = (
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(Result):
     """What an export made.
 
     Attributes:
@@ -94,8 +101,32 @@ class Exported:
         records: what the gate saw, by file name, as in report.json.
     """
 
+    ascii_json = True
     folder: Path
-    records: dict[str, dict[str, Any]]
+    records: Mapping[str, ExportRecord]
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a row a file and way into it, and where the files are."""
+        header = ["file", "size", "largest difference", "same top class", "accuracy", "one photo", "gate"]
+        rows = [
+            [
+                name if way == "file" else f"{name} {way}",
+                f"{record.bytes / 1e6:.1f} MB",
+                f"{parity.largest_difference:.1g}",
+                f"{parity.top1_agreement:.1%}",
+                f"{parity.accuracy:.1%} (was {parity.accuracy_of_model:.1%})",
+                f"{parity.latency_ms:.1f} ms",
+                "good" if record.problem is None else f"kept all the same: {record.problem}",
+            ]
+            for name, record in self.records.items()
+            for way, parity in record.parity.items()
+        ]
+        yield Table(header, rows)
+        yield f"in {self.folder}, with report.json"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the gate saw of each file."""
+        return {name: record.as_json() for name, record in self.records.items()}
 
 
 def export(settings: ExportSettings) -> Exported:
@@ -152,6 +183,7 @@ class Workshop:
 
     def __init__(self, bundle: Bundle, settings: ExportSettings) -> None:
         self.bundle = bundle
+        self.measured, self.exported = read_metrics(bundle), exported_files(bundle)
         self.network: TrashNetwork = load_network(bundle)
         manifest = _manifest_of(bundle, settings)
         self.gate = _gate_photos(bundle, manifest, settings.interim_dir)
@@ -197,7 +229,7 @@ def trace(network: TrashNetwork, size: tuple[int, int]) -> torch.export.Exported
     return program
 
 
-def _make(workshop: Workshop, target: Target, folder: Path, allow_drift: bool) -> dict[str, Any]:
+def _make(workshop: Workshop, target: Target, folder: Path, allow_drift: bool) -> ExportRecord:
     """Make one file below `folder` and hold it against the trained model; returns the record of that.
 
     Raises:
@@ -205,38 +237,46 @@ def _make(workshop: Workshop, target: Target, folder: Path, allow_drift: bool) -
     """
     path = folder / target.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    problem, record = "", {}
-    for details in MAKERS[target.format](workshop, target, path):
+    record = None
+    for made in MAKERS[target.format](workshop, target, path):
         parities = dict(_measure(workshop, target, path))
         problem = _problem(target, parities)
-        record = {"format": target.format, "precision": target.precision, "bytes": _size(path), **details}
-        record |= {"problem": problem or None, "parity": {way: p.as_dict() for way, p in parities.items()}}
-        if not problem:
+        record = ExportRecord(target.format, target.precision, _size(path), problem, parities, **vars(made))
+        if problem is None:
             return record
+    assert record is not None, "every maker makes its file at least once"
     if not allow_drift:
-        found = f"{target.name} is too far from the trained model: {problem}. Nothing was written."
+        found = f"{target.name} is too far from the trained model: {record.problem}. Nothing was written."
         raise ExportError(
             found, "Train it longer or with other settings, or take it as it is with --allow-drift."
         )
     return record
 
 
-def _problem(target: Target, parities: Mapping[str, Parity]) -> str:
+def _problem(target: Target, parities: Mapping[str, Parity]) -> str | None:
     for way, parity in parities.items():
         # Pixels that were decoded in the graph may be 1 away from Pillow's: no reason to expect float32's equality.
         short = shortfall(parity, "fp16" if way == BYTES else target.precision)
         if short is not None:
             return f"{way}: {short}; the probability of {parity.moved_most!r} moved most"
-    return ""
+    return None
 
 
-def _make_onnx(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class Made:
+    """A file was written; of one of integers, from how many photos and which layers stayed in float32."""
+
+    calibration_photos: int | None = None
+    kept_in_float32: Sequence[str] | None = None
+
+
+def _make_onnx(workshop: Workshop, target: Target, path: Path) -> Iterator[Made]:
     from image_classification_trash.export import to_onnx as export_onnx  # noqa: PLC0415  the export extra
 
     model = workshop.onnx_model()
     if target.precision == "float32":
         path.write_bytes(export_onnx.with_metadata(model, workshop.texts))
-        yield {}
+        yield Made()
         return
     layers = export_onnx.layers(model)
     head = export_onnx.head(model) if workshop.bundle.config.negative_label else []
@@ -244,10 +284,10 @@ def _make_onnx(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[
         kept = layers[:count] + head
         quantised = export_onnx.quantise(model, workshop.calibration, kept)
         path.write_bytes(export_onnx.with_metadata(quantised, workshop.texts))
-        yield {"calibration_photos": len(workshop.calibration), "kept_in_float32": kept}
+        yield Made(len(workshop.calibration), kept)
 
 
-def _make_tflite(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
+def _make_tflite(workshop: Workshop, target: Target, path: Path) -> Iterator[Made]:
     from image_classification_trash.export import to_tensorflow as export_tensorflow  # noqa: PLC0415
     from image_classification_trash.export.tflite_metadata import with_metadata  # noqa: PLC0415
 
@@ -255,22 +295,22 @@ def _make_tflite(workshop: Workshop, target: Target, path: Path) -> Iterator[dic
     if target.precision != "int8":
         model = export_tensorflow.convert_to_tflite(network, config, target.precision)
         path.write_bytes(with_metadata(model, config, workshop.texts))
-        yield {}
+        yield Made()
         return
     for model, layers in export_tensorflow.int8_tflites(network, config, photos, KEPT_LAYERS):
         path.write_bytes(with_metadata(model, config, workshop.texts))
-        yield {"calibration_photos": len(photos), "kept_in_float32": layers}
+        yield Made(len(photos), layers)
 
 
-def _make_saved_model(workshop: Workshop, target: Target, path: Path) -> Iterator[dict[str, Any]]:
+def _make_saved_model(workshop: Workshop, target: Target, path: Path) -> Iterator[Made]:
     from image_classification_trash.export.to_tensorflow import write_saved_model  # noqa: PLC0415
 
     sample = workshop.gate.pixels[0]
     write_saved_model(workshop.lowered(), workshop.bundle.config, path, workshop.texts, sample)
-    yield {}
+    yield Made()
 
 
-MAKERS: dict[str, Callable[[Workshop, Target, Path], Iterator[dict[str, Any]]]] = {
+MAKERS: dict[str, Callable[[Workshop, Target, Path], Iterator[Made]]] = {
     "onnx": _make_onnx,
     "saved_model": _make_saved_model,
     "tflite": _make_tflite,
@@ -311,36 +351,18 @@ def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[s
     yield BYTES, compare(workshop.reference[:known], answers, gate.truth, labels, time)
 
 
-def summary(exported: Exported) -> list[list[str]]:
-    """A row a file and way into it: size, largest difference, agreement, accuracy, latency, and what the gate said."""
-    return [
-        [
-            name if way == "file" else f"{name} {way}",
-            f"{record['bytes'] / 1e6:.1f} MB",
-            f"{parity['largest_difference']:.1g}",
-            f"{parity['top1_agreement']:.1%}",
-            f"{parity['accuracy']:.1%} (was {parity['accuracy_of_model']:.1%})",
-            f"{parity['latency_ms']:.1f} ms",
-            "good" if record["problem"] is None else f"kept all the same: {record['problem']}",
-        ]
-        for name, record in exported.records.items()
-        for way, parity in record["parity"].items()
-    ]
-
-
-def _keep(workshop: Workshop, folder: Path, records: dict[str, dict[str, Any]]) -> Exported:
+def _keep(workshop: Workshop, folder: Path, records: Mapping[str, ExportRecord]) -> Exported:
     """Put the files into the bundle, with the report and the card: all of it, or none."""
     bundle = workshop.bundle
-    report = bundle.export_report()
-    report["conditions"] = {
-        "machine": machine(),
-        "versions": versions_of(LIBRARIES),
-        "photos": f"validation part of {bundle.config.data['name']}, {_made_up(workshop.gate)}",
-        "fingerprint": bundle.config.data["fingerprint"],
-    }
-    report["files"] = report.get("files", {}) | records
-    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    card = model_card(bundle.config, bundle.metrics(), report)
+    conditions = ExportConditions(
+        machine=machine(),
+        versions=versions_of(LIBRARIES),
+        photos=f"validation part of {bundle.config.data['name']}, {_made_up(workshop.gate)}",
+        fingerprint=bundle.config.data["fingerprint"],
+    )
+    report = ExportReport(conditions, {**workshop.exported, **records})
+    (folder / REPORT).write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+    card = model_card(bundle.config, workshop.measured, report)
     add_files(bundle, {EXPORT: folder}, {CARD: card})
     return Exported(bundle.path / EXPORT, records)
 
@@ -388,9 +410,3 @@ def _calibration_photos(bundle: Bundle, manifest: Manifest) -> Pixels:
 def _size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["export"])

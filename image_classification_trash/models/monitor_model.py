@@ -1,6 +1,5 @@
 """Does what comes in still look like what was trained on? Photos, or the statistics of a gateway, against a bundle.
 
-    python -m image_classification_trash.models.monitor_model ~/photos-of-today --model models/trashnet
     trash-classifier monitor answers.json --model models/trashnet
 
 Three comparisons: predicted classes and largest probabilities by population stability index, embeddings by maximum mean
@@ -42,6 +41,7 @@ from image_classification_trash.inference.model_store import chosen_bundle
 from image_classification_trash.inference.prediction_counts import AnswerStatistics, read_statistics
 from image_classification_trash.models.predict_model import photo_names
 from image_classification_trash.networks.network import EmbeddingBackbone, load_network
+from image_classification_trash.show import DRIFTED, GOOD, SOME_UNREADABLE, Note, Result, Shown, Table
 
 BATCH = 16
 CLASSES, CONFIDENCE, EMBEDDINGS = "predicted classes (PSI)", "largest probability (PSI)", "embeddings (MMD²)"
@@ -63,7 +63,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Monitored:
+class Monitored(Result):
     """The comparison of a stream with the reference.
 
     Attributes:
@@ -86,6 +86,73 @@ class Monitored:
     def has_drifted(self) -> bool:
         """Whether any comparison says that the stream is another."""
         return any(verdict(comparison, self.level) == "other" for comparison in self.comparisons)
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a row for each comparison, the unreadable photos, and what follows."""
+        rows = [
+            [
+                c.name,
+                f"{c.value:.4f}",
+                f"{c.p_value:.3f}",
+                f"{c.limit:.4f}",
+                "" if c.power is None else f"{c.power:.0%}",
+                verdict(c, self.level),
+            ]
+            for c in self.comparisons
+        ]
+        yield Table(["compared", "value", "p", "chance reaches", "power", "stream is"], rows)
+        yield from (Note(f"unreadable: {message}") for message in self.unreadable)
+        says = "no longer looks like" if self.has_drifted else "looks like"
+        sizes = f"n = {self.photos}, against {self.reference_photos} validation photos"
+        data = self.bundle.config.data["name"]
+        yield f"The stream {says} {data} ({sizes}; each p against {self.level:.4f})."
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything."""
+        return {
+            "model": self.bundle.config.name,
+            "data": self.bundle.config.data["name"],
+            "photos": self.photos,
+            "reference_photos": self.reference_photos,
+            "unreadable": list(self.unreadable),
+            "level_of_each": self.level,
+            "comparisons": [
+                {**asdict(comparison), "verdict": verdict(comparison, self.level)}
+                for comparison in self.comparisons
+            ],
+            "drift": self.has_drifted,
+        }
+
+    @property
+    def exit_status(self) -> int:
+        """Whether the stream drifted; else, whether all photos could be read."""
+        if self.has_drifted:
+            return DRIFTED
+        return SOME_UNREADABLE if self.unreadable else GOOD
+
+
+@dataclass(frozen=True)
+class ReferenceStored(Result):
+    """A reference that was written into its bundle, and nothing to compare with it."""
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield nothing: where the reference is was said when it was written."""
+        yield from ()
+
+    def as_json(self) -> None:
+        """Return nothing."""
+
+    def json_text(self) -> Iterator[str]:
+        """Yield no document."""
+        yield from ()
+
+
+def store_and_monitor(settings: MonitorSettings) -> Monitored | ReferenceStored:
+    """Write the reference where the settings ask for it, and compare what they name; raises as `monitor` does."""
+    if settings.write_reference:
+        # Said at once: should the comparison fail, the reference is in the bundle all the same.
+        sys.stderr.write(f"reference: {store_reference(settings)}\n")
+    return monitor(settings) if settings.sources else ReferenceStored()
 
 
 def store_reference(settings: MonitorSettings) -> Path:
@@ -162,38 +229,6 @@ def stream_of_statistics(
     return Stream(np.sum(classes, axis=0, dtype=np.int64), np.sum(confidence, axis=0, dtype=np.int64), None)
 
 
-def as_json(monitored: Monitored) -> dict[str, Any]:
-    """Everything, for programs."""
-    return {
-        "model": monitored.bundle.config.name,
-        "data": monitored.bundle.config.data["name"],
-        "photos": monitored.photos,
-        "reference_photos": monitored.reference_photos,
-        "unreadable": list(monitored.unreadable),
-        "level_of_each": monitored.level,
-        "comparisons": [
-            {**asdict(comparison), "verdict": verdict(comparison, monitored.level)}
-            for comparison in monitored.comparisons
-        ],
-        "drift": monitored.has_drifted,
-    }
-
-
-def as_table(monitored: Monitored) -> list[list[str]]:
-    """A row for each comparison."""
-    return [
-        [
-            c.name,
-            f"{c.value:.4f}",
-            f"{c.p_value:.3f}",
-            f"{c.limit:.4f}",
-            "" if c.power is None else f"{c.power:.0%}",
-            verdict(c, monitored.level),
-        ]
-        for c in monitored.comparisons
-    ]
-
-
 def _bundle(settings: MonitorSettings) -> Bundle:
     return read_bundle(chosen_bundle(settings.model, settings.models_dir))
 
@@ -239,9 +274,3 @@ def _decoded(names: Sequence[str], config: BundleConfig) -> Iterator[list[Pixels
             batch = list(pool.map(decode, names[start : start + BATCH]))
             yield batch
             bar.update(len(batch))
-
-
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["monitor"])

@@ -5,12 +5,13 @@ trash-classifier predict ~/Pictures --csv predictions.csv
 """
 
 import glob
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -21,21 +22,100 @@ from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 from image_classification_trash.inference.model_store import chosen_model
-from image_classification_trash.inference.prediction_table import PredictionFile
+from image_classification_trash.inference.prediction_table import PredictionFile, row_of
 from image_classification_trash.inference.web_photos import fetch_url, is_url
+from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, line
+
+NAMED = 3
+"""Candidates that a line of the table names; the rest are `others`."""
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Answers that are still to come, one a photo, in the order of `names`; memory stays flat while they come."""
+@dataclass
+class Predictions(Result):
+    """Answers that are still to come, one a photo, in the order of `names`; memory stays flat while they come.
+
+    Attributes:
+        classifier: that answers.
+        names: of the photos.
+        batch_size: photos run at once.
+        unreadable: how many of the answers read so far are errors.
+    """
 
     classifier: TrashClassifier
     names: Sequence[str]
     batch_size: int
+    unreadable: int = 0
 
     def stream(self, start: int = 0) -> Iterator[Prediction]:
         """The answers, from photo number `start` on; photos are read as this is read."""
-        return _classify(self.classifier, self.names[start:], self.batch_size)
+        for prediction in _classify(self.classifier, self.names[start:], self.batch_size):
+            self.unreadable += prediction.error is not None
+            yield prediction
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a line a photo as the answers come."""
+        decisions = [*self.classifier.config.labels, "decision"]
+        widths = (max(map(len, ["photo", *self.names])), max(map(len, decisions)), len("probability"))
+        yield line(("photo", "decision", "probability", "label"), widths)
+        for p in self.stream():
+            probability = "" if p.probability is None else f"{p.probability:.1%}"
+            yield line((p.path, p.decision or "error", probability, label_or_candidates(p)), widths)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all answers at once."""
+        config = self.classifier.config
+        rows = [row_of(prediction, config.labels) for prediction in self.stream()]
+        return {"model": config.name, "predictions": rows}
+
+    def json_text(self) -> Iterator[str]:
+        """Yield one document, a photo a piece."""
+        config, total = self.classifier.config, len(self.names)
+        yield f'{{"model": {json.dumps(config.name, ensure_ascii=False)}, "predictions": ['
+        bar = tqdm(self.stream(), total=total, desc="classify", unit="photo", disable=total < 2)
+        for number, prediction in enumerate(bar):
+            row = json.dumps(row_of(prediction, config.labels), ensure_ascii=False)
+            yield f"{',' if number else ''}\n  {row}"
+        yield "\n]}\n"
+
+    @property
+    def exit_status(self) -> int:
+        """Whether all photos that were answered for could be read."""
+        return SOME_UNREADABLE if self.unreadable else GOOD
+
+
+@dataclass(frozen=True)
+class PredictionsWritten(Result):
+    """A table of answers on disk: its file, how many photos it answers for, and how many of them could not be read."""
+
+    table: Path
+    photos: int
+    unreadable: int
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield where it is and how many answers it holds, on standard error."""
+        yield Note(f"{self.table}: {self.photos} photos, {self.unreadable} of them unreadable")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return where it is and how many answers it holds."""
+        return {"table": str(self.table), "photos": self.photos, "unreadable": self.unreadable}
+
+    @property
+    def exit_status(self) -> int:
+        """Whether all photos could be read."""
+        return SOME_UNREADABLE if self.unreadable else GOOD
+
+
+def classify(settings: PredictSettings) -> Predictions | PredictionsWritten:
+    """Classify what the settings name, into a table where they name one; raises as `predict` and `predict_to_file` do."""
+    return predict_to_file(settings) if settings.tables else predict(settings)
+
+
+def label_or_candidates(prediction: Prediction) -> str:
+    """The label, the first candidates where it is unsure, or the error."""
+    if prediction.candidates and prediction.decision != prediction.label:
+        more = ("others",) if len(prediction.candidates) > NAMED else ()
+        return " or ".join((*prediction.candidates[:NAMED], *more))
+    return prediction.label or prediction.error or ""
 
 
 def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Predictions:
@@ -52,11 +132,8 @@ def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Predictions
     return Predictions(classifier, names, settings.batch_size)
 
 
-def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> tuple[int, int]:
+def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> PredictionsWritten:
     """Classify into the table that the settings name, each answer written as it comes.
-
-    Returns:
-        How many photos were answered for, and how many of them could not be read.
 
     Raises:
         As `predict` does, and SettingsError where a run cannot be resumed.
@@ -73,7 +150,7 @@ def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> tup
             work.stream(done), total=len(work.names), initial=done, desc="classify", unit="photo"
         ):
             table.add(prediction)
-    return len(work.names), table.errors
+    return PredictionsWritten(path, len(work.names), table.errors)
 
 
 def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
@@ -139,6 +216,7 @@ def _fingerprint(config: BundleConfig, settings: PredictSettings) -> str:
 
 
 if __name__ == "__main__":
-    from image_classification_trash.cli import main
+    from image_classification_trash.config.loader import load_settings
+    from image_classification_trash.show import carry_out
 
-    main(["predict"])
+    sys.exit(carry_out("predict", lambda: load_settings(PredictSettings, sys.argv[1:]), classify))

@@ -10,7 +10,7 @@ another model is replaced, accuracy on the same photos is not below that one's i
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -21,9 +21,22 @@ from filelock import FileLock
 
 from image_classification_trash.config.models import ModelsSettings
 from image_classification_trash.errors import BundleError, PromotionError
+from image_classification_trash.evaluation.export_report import exported_files
 from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.model_list import (
+    TEST,
+    ModelComparison,
+    ModelList,
+    bundle_of,
+    compare,
+    entries,
+    same_photos,
+    show,
+    version_of,
+)
+from image_classification_trash.evaluation.result import read_metrics
 from image_classification_trash.files import atomic_directory, write_text
-from image_classification_trash.inference.bundle import CONFIG, Bundle, read_bundle
+from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.model_store import (
     REGISTRY,
     Move,
@@ -31,16 +44,11 @@ from image_classification_trash.inference.model_store import (
     Version,
     check_version,
     content_of,
-    find_model,
     read_registry,
     registry_json,
 )
-from image_classification_trash.models.wandb_registry import WandbRegistry
+from image_classification_trash.show import Result, Shown, Table
 
-TEST = "test"
-COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
-PLAIN = ("log_loss", "ece")
-"""Those of them that are no shares."""
 LOCK_SECONDS = 60
 
 
@@ -54,151 +62,71 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line of the list: a version, or a bundle in the models folder that is none (yet)."""
+class Registered(Result):
+    """The version that a bundle is kept as."""
 
-    reference: str
-    bundle: Bundle | None
-    aliases: tuple[str, ...] = ()
-    problem: str = ""
+    bundle: Bundle
+    version: Version
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield which bundle is which version."""
+        yield f"{self.bundle.path} is {self.version}"
+
+    def as_json(self) -> dict[str, str]:
+        """Return the version."""
+        return {"version": str(self.version)}
+
+    def json_text(self) -> Iterator[str]:
+        """Yield it on one line."""
+        yield json.dumps(self.as_json()) + "\n"
 
 
 @dataclass(frozen=True)
-class Promotion:
-    """An alias that was moved, from which version, and what the gates found."""
+class Promotion(Result):
+    """An alias that was moved to a version, from which one, and what the gates found."""
 
+    alias: str
     version: Version
     replaced: Version | None
     gates: tuple[Gate, ...]
 
+    def for_people(self) -> Iterator[Shown]:
+        """Yield where the alias points now and pointed before, and the gates."""
+        before = f", and was {self.replaced} before" if self.replaced else ""
+        yield f"{self.alias} is {self.version}{before}"
+        if self.gates:
+            rows = [[g.name, "holds" if g.passed else "does not hold", g.found] for g in self.gates]
+            yield Table(["gate", "", "found"], rows)
 
-def entries(models_dir: Path) -> list[Entry]:
-    """All versions, then the bundles that no version holds; a damaged one says what is wrong with it."""
-    registry = read_registry(models_dir)
-    known = {version.content for version in registry.versions}
-    listed = [_entry_of_version(registry, version) for version in registry.versions]
-    for config in sorted(models_dir.glob(f"*/{CONFIG}")):
-        entry = _entry_of_folder(config.parent)
-        if entry.bundle is None or content_of(entry.bundle) not in known:
-            listed.append(entry)
-    return listed
-
-
-def _entry_of_version(registry: Registry, version: Version) -> Entry:
-    aliases = registry.aliases_of(version)
-    if registry.of_name(version.name)[-1] == version:
-        aliases = ["latest", *aliases]
-    try:
-        return Entry(str(version), check_version(registry, version), tuple(aliases))
-    except BundleError as error:
-        return Entry(str(version), None, tuple(aliases), error.found)
+    def as_json(self) -> dict[str, Any]:
+        """Return the same."""
+        return {
+            "alias": self.alias,
+            "version": str(self.version),
+            "replaced": str(self.replaced) if self.replaced else None,
+            "gates": [asdict(gate) for gate in self.gates],
+        }
 
 
-def _entry_of_folder(folder: Path) -> Entry:
-    try:
-        return Entry(str(folder), read_bundle(folder))
-    except BundleError as error:
-        return Entry(str(folder), None, (), error.found)
-
-
-def names_of(listed: Sequence[Entry]) -> list[str]:
-    """The names of the bundles listed, each once."""
-    return sorted({entry.bundle.config.name for entry in listed if entry.bundle is not None})
-
-
-def entry_as_json(entry: Entry) -> dict[str, Any]:
-    """A line of the list, for programs."""
-    about: dict[str, Any] = {"model": entry.reference, "aliases": list(entry.aliases)}
-    if entry.bundle is None:
-        return about | {"problem": entry.problem}
-    config = entry.bundle.config
-    return about | {
-        "folder": str(entry.bundle.path),
-        "architecture": config.architecture,
-        "created": config.created,
-        "data": config.data["name"],
-        "fingerprint": config.data["fingerprint"],
-        "validation": config.training["validation"],
-        "measured": {
-            part: {"n": measured["n"], **{name: measured[name] for name in COMPARED if name in measured}}
-            for part, measured in entry.bundle.metrics().items()
-        },
-        "exported": {
-            name: record["problem"] is None
-            for name, record in entry.bundle.export_report().get("files", {}).items()
-        },
-    }
-
-
-def entry_as_row(entry: Entry) -> list[str]:
-    """A line of the list, for people: model, aliases, data, validation, test, exported files."""
-    if entry.bundle is None:
-        return [entry.reference, ", ".join(entry.aliases), "damaged:", entry.problem, "", ""]
-    config, files = entry.bundle.config, entry.bundle.export_report().get("files", {})
-    good = sum(record["problem"] is None for record in files.values())
-    measured = entry.bundle.metrics().get(TEST)
-    return [
-        entry.reference,
-        ", ".join(entry.aliases),
-        f"{config.data['name']} {config.data['fingerprint'][:12]}",
-        f"{config.training['validation']['accuracy']:.1%}",
-        with_interval(measured["accuracy"]) if measured else "not measured",
-        f"{good} of {len(files)} good" if files else "none",
-    ]
-
-
-def bundle_of(reference: str, models_dir: Path) -> Bundle:
-    """The bundle that a user means by a path, a name, a version or an alias.
-
-    Raises:
-        BundleError: there is none, or it is damaged.
-    """
-    return read_bundle(find_model(reference, models_dir))
-
-
-def show(reference: str, models_dir: Path) -> Entry:
-    """One bundle, as in the list, with its aliases where it is a version."""
-    bundle = bundle_of(reference, models_dir)
-    registry = read_registry(models_dir)
-    version = _version_of(registry, bundle)
-    if version is None:
-        return Entry(str(bundle.path), bundle)
-    return replace(_entry_of_version(registry, version), bundle=bundle)
-
-
-def compare(first: Bundle, second: Bundle) -> list[dict[str, Any]]:
-    """Figures of both, on every set of photos that either was measured on.
-
-    Returns:
-        One row a set and a measure: `photos`, `n`, `measure`, `first` and `second` (with their intervals, or None),
-        and `same_photos`: whether both saw the same ones, so that the figures can be compared.
-    """
-    a, b = first.metrics(), second.metrics()
-    rows = []
-    for part in {**a, **b}:
-        same = part in a and part in b and _fingerprint(a[part]) == _fingerprint(b[part])
-        for name in COMPARED:
-            values = [measured.get(part, {}).get(name) for measured in (a, b)]
-            n = (a.get(part) or b[part])["n"]
-            rows.append(
-                {"photos": part, "n": n, "measure": name, "first": values[0], "second": values[1]}
-                | {"same_photos": same}
-            )
-    return rows
-
-
-def comparison_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """`compare` for people."""
-    return [
-        [
-            f"{row['photos']} (n {row['n']})",
-            row["measure"].replace("_", " "),
-            with_interval(row["first"], row["measure"] not in PLAIN),
-            with_interval(row["second"], row["measure"] not in PLAIN),
-            "" if row["same_photos"] else "not the same photos",
-        ]
-        for row in rows
-    ]
+def manage_models(settings: ModelsSettings) -> Result:
+    """Do what the settings say to versions and aliases; raises as the functions below do."""
+    models_dir = settings.models_dir
+    match settings.action:
+        case "list":
+            return ModelList(tuple(entries(models_dir)))
+        case "show":
+            return ModelList((show(settings.models[0], models_dir),))
+        case "compare":
+            first, second = settings.models
+            found = compare(bundle_of(first, models_dir), bundle_of(second, models_dir))
+            return ModelComparison((first, second), tuple(found))
+        case "register":
+            bundle = bundle_of(settings.models[0], models_dir)
+            return Registered(bundle, register(bundle, models_dir, settings.note))
+        case "promote":
+            return promote(settings)
+        case "rollback":
+            return rollback(settings)
 
 
 def register(bundle: Bundle, models_dir: Path, note: str = "") -> Version:
@@ -209,8 +137,8 @@ def register(bundle: Bundle, models_dir: Path, note: str = "") -> Version:
 
 def gates(bundle: Bundle, replaced: Bundle | None) -> tuple[Gate, ...]:
     """What must hold before `bundle` is promoted in the place of `replaced`."""
-    measured = bundle.metrics().get(TEST)
-    found = f"accuracy {with_interval(measured['accuracy'])}, n {measured['n']}" if measured else (
+    measured = read_metrics(bundle).get(TEST)
+    found = f"accuracy {with_interval(measured.accuracy)}, n {measured.n}" if measured else (
         f"not measured; do it with: trash-classifier evaluate {bundle.path}"
     )  # fmt: skip
     return (
@@ -226,7 +154,6 @@ def promote(settings: ModelsSettings) -> Promotion:
     Raises:
         BundleError: there is no such bundle, or it is damaged.
         PromotionError: a gate does not hold, or the alias points at it already; nothing was changed.
-        MissingExtraError: W&B's registry is asked for, and its library is not installed.
     """
     models_dir = settings.models_dir
     bundle = bundle_of(settings.models[0], models_dir)
@@ -239,11 +166,9 @@ def promote(settings: ModelsSettings) -> Promotion:
         found = gates(bundle, before)
         if not all(gate.passed for gate in found):
             raise _refusal(bundle, found)
-        if settings.registry == "wandb":
-            WandbRegistry(settings).promote(bundle)
         version = _register(bundle, models_dir, settings.note)
         _point(read_registry(models_dir), settings, version, "promote")
-    return Promotion(version, replaced, found)
+    return Promotion(settings.alias, version, replaced, found)
 
 
 def rollback(settings: ModelsSettings) -> Promotion:
@@ -259,11 +184,9 @@ def rollback(settings: ModelsSettings) -> Promotion:
         if present is None or before is None:
             found = f"There is no version that {settings.alias} pointed at before."
             raise PromotionError(found, "See what there is: trash-classifier models list")
-        bundle = check_version(registry, before)
-        if settings.registry == "wandb":
-            WandbRegistry(settings).promote(bundle)
+        check_version(registry, before)
         _point(registry, settings, before, "rollback")
-    return Promotion(before, present, ())
+    return Promotion(settings.alias, before, present, ())
 
 
 @contextmanager
@@ -276,7 +199,7 @@ def _alone(models_dir: Path) -> Iterator[None]:
 
 def _register(bundle: Bundle, models_dir: Path, note: str) -> Version:
     registry = read_registry(models_dir)
-    version = _version_of(registry, bundle)
+    version = version_of(registry, bundle)
     if version is None:
         number = 1 + max((v.number for v in registry.of_name(bundle.config.name)), default=0)
         version = Version(bundle.config.name, number, content_of(bundle), _now(), note)
@@ -288,11 +211,6 @@ def _register(bundle: Bundle, models_dir: Path, note: str) -> Version:
     check_version(registry, version)
     _write(registry)
     return version
-
-
-def _version_of(registry: Registry, bundle: Bundle) -> Version | None:
-    content = content_of(bundle)
-    return next((v for v in registry.of_name(bundle.config.name) if v.content == content), None)
 
 
 def _point(registry: Registry, settings: ModelsSettings, version: Version, action: str) -> None:
@@ -316,11 +234,11 @@ def _refusal(bundle: Bundle, found: Sequence[Gate]) -> PromotionError:
 
 
 def _parity_gate(bundle: Bundle) -> Gate:
-    files = bundle.export_report().get("files", {})
+    files = exported_files(bundle)
     if not files:
         found = f"nothing is exported; do it with: trash-classifier export {bundle.path}"
         return Gate("export parity", False, found)
-    bad = [f"{name}: {record['problem']}" for name, record in files.items() if record["problem"]]
+    bad = [f"{name}: {record.problem}" for name, record in files.items() if record.problem]
     for name in files:
         try:
             bundle.exported(name)
@@ -341,35 +259,16 @@ def _accuracy_gate(bundle: Bundle, replaced: Bundle | None) -> Gate:
             "trash-classifier evaluate MODEL --data FOLDER"
         )
         return Gate(name, False, found)
-    new, old = bundle.metrics()[shared]["accuracy"], replaced.metrics()[shared]["accuracy"]
+    new, old = read_metrics(bundle)[shared].accuracy, read_metrics(replaced)[shared].accuracy
     found = f"{with_interval(new)} on {shared}; the one it replaces {with_interval(old)}"
-    return Gate(name, new["value"] >= old["low"], found)
+    return Gate(name, new is not None and old is not None and new.value >= old.low, found)
 
 
 def _shared_photos(bundle: Bundle, replaced: Bundle) -> str | None:
     """The test part where both were measured on the same one, else any other photos that both were measured on."""
-    new, old = bundle.metrics(), replaced.metrics()
-    same = [part for part in new if part in old and _fingerprint(new[part]) == _fingerprint(old[part])]
+    new, old = read_metrics(bundle), read_metrics(replaced)
+    same = [part for part in new if part in old and same_photos(new[part], old[part])]
     return TEST if TEST in same else next(iter(same), None)
-
-
-def _fingerprint(measured: Mapping[str, Any]) -> str:
-    return str(measured["conditions"]["fingerprint"])
-
-
-def gate_rows(found: Sequence[Gate]) -> list[list[str]]:
-    """Gates, for people."""
-    return [[gate.name, "holds" if gate.passed else "does not hold", gate.found] for gate in found]
-
-
-def promotion_as_json(alias: str, promotion: Promotion) -> dict[str, Any]:
-    """A moved alias, for programs."""
-    return {
-        "alias": alias,
-        "version": str(promotion.version),
-        "replaced": str(promotion.replaced) if promotion.replaced else None,
-        "gates": [asdict(gate) for gate in promotion.gates],
-    }
 
 
 def _now() -> str:

@@ -8,11 +8,15 @@ read here. Logs, the resolved settings and checkpoints go to `reports/training/N
 """
 
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.networks.device import keep_freed_memory
+from image_classification_trash.show import Result, Shown
 from image_classification_trash.tracking.wandb_tracker import Tracker, tracking
 from image_classification_trash.training.data import TrainingData
 from image_classification_trash.training.fine_tuning import fine_tune
@@ -21,6 +25,26 @@ from image_classification_trash.training.record import open_run, training_record
 from image_classification_trash.training.robustness import fit_rejection_head
 from image_classification_trash.training.scores import adjust_logits, calibrate_network
 from image_classification_trash.training.start import begin
+
+
+@dataclass(frozen=True)
+class Trained(Result):
+    """The bundle of a training; None in all processes but the first of a training on several devices."""
+
+    bundle: Bundle | None
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield the validation accuracy, and how to go on."""
+        if self.bundle is not None:
+            validation = self.bundle.config.training["validation"]
+            yield f"{self.bundle.path}: validation accuracy {validation['accuracy']:.1%}, n = {validation['n']}"
+            yield f"Measure it on test photos: trash-classifier evaluate {self.bundle.path}"
+
+    def as_json(self) -> dict[str, Any] | None:
+        """Return where the bundle is, and what was measured on validation photos."""
+        if self.bundle is None:
+            return None
+        return {"bundle": str(self.bundle.path), "validation": self.bundle.config.training["validation"]}
 
 
 def train(settings: TrainSettings) -> Bundle | None:
@@ -59,6 +83,15 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
 
 
 if __name__ == "__main__":
-    from image_classification_trash.cli import main
+    import sys
 
-    main(["train"])
+    from image_classification_trash.config.loader import load_settings
+    from image_classification_trash.show import carry_out
+
+    sys.exit(
+        carry_out(
+            "train",
+            lambda: load_settings(TrainSettings, sys.argv[1:]),
+            lambda settings: Trained(train(settings)),
+        )
+    )

@@ -1,6 +1,5 @@
 """Search for the settings of a training, with Optuna.
 
-    python -m image_classification_trash.models.tune_model sample --trials 10 --epochs 3
     trash-classifier tune trashnet --config configs/efficientnet_lite0.yaml --trials 30
 
 Trials are judged by their validation macro-F1 alone; the test part is not read. The study is `reports/tuning/NAME.sqlite3`:
@@ -11,7 +10,7 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.errors import TrainingError, first_line
 from image_classification_trash.files import write_text
 from image_classification_trash.models.train_model import train_with
+from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.tracking.wandb_tracker import NoTracker, Tracker
 from image_classification_trash.training.fine_tuning import MONITOR
 from image_classification_trash.training.record import resolved
@@ -61,7 +61,7 @@ HEADER = """\
 
 
 @dataclass(frozen=True)
-class Tuned:
+class Tuned(Result):
     """A search's outcome: its files, its best trial, and how many trials ended how."""
 
     study: Path
@@ -69,9 +69,28 @@ class Tuned:
     number: int
     score: float
     epoch: int
-    values: dict[str, Any]
+    values: dict[str, float]
     counts: dict[str, int]
     fingerprint: str
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield the best trial's settings, and how to train with them."""
+        ends = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        rows = [
+            ("trials", ends),
+            ("best trial", str(self.number)),
+            ("validation macro-F1", f"{self.score:.4f} in epoch {self.epoch}"),
+            *((name, f"{value:.4g}") for name, value in self.values.items()),
+        ]
+        yield Table(["setting", "value"], rows)
+        yield f"recipe: {self.recipe}"
+        yield f"Train with it: trash-classifier train --config {self.recipe}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the best trial, how the trials ended, and the files."""
+        best = {"trial": self.number, MONITOR: self.score, "epoch": self.epoch, "settings": self.values}
+        files = {"study": str(self.study), "recipe": str(self.recipe)}
+        return {"best": best, "trials": self.counts, "data_fingerprint": self.fingerprint, **files}
 
 
 class TrialTracker(NoTracker):
@@ -114,24 +133,6 @@ def tune(settings: TuneSettings, train: Train = train_with) -> Tuned:
         tuned = _outcome(study, settings, file, fingerprint)
     write_text(tuned.recipe, _recipe(tuned, settings))
     return tuned
-
-
-def as_json(tuned: Tuned) -> dict[str, Any]:
-    """What was found, for programs."""
-    best = {"trial": tuned.number, MONITOR: tuned.score, "epoch": tuned.epoch, "settings": tuned.values}
-    files = {"study": str(tuned.study), "recipe": str(tuned.recipe)}
-    return {"best": best, "trials": tuned.counts, "data_fingerprint": tuned.fingerprint, **files}
-
-
-def as_table(tuned: Tuned) -> list[Sequence[str]]:
-    """What was found, for people: rows of a name and a value."""
-    ends = ", ".join(f"{count} {state}" for state, count in tuned.counts.items())
-    return [
-        ("trials", ends),
-        ("best trial", str(tuned.number)),
-        ("validation macro-F1", f"{tuned.score:.4f} in epoch {tuned.epoch}"),
-        *((name, f"{value:.4g}") for name, value in tuned.values.items()),
-    ]
 
 
 @contextmanager
@@ -223,7 +224,7 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
 
 def _begin_with_given(study: optuna.Study, settings: TuneSettings) -> None:
     """The first trial takes the settings as given, so that the best one is never worse on validation."""
-    given: dict[str, Any] = {name: getattr(settings, name) for name in settings.search}
+    given: dict[str, float] = {name: getattr(settings, name) for name in settings.search}
     inside = all(SPACE[name].low <= value <= SPACE[name].high for name, value in given.items())
     if inside and not study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
         study.enqueue_trial(given)
@@ -279,7 +280,7 @@ def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprin
         raise TrainingError(f"No trial of {file} has finished.", "Search on, with more --trials.")
     best = study.best_trial
     epoch = max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
-    values: dict[str, Any] = {name: best.params[name] for name in settings.search}
+    values: dict[str, float] = {name: best.params[name] for name in settings.search}
     score = float(best.value or 0.0)
     return Tuned(file, file.with_suffix(".yaml"), best.number, score, epoch, values, counts, fingerprint)
 
@@ -300,9 +301,3 @@ def _recipe(tuned: Tuned, settings: TuneSettings) -> str:
         seed=settings.seed,
     )
     return header + yaml.safe_dump({"train": section}, sort_keys=False, allow_unicode=True)
-
-
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["tune"])

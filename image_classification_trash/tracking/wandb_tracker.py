@@ -13,18 +13,17 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from image_classification_trash.config.base import TrackSettings
 from image_classification_trash.data.manifest import MANIFEST, Manifest, manifest_csv
 from image_classification_trash.errors import MissingExtraError
+from image_classification_trash.evaluation.result import Evaluation, Interval, MostConfident
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, LABELS, WEIGHTS, Bundle
-
-if TYPE_CHECKING:
-    from image_classification_trash.evaluation.result import Evaluation
 
 TRAINED_FILES = (CONFIG, LABELS, WEIGHTS, "history.csv")
 """What training alone writes: later evaluations leave it, and so the artifact's digest, as it is."""
@@ -47,7 +46,7 @@ class Tracker(Protocol):
     def log_bundle(self, bundle: Bundle) -> None:
         """The bundle that the run made."""
 
-    def log_evaluation(self, evaluation: "Evaluation") -> None:
+    def log_evaluation(self, evaluation: Evaluation) -> None:
         """What was measured, and of which bundle."""
 
     def close(self, failed: bool = False) -> None:
@@ -69,7 +68,7 @@ class NoTracker:
     def log_bundle(self, bundle: Bundle) -> None:
         """Nothing."""
 
-    def log_evaluation(self, evaluation: "Evaluation") -> None:
+    def log_evaluation(self, evaluation: Evaluation) -> None:
         """Nothing."""
 
     def close(self, failed: bool = False) -> None:
@@ -127,10 +126,11 @@ class WandbTracker:
         aliases = ["latest", content_alias(bundle), *(["best"] if self._is_best(bundle) else [])]
         self._run.log_artifact(self._model(bundle), aliases=aliases)
 
-    def log_evaluation(self, evaluation: "Evaluation") -> None:
+    def log_evaluation(self, evaluation: Evaluation) -> None:
         """Figures, confusion matrix and sample predictions, linked to the bundle's artifact."""
         part, labels = evaluation.photos.name, list(evaluation.bundle.config.classes)
-        self._run.config.update({"bundle": evaluation.bundle.config.name, **evaluation.metrics["conditions"]})
+        metrics = evaluation.metrics
+        self._run.config.update({"bundle": evaluation.bundle.config.name, **asdict(metrics.conditions)})
         self._use(self._model(evaluation.bundle), [content_alias(evaluation.bundle)])
         matrix = self._wandb.plot.confusion_matrix(
             y_true=evaluation.truth.tolist(),
@@ -138,9 +138,9 @@ class WandbTracker:
             class_names=labels,
         )
         figures = {
-            f"{part}/{name}": value["value"]
-            for name, value in evaluation.metrics.items()
-            if isinstance(value, dict) and "value" in value
+            f"{part}/{name}": value.value
+            for name, value in vars(metrics).items()
+            if isinstance(value, Interval | MostConfident)
         }
         extras = {f"{part}/confusion_matrix": matrix, f"{part}/predictions": self._samples(evaluation)}
         self._run.log({**figures, **extras})
@@ -189,7 +189,7 @@ class WandbTracker:
         write_text(record, json.dumps({**best, key: score}, indent=2) + "\n")
         return True
 
-    def _samples(self, evaluation: "Evaluation") -> Any:
+    def _samples(self, evaluation: Evaluation) -> Any:
         """A table of photos, evenly spaced over the part; with their pixels only where asked."""
         labels = evaluation.bundle.config.classes
         photos = ["image"] if self._settings.log_photos else []

@@ -124,9 +124,9 @@ class DataRecord:
     @classmethod
     def of(cls, manifest: Manifest) -> "DataRecord":
         """That of a data set."""
-        about, overlap = manifest.about, manifest.about["near_duplicates"]["overlap"]
-        name, counts = manifest.name, manifest.counts()
-        return cls(name, manifest.fingerprint, about["split"], counts, overlap, about.get("corrections"))
+        made, counts = asdict(manifest.metadata), manifest.counts()
+        overlap = made["near_duplicates"]["overlap"]
+        return cls(manifest.name, manifest.fingerprint, made["split"], counts, overlap, made["corrections"])
 
 
 def open_run(settings: TrainSettings, manifest: Manifest, tracker: Tracker, began: float) -> Run:

@@ -2,9 +2,10 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from PIL import Image
@@ -13,7 +14,8 @@ from image_classification_trash.config.data import AuditSettings
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.files import write_text
 from image_classification_trash.inference.images import read_photo
-from image_classification_trash.models.audit_data import KINDS, DataAudit, Finding
+from image_classification_trash.models.audit_data import KINDS, DataAudit, Finding, audit_data
+from image_classification_trash.show import Result, Shown
 
 THUMBNAIL = (240, 180)
 """Largest width and height of a thumbnail, in pixels."""
@@ -41,6 +43,31 @@ class Kind:
     count: int
     cards: tuple[Card, ...]
     pairs: bool
+
+
+@dataclass(frozen=True)
+class AuditReport(Result):
+    """What was found, and the page that shows it."""
+
+    audit: DataAudit
+    page: Path
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield what was found, where it is written, and what to do with it."""
+        yield from self.audit.for_people()
+        yield f"page: {self.page}\ntable: {self.audit.table}"
+        name = self.audit.manifest.name
+        yield f"decide in {self.audit.corrections}, then: trash-classifier data {name} --corrections FILE"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was found, and the page."""
+        return self.audit.as_json() | {"page": str(self.page)}
+
+
+def audit_with_page(settings: AuditSettings) -> AuditReport:
+    """Look for faults in a data set and draw them; raises as `audit_data` does."""
+    audit = audit_data(settings)
+    return AuditReport(audit, write_audit_page(audit, settings))
 
 
 def write_audit_page(audit: DataAudit, settings: AuditSettings) -> Path:

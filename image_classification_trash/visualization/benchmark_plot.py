@@ -1,12 +1,40 @@
 """The picture of a benchmark: speed beside accuracy. Needs matplotlib alone, so that it works without torch."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from image_classification_trash.config.models import BenchmarkSettings
 from image_classification_trash.files import write_bytes
 from image_classification_trash.inference.bundle import Bundle
-from image_classification_trash.models.benchmark_model import Timing
+from image_classification_trash.models.benchmark_model import Benchmark, Timing, benchmark
+from image_classification_trash.show import Result, Shown
+
+
+@dataclass(frozen=True)
+class BenchmarkReport(Result):
+    """What was measured, and the plot that shows it; None where matplotlib is missing."""
+
+    ascii_json = True
+    measured: Benchmark
+    plot: Path | None
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield the table, and where the plot is."""
+        yield from self.measured.for_people()
+        yield f"plot: {self.plot}" if self.plot else "no plot: matplotlib is not installed"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the timings and their conditions."""
+        return self.measured.as_json()
+
+
+def benchmark_with_plot(settings: BenchmarkSettings) -> BenchmarkReport:
+    """Time a bundle and draw what was measured; raises as `benchmark` does."""
+    measured = benchmark(settings)
+    return BenchmarkReport(measured, plot_benchmark(measured.bundle, measured.timings, settings.reports_dir))
 
 
 def plot_benchmark(bundle: Bundle, timings: Sequence[Timing], reports_dir: Path) -> Path | None:

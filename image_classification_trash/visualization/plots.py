@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from image_classification_trash.evaluation.result import ClassScores, Interval, Reliability
 from image_classification_trash.inference.images import Pixels
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -138,30 +139,23 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], labels: Sequence[str]) -> Fi
     return figure
 
 
-def reliability_diagram(before: Mapping[str, Any], after: Mapping[str, Any]) -> Figure:
+def reliability_diagram(before: Reliability, after: Reliability) -> Figure:
     """Accuracy against confidence, before and after temperature scaling; how many photos each bin holds below."""
     figure = _figure(10, 4.8)
     grid = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1))
     for column, name, bins in ((0, "before", before), (1, "after", after)):
         top, bottom = grid[0, column], grid[1, column]
-        width = 1 / len(bins["count"])
-        centres = (np.arange(len(bins["count"])) + 0.5) * width
-        filled = [i for i, count in enumerate(bins["count"]) if count]
+        width = 1 / len(bins.count)
+        centres = (np.arange(len(bins.count)) + 0.5) * width
+        filled = np.flatnonzero(bins.count)
+        accuracy = [value for value in bins.accuracy if value is not None]
+        confidence = [value for value in bins.confidence if value is not None]
         top.plot([0, 1], [0, 1], color=_GREY, ls="--", lw=1)
-        top.bar(
-            centres[filled],
-            [bins["accuracy"][i] for i in filled],
-            width * 0.92,
-            color=_SOFT,
-            label="accuracy",
-        )
-        points = ([bins["confidence"][i] for i in filled], [bins["accuracy"][i] for i in filled])
-        top.plot(*points, "o", ms=4, color="#D55E00", label="mean confidence of the bin")
-        top.set_title(
-            f"Reliability {name} temperature scaling: ECE {bins['ece']:.3f}", loc="left", fontsize=10
-        )
+        top.bar(centres[filled], accuracy, width * 0.92, color=_SOFT, label="accuracy")
+        top.plot(confidence, accuracy, "o", ms=4, color="#D55E00", label="mean confidence of the bin")
+        top.set_title(f"Reliability {name} temperature scaling: ECE {bins.ece:.3f}", loc="left", fontsize=10)
         top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-        bottom.bar(centres, bins["count"], width * 0.92, color=_GREY)
+        bottom.bar(centres, bins.count, width * 0.92, color=_GREY)
         bottom.set(xlabel="top probability", ylabel="photos")
     grid[0, 0].legend(frameon=False, loc="upper left")
     return _plain(figure)
@@ -184,19 +178,17 @@ def risk_coverage(
     return _plain(figure)
 
 
-def per_class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
+def per_class_scores(per_class: Mapping[str, ClassScores]) -> Figure:
     """Precision, recall and F1 of each class with 95% intervals."""
     labels = list(per_class)
     figure = _figure(10, 0.45 * len(labels) + 1.4)
     for axes, key in zip(figure.subplots(1, 3, sharey=True), ("precision", "recall", "f1"), strict=True):
         for row, label in enumerate(labels):
-            figures = per_class[label][key]
-            if figures is not None:
-                axes.plot(
-                    [figures["low"], figures["high"]], [row, row], color=_SOFT, lw=3, solid_capstyle="round"
-                )
-                axes.plot(figures["value"], row, "o", color=_ACCENT)
-        axes.set_yticks(range(len(labels)), [f"{label} ({per_class[label]['n']})" for label in labels])
+            score: Interval | None = getattr(per_class[label], key)
+            if score is not None:
+                axes.plot([score.low, score.high], [row, row], color=_SOFT, lw=3, solid_capstyle="round")
+                axes.plot(score.value, row, "o", color=_ACCENT)
+        axes.set_yticks(range(len(labels)), [f"{label} ({per_class[label].n})" for label in labels])
         axes.set(xlim=(0, 1.02), ylim=(len(labels) - 0.5, -0.5), title=key)
         axes.grid(axis="x", alpha=0.3)
     return _plain(figure)

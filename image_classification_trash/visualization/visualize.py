@@ -6,7 +6,8 @@ trash-classifier explore trashnet
 
 import csv
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,16 @@ from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import MissingExtraError, TrainingError
-from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.formatting import summary, with_interval
 from image_classification_trash.evaluation.metrics import risk_coverage
-from image_classification_trash.evaluation.result import Evaluation
+from image_classification_trash.evaluation.result import Evaluation, Metrics
 from image_classification_trash.features.augmentation import Augmentation
 from image_classification_trash.features.build_features import near_duplicate_embedder
 from image_classification_trash.files import write_bytes
 from image_classification_trash.inference.images import read_photo
-from image_classification_trash.models.evaluate_model import summary
+from image_classification_trash.models.evaluate_model import evaluate
 from image_classification_trash.networks.network import load_network
+from image_classification_trash.show import GOOD, SOME_UNREADABLE, Result, Shown, Table
 from image_classification_trash.training.checkpoints import HISTORY
 from image_classification_trash.visualization import plots
 from image_classification_trash.visualization.gradcam import grad_cam
@@ -39,8 +41,45 @@ THUMBNAIL = (96, 128)
 PER_CLASS, PAIRS, PREVIEWS, WORST = 16, 8, 4, 8
 
 
-def explore(settings: ExploreSettings) -> Path:
-    """Draw a prepared data set; returns the report's path."""
+@dataclass(frozen=True)
+class Explored(Result):
+    """The report of a data set."""
+
+    page: Path
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield where the report is."""
+        yield str(self.page)
+
+    def as_json(self) -> dict[str, str]:
+        """Return where the report is."""
+        return {"page": str(self.page)}
+
+
+@dataclass(frozen=True)
+class EvaluationReport(Result):
+    """What was measured, and the report that shows it."""
+
+    evaluation: Evaluation
+    page: Path
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield the figures that people ask for first, and where the report is."""
+        yield Table(["measure", "value (95% interval)"], summary(self.evaluation))
+        yield f"report: {self.page}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all that was measured, as metrics.json keeps it."""
+        return self.evaluation.metrics.as_json()
+
+    @property
+    def exit_status(self) -> int:
+        """Whether all photos could be read."""
+        return SOME_UNREADABLE if self.evaluation.unreadable else GOOD
+
+
+def explore(settings: ExploreSettings) -> Explored:
+    """Draw a prepared data set."""
     manifest = read_manifest(settings.processed_dir / settings.name)
     folder = settings.processed_dir / settings.name
     figures: dict[str, tuple[Figure, str]] = {
@@ -66,7 +105,13 @@ def explore(settings: ExploreSettings) -> Path:
     ]
     path = settings.reports_dir / f"explore-{settings.name}.html"
     write_report(path, f"Data set {manifest.name}", _data_summary(manifest), sections)
-    return path
+    return Explored(path)
+
+
+def evaluate_with_report(settings: EvaluateSettings) -> EvaluationReport:
+    """Measure a bundle and draw what was measured; raises as `evaluate` does."""
+    evaluation = evaluate(settings)
+    return EvaluationReport(evaluation, report_evaluation(evaluation, settings))
 
 
 def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Path:
@@ -75,12 +120,12 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
     name = config.name if evaluation.photos.name == "test" else f"{config.name}-{evaluation.photos.name}"
     figures = {
         "confusion_matrix": (
-            plots.confusion_matrix(np.array(metrics["confusion"]), config.classes),
+            plots.confusion_matrix(np.array(metrics.confusion), config.classes),
             "Where answers go: rows are true classes.",
         ),
-        "per_class": (plots.per_class_scores(metrics["per_class"]), "Per class, with 95% intervals."),
+        "per_class": (plots.per_class_scores(metrics.per_class), "Per class, with 95% intervals."),
         "reliability": (
-            plots.reliability_diagram(metrics["reliability_before"], metrics["reliability"]),
+            plots.reliability_diagram(metrics.reliability_before, metrics.reliability),
             "Whether a probability of 0.8 is right eight times in ten.",
         ),
         "risk_coverage": (_risk_coverage(evaluation), "What is gained by not answering when unsure."),
@@ -125,15 +170,15 @@ def _save(figures: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Pictu
 
 
 def _data_summary(manifest: Manifest) -> list[tuple[str, str]]:
-    overlap = manifest.about["near_duplicates"]["overlap"]["test"]
+    split, test = manifest.metadata.split, manifest.metadata.near_duplicates.overlap["test"]
     return [
         ("photos", str(len(manifest.photos))),
         ("classes", ", ".join(manifest.labels)),
-        ("split", f"{manifest.about['split']['method']}, seed {manifest.about['split']['seed']}"),
+        ("split", f"{split.method}, seed {split.seed}"),
         ("fingerprint", manifest.fingerprint),
         (
             "test photos with a near-duplicate in train",
-            f"{overlap['with_near_duplicate_in_train']} of {overlap['photos']} ({overlap['share']:.1%})",
+            f"{test.with_near_duplicate_in_train} of {test.photos} ({test.share:.1%})",
         ),
     ]
 
@@ -191,9 +236,9 @@ def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> Any:
 
 def _risk_coverage(evaluation: Evaluation) -> Figure:
     curve = risk_coverage(evaluation.truth, evaluation.probabilities)
-    done = evaluation.metrics["answered"]
-    chosen = None if done["precision"] is None else (done["coverage"], 1 - done["precision"])
-    return plots.risk_coverage(curve["coverage"], curve["risk"], chosen)
+    done = evaluation.metrics.answered
+    chosen = None if done.precision is None else (done.coverage, 1 - done.precision)
+    return plots.risk_coverage(curve.coverage, curve.risk, chosen)
 
 
 def _worst_errors(evaluation: Evaluation) -> Figure | None:
@@ -215,11 +260,10 @@ def _worst_errors(evaluation: Evaluation) -> Figure | None:
     return plots.image_rows(rows, texts, f"Surest errors ({len(wrong)} in all)")
 
 
-def _per_class_table(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    keys = ("precision", "recall", "f1", "roc_auc")
+def _per_class_table(metrics: Metrics) -> list[tuple[str, ...]]:
     body = [
-        (label, str(scores["n"]), *(with_interval(scores[key]) for key in keys))
-        for label, scores in metrics["per_class"].items()
+        (label, str(s.n), *map(with_interval, (s.precision, s.recall, s.f1, s.roc_auc)))
+        for label, s in metrics.per_class.items()
     ]
     return [("class", "n", "precision", "recall", "F1", "ROC AUC"), *body]
 
@@ -231,7 +275,7 @@ def _conditions(evaluation: Evaluation) -> list[tuple[str, Any]]:
         ("git commit", config.git_commit),
         ("created", config.created),
     ]
-    return [*evaluation.metrics["conditions"].items(), *made, *config.versions.items()]
+    return [*asdict(evaluation.metrics.conditions).items(), *made, *config.versions.items()]
 
 
 def _some(items: list[Any], count: int) -> list[Any]:
@@ -241,6 +285,9 @@ def _some(items: list[Any], count: int) -> list[Any]:
 
 
 if __name__ == "__main__":
-    from image_classification_trash.cli import main
+    import sys
 
-    main(["explore"])
+    from image_classification_trash.config.loader import load_settings
+    from image_classification_trash.show import carry_out
+
+    sys.exit(carry_out("explore", lambda: load_settings(ExploreSettings, sys.argv[1:]), explore))

@@ -47,8 +47,8 @@ def test_accepted_rows_are_applied_and_recorded(make_tree, tmp_path) -> None:
         "glass/0.jpg" not in labels and labels["glass/1.jpg"] == "metal" and labels["glass/2.jpg"] == "glass"
     )
     assert prepared.manifest.fingerprint != before.fingerprint
-    record = prepared.manifest.about["corrections"]
-    assert record["photos"] == {"exclude": 1, "relabel": 1} and record["suggested_and_not_applied"] == 1
+    record = prepared.manifest.metadata.corrections
+    assert record.photos == {"exclude": 1, "relabel": 1} and record.suggested_and_not_applied == 1
     assert "glass/0.jpg,glass,excluded,a hand" in (prepared.folder / PROBLEMS).read_text(encoding="utf-8")
     assert "glass/2.jpg" not in (prepared.folder / CORRECTIONS).read_text(encoding="utf-8")
 

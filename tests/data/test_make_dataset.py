@@ -36,7 +36,7 @@ def test_a_folder_becomes_a_table_and_a_view(make_tree: MakeTree, settings: Sett
     prepared = make_dataset(settings(root))
     assert prepared.manifest.labels == ("altes Papier", "plástico 紙")
     assert len(prepared.manifest.photos) == 17
-    assert prepared.manifest.about["problems"] == {"two_labels": 2}
+    assert prepared.manifest.metadata.problems == {"two_labels": 2}
     with (prepared.folder / "problems.csv").open(encoding="utf-8", newline="") as file:
         assert {row["kind"] for row in csv.DictReader(file)} == {"two_labels"}
     for photo in prepared.manifest.photos:
@@ -63,7 +63,7 @@ def test_a_second_run_does_nothing_until_something_changes(make_tree: MakeTree, 
     assert not make_dataset(settings(root)).done_before
     shutil.copy(root / "a" / "0.jpg", root / "a" / "new.jpg")
     again = make_dataset(settings(root))
-    assert not again.done_before and again.manifest.about["problems"] == {"duplicate": 1}
+    assert not again.done_before and again.manifest.metadata.problems == {"duplicate": 1}
     assert not make_dataset(settings(root, seed=1)).done_before
     (again.folder / "manifest.csv").unlink()
     assert not make_dataset(settings(root, seed=1)).done_before
@@ -91,7 +91,7 @@ def test_a_failure_in_the_middle_leaves_the_old_data_set(
 def test_folders_named_after_parts_are_the_official_split(make_tree: MakeTree, settings: Settings) -> None:
     parts = {f"{split}/{label}": 4 for split in SPLITS for label in "ab"}
     prepared = make_dataset(settings(make_tree(parts)))
-    assert prepared.manifest.about["split"]["method"] == "official"
+    assert prepared.manifest.metadata.split.method == "official"
     assert all(photo.path.startswith(f"{photo.split}/") for photo in prepared.manifest.photos)
 
 
@@ -100,7 +100,7 @@ def test_folders_named_after_parts_are_the_official_split(make_tree: MakeTree, s
 )
 def test_the_method_is_recorded(make_tree: MakeTree, settings: Settings, split: str, method: str) -> None:
     prepared = make_dataset(settings(make_tree({"a": 10, "b": 10}), split=split))
-    assert prepared.manifest.about["split"]["method"] == method
+    assert prepared.manifest.metadata.split.method == method
     assert all(count for part in prepared.manifest.counts().values() for count in part.values())
 
 
@@ -111,7 +111,7 @@ def test_a_partial_split_is_not_taken_in_silence(
     lines = [f"{label}/{n}.jpg,{label},{'train' if n < 3 else ''}" for label in "ab" for n in range(6)]
     (root / "list.csv").write_text("\n".join(["filepath,label,split", *lines]))
     prepared = make_dataset(settings(root / "list.csv"))
-    assert prepared.manifest.about["split"]["method"] == "grouped"
+    assert prepared.manifest.metadata.split.method == "grouped"
     assert "6 of 12 photos name no split" in caplog.text
 
 
@@ -131,7 +131,7 @@ def test_near_duplicates_by_embeddings_stay_together(make_tree: MakeTree, settin
     prepared = make_dataset(settings(make_tree({"a": 10, "b": 10})), embed)
     first, second = prepared.manifest.photos[:2]
     assert (first.group, first.split) == (second.group, second.split)
-    assert prepared.manifest.about["near_duplicates"]["pairs"] == 1
+    assert prepared.manifest.metadata.near_duplicates.pairs == 1
 
 
 def test_a_zip_is_unpacked_once_beside_its_checksum(

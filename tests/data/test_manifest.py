@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_classification_trash.data.manifest import (
+    CorrectionsMade,
     Manifest,
+    Metadata,
+    NearDuplicates,
+    Overlap,
     Photo,
+    SplitMade,
     manifest_csv,
     parse_manifest,
     read_manifest,
@@ -34,9 +39,15 @@ PHOTOS = st.lists(
     unique_by=lambda photo: photo.path,
 )
 
-
+METADATA = Metadata(
+    split=SplitMade("grouped", 0, 0.14, 0.16),
+    problems={"duplicate": 2},
+    near_duplicates=NearDuplicates("perceptual hash alone", 1, 2, {"val": Overlap(1, 1, 1.0)}),
+    key="k",
+    corrections=CorrectionsMade("mine.csv", "c" * 64, {"exclude": 1}, 3),
+)
 MANIFEST_OF_ONE = Manifest(
-    "mine", Path("nowhere"), (Photo("a.jpg", "glass", "train", "0", "f" * 64, 9, 8),), ("glass",), {}
+    "mine", Path("nowhere"), (Photo("a.jpg", "glass", "train", "0", "f" * 64, 9, 8),), ("glass",), METADATA
 )
 
 
@@ -50,7 +61,7 @@ def prepared(tmp_path: Path) -> Path:
         Photo(f"ä, {n}.jpg", label, split, "0", "f" * 64, 9, 8)
         for n, (label, split) in enumerate([("é", "train"), ("b", "val"), ("b", "test")])
     )
-    write_manifest(folder, Manifest("mine", tmp_path / "raw", photos, ("b", "é"), {"key": "k"}), final=folder)
+    write_manifest(folder, Manifest("mine", tmp_path / "raw", photos, ("b", "é"), METADATA), final=folder)
     return folder
 
 
@@ -63,7 +74,7 @@ def test_the_table_survives_a_round_trip(photos: list[Photo]) -> None:
 
 def test_a_data_set_is_read_as_it_was_written(prepared: Path) -> None:
     manifest = read_manifest(prepared)
-    assert (manifest.name, manifest.labels, manifest.about["key"]) == ("mine", ("b", "é"), "k")
+    assert (manifest.name, manifest.labels, manifest.metadata) == ("mine", ("b", "é"), METADATA)
     assert manifest.path_of(manifest.photos[0]) == prepared.parents[1].resolve() / "raw" / "ä, 0.jpg"
     assert [photo.label for photo in manifest.part("val")] == ["b"]
     assert manifest.counts()["train"] == {"b": 0, "é": 1}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from image_classification_trash.data import near_duplicates
-from image_classification_trash.data.manifest import Photo
+from image_classification_trash.data.manifest import Overlap, Photo
 from image_classification_trash.data.near_duplicates import Pair, find_pairs, group_names, overlap, pairs_csv
 
 
@@ -51,9 +51,9 @@ def test_groups_join_chains_and_given_groups() -> None:
 def test_overlap_counts_photos_with_a_twin_in_train() -> None:
     parted = photos(("train", ""), ("val", ""), ("test", ""), ("test", ""))
     report = overlap(parted, [Pair(0, 1, 0.9, 3), Pair(1, 2, 0.9, 3), Pair(0, 3, 0.9, 3)])
-    assert report["val"] == {"photos": 1, "with_near_duplicate_in_train": 1, "share": 1.0}
-    assert report["test"] == {"photos": 2, "with_near_duplicate_in_train": 1, "share": 0.5}
-    assert overlap([], [])["val"]["share"] == 0.0
+    assert report["val"] == Overlap(photos=1, with_near_duplicate_in_train=1, share=1.0)
+    assert report["test"] == Overlap(photos=2, with_near_duplicate_in_train=1, share=0.5)
+    assert overlap([], [])["val"].share == 0.0
 
 
 def test_the_table_names_both_photos() -> None:

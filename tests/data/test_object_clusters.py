@@ -77,7 +77,7 @@ def test_the_split_shows_kinds_in_one_part_alone(make_tree: MakeTree, tmp_path: 
         return around(of_each) + rng.normal(0, 0.6, (len(photos), 32)).astype(np.float32)
 
     manifest = make_dataset(settings(tmp_path, root), embed).manifest
-    assert manifest.about["split"]["method"] == "kinds"
+    assert manifest.metadata.split.method == "kinds"
     assert all(count for part in manifest.counts().values() for count in part.values())
     parts = {(kinds[photo.path], photo.split) for photo in manifest.photos}
     assert len(parts) == len(set(kinds.values()))

@@ -24,30 +24,28 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
     truth, probabilities = scores(seed)
     guess = probabilities.argmax(1)
     found = metrics.describe(truth, probabilities, LABELS, resamples=100)
-    assert found["accuracy"]["value"] == pytest.approx(sk.accuracy_score(truth, guess))
-    assert found["balanced_accuracy"]["value"] == pytest.approx(sk.balanced_accuracy_score(truth, guess))
-    assert found["macro_f1"]["value"] == pytest.approx(sk.f1_score(truth, guess, average="macro"))
-    assert found["roc_auc"]["value"] == pytest.approx(
-        sk.roc_auc_score(truth, probabilities, multi_class="ovr")
-    )
-    assert found["log_loss"]["value"] == pytest.approx(sk.log_loss(truth, probabilities))
-    assert (np.array(found["confusion"]) == sk.confusion_matrix(truth, guess)).all()
+    assert found.accuracy.value == pytest.approx(sk.accuracy_score(truth, guess))
+    assert found.balanced_accuracy.value == pytest.approx(sk.balanced_accuracy_score(truth, guess))
+    assert found.macro_f1.value == pytest.approx(sk.f1_score(truth, guess, average="macro"))
+    assert found.roc_auc.value == pytest.approx(sk.roc_auc_score(truth, probabilities, multi_class="ovr"))
+    assert found.log_loss.value == pytest.approx(sk.log_loss(truth, probabilities))
+    assert (np.array(found.confusion) == sk.confusion_matrix(truth, guess)).all()
     precision = sk.precision_score(truth, guess, average=None, zero_division=np.nan)
-    assert [found["per_class"][c]["precision"]["value"] for c in LABELS] == pytest.approx(precision.tolist())
+    assert [found.per_class[c].precision.value for c in LABELS] == pytest.approx(precision.tolist())
 
 
 def test_ties_in_roc_auc_count_half() -> None:
     truth = np.array([0, 1, 0, 1])
     probabilities = np.full((4, 2), 0.5)
-    assert metrics.describe(truth, probabilities, ["a", "b"])["roc_auc"]["value"] == pytest.approx(0.5)
+    assert metrics.describe(truth, probabilities, ["a", "b"]).roc_auc.value == pytest.approx(0.5)
 
 
 def test_intervals_cover_the_value_and_shrink_with_n() -> None:
     widths = []
     for n in (50, 2000):
-        figure = metrics.describe(*scores(1, n), LABELS, resamples=500)["accuracy"]
-        assert figure["low"] <= figure["value"] <= figure["high"]
-        widths.append(figure["high"] - figure["low"])
+        figure = metrics.describe(*scores(1, n), LABELS, resamples=500).accuracy
+        assert figure.low <= figure.value <= figure.high
+        widths.append(figure.high - figure.low)
     assert widths[1] < widths[0] / 3
 
 
@@ -55,8 +53,8 @@ def test_a_class_without_photos_has_no_figures() -> None:
     truth, probabilities = scores(2)
     keep = truth != 2
     found = metrics.describe(truth[keep], probabilities[keep], LABELS, resamples=100)
-    assert found["per_class"]["c"]["recall"] is None and found["per_class"]["c"]["n"] == 0
-    assert found["macro_f1"] is not None
+    assert found.per_class["c"].recall is None and found.per_class["c"].n == 0
+    assert found.macro_f1 is not None
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
@@ -72,8 +70,8 @@ def test_temperature_is_recovered_and_can_be_undone(temperature: float) -> None:
 def test_ece_of_honest_and_of_boastful_probabilities() -> None:
     truth = np.array([0] * 70 + [1] * 30)
     honest, boastful = (np.tile([p, 1 - p], (100, 1)) for p in (0.7, 0.99))
-    assert metrics.reliability(truth, honest)["ece"] == pytest.approx(0.0, abs=1e-9)
-    assert metrics.reliability(truth, boastful)["ece"] == pytest.approx(0.29)
+    assert metrics.reliability(truth, honest).ece == pytest.approx(0.0, abs=1e-9)
+    assert metrics.reliability(truth, boastful).ece == pytest.approx(0.29)
 
 
 def test_threshold_reaches_the_precision_with_the_most_answers() -> None:
@@ -91,5 +89,5 @@ def test_threshold_reaches_the_precision_with_the_most_answers() -> None:
 def test_risk_coverage_ends_at_the_error_rate() -> None:
     truth, probabilities = scores(5)
     curve = metrics.risk_coverage(truth, probabilities)
-    assert curve["coverage"][-1] == 1.0
-    assert curve["risk"][-1] == pytest.approx((probabilities.argmax(1) != truth).mean())
+    assert curve.coverage[-1] == 1.0
+    assert curve.risk[-1] == pytest.approx((probabilities.argmax(1) != truth).mean())

@@ -31,19 +31,19 @@ def test_a_perfect_score_parts_them_though_the_probabilities_do_not() -> None:
     waste = [answer(0.6, 0.8 + n / 100) for n in range(10)]
     other = [answer(0.95, n / 100, "not waste") for n in range(10)]
     with_score, without = measured("not waste", waste, other), measured(None, waste, other)
-    assert with_score["score"] == "waste score" and without["score"] == "largest probability"
-    assert with_score["auroc"]["value"] == 1 and with_score["fpr_at_95"]["value"] == 0
-    assert without["auroc"]["value"] == 0 and without["fpr_at_95"]["value"] == 1
-    assert with_score["turned_away"]["value"] == 1 and with_score["answered_above_0.9"]["value"] == 0
+    assert with_score.score == "waste score" and without.score == "largest probability"
+    assert with_score.auroc.value == 1 and with_score.fpr_at_95.value == 0
+    assert without.auroc.value == 0 and without.fpr_at_95.value == 1
+    assert with_score.turned_away.value == 1 and with_score.answered_above.value == 0
 
 
 def test_what_is_answered_with_certainty_and_what_cannot_be_read_is_counted() -> None:
     waste = [answer(0.9, None)] * 4
     other = [answer(0.95, None), answer(0.5, None, "unsure"), Prediction("b.jpg", error="not a photo")]
     found = measured(None, waste, other)
-    assert found["n"] == 2 and found["unreadable"] == 1
-    assert found["turned_away"]["value"] == 0.5 and found["answered_above_0.9"]["value"] == 0.5
-    assert found["auroc"]["low"] <= found["auroc"]["value"] <= found["auroc"]["high"]
+    assert found.n == 2 and found.unreadable == 1
+    assert found.turned_away.value == 0.5 and found.answered_above.value == 0.5
+    assert found.auroc.low <= found.auroc.value <= found.auroc.high
 
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ CONFIG = BundleConfig(
     name="tiny", architecture="mean_colour", labels=LABELS, input_height=64, input_width=80, fit="stretch",
     temperature=1.0, threshold=0.5, data={"fingerprint": "abc"}, training={}, git_commit="0", versions={}, created="now",
 )  # fmt: skip
-COMMAND = [sys.executable, "-m", "image_classification_trash.cli", "serve"]
+COMMAND = [sys.executable, "-m", "image_classification_trash", "serve"]
 
 
 def write_onnx(path: Path, config: BundleConfig) -> Path:

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 from helpers.bare_engine import CONFIG, Rows
 
-from image_classification_trash.cli import _shown
-from image_classification_trash.evaluation.calibration import (
-    CandidateSets,
-    candidate_sets,
-    fit_candidate_mass,
-)
+from image_classification_trash.evaluation.calibration import candidate_sets, fit_candidate_mass
+from image_classification_trash.evaluation.result import CandidateSets
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier, mass_before
+from image_classification_trash.models.predict_model import label_or_candidates
 
 CLASSES = replace(CONFIG, labels=("glass", "metal", "paper"), negative_label=None)
 
@@ -91,4 +88,4 @@ def test_too_few_photos_promise_nothing_so_all_classes_are_named() -> None:
 )
 def test_the_table_for_people_names_three_at_most(decision: str, count: int, shown: str) -> None:
     possible = ("glass", "metal", "paper", "trash")[:count]
-    assert _shown(Prediction("a.jpg", "glass", 0.4, decision, candidates=possible)) == shown
+    assert label_or_candidates(Prediction("a.jpg", "glass", 0.4, decision, candidates=possible)) == shown

@@ -30,7 +30,7 @@ def command(
     folder: Path, *arguments: str, stdin: str = "", status: int = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run `trash-classifier ARGUMENTS` in `folder` and check its exit status."""
-    line = [sys.executable, "-m", "image_classification_trash.cli", *arguments]
+    line = [sys.executable, "-m", "image_classification_trash", *arguments]
     done = subprocess.run(
         line, cwd=folder, input=stdin, capture_output=True, text=True, timeout=600, check=False
     )
@@ -189,7 +189,7 @@ def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path:
     line = [
         sys.executable,
         "-m",
-        "image_classification_trash.cli",
+        "image_classification_trash",
         "predict",
         "-",
         "--jsonl",
@@ -280,7 +280,7 @@ def test_a_tampered_export_is_refused(workspace: Path, exported: Path, tmp_path:
 def test_an_export_that_drifts_leaves_nothing_behind(workspace: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from image_classification_trash.models import export_onnx, parity\n"
+        "from image_classification_trash.export import parity\n"
         "parity.LARGEST_LOSS, parity.FLOAT32_TOLERANCE = -1.0, 1e-12\n"
         "from image_classification_trash.cli import run\n"
         "sys.exit(run(sys.argv[1:]))"
@@ -350,7 +350,6 @@ def test_scripts_of_the_layout_are_the_commands(workspace: Path) -> None:
         ("data.make_dataset", "data"),
         ("features.build_features", "features"),
         ("models.train_model", "train"),
-        ("models.evaluate_model", "evaluate"),
         ("models.predict_model", "predict"),
         ("visualization.visualize", "explore"),
     ):
@@ -363,7 +362,7 @@ def test_scripts_of_the_layout_are_the_commands(workspace: Path) -> None:
 def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
     plan = ["train", "sample", *PLAIN, "--epochs", "4", "--patience", "9", "--batch-size", "8"]
     command(workspace, *plan, "--output", "whole")
-    line = [sys.executable, "-m", "image_classification_trash.cli", *plan, "--output", "killed"]
+    line = [sys.executable, "-m", "image_classification_trash", *plan, "--output", "killed"]
     logs = workspace / "reports/training/killed"
     running = subprocess.Popen(line, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (logs / "checkpoints/last.ckpt").exists() and running.poll() is None:

@@ -58,7 +58,6 @@ ELSEWHERE = {
     "wandb sweep": "tests/test_sweep.py; needs a key",
     "tensorboard": "another program, and it does not end",
     "trash-classifier data trashnet": "needs the hub; tests/data/test_trashnet.py fetches from a server of its own",
-    "trash-classifier models promote trashnet --registry wandb": "tests/models/test_registry.py; needs a key",
     "trash-classifier train trashnet --config configs/resnet18.yaml": "needs its weights; tests/models/test_architectures.py",
     "trash-classifier train trashnet --devices 2": "needs two GPUs; two processes: tests/integration/test_commands.py",
     "trash-classifier serve models/trashnet --runtime tf-serving": "tests/integration/test_tf_serving_backend.py",
@@ -204,7 +203,7 @@ def make_class_folders(folder: Path) -> None:
 def write_program(folder: Path) -> None:
     folder.mkdir()
     for name, what in (
-        ("trash-classifier", f"{sys.executable} -m image_classification_trash.cli"),
+        ("trash-classifier", f"{sys.executable} -m image_classification_trash"),
         ("python", sys.executable),
     ):
         program = folder / name

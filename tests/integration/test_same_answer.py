@@ -34,7 +34,7 @@ Rows = list[dict[str, float]]
 
 
 def command(folder: Path, *arguments: str) -> str:
-    line = [sys.executable, "-m", "image_classification_trash.cli", *arguments]
+    line = [sys.executable, "-m", "image_classification_trash", *arguments]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -20,7 +20,7 @@ WITHOUT_MODE = {name: value for name, value in os.environ.items() if not name.st
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "image_classification_trash.cli", *arguments]
+    line = [sys.executable, "-m", "image_classification_trash", *arguments]
     environment = {**WITHOUT_MODE, **PROXIES, "WANDB_API_KEY": KEY}
     return subprocess.run(
         line, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=True

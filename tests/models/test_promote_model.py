@@ -1,12 +1,10 @@
-"""Versions, aliases and the gates before a promotion; W&B's part with a stand-in whose calls the real library takes."""
+"""Versions, aliases and the gates before a promotion."""
 
-import inspect
 import json
 import shutil
-import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +12,13 @@ import pytest
 from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.models import ModelsSettings
 from image_classification_trash.errors import BundleError, PromotionError, SettingsError
+from image_classification_trash.evaluation.export_report import (
+    ExportConditions,
+    ExportRecord,
+    ExportReport,
+)
+from image_classification_trash.evaluation.model_list import bundle_of, compare, entries, show
+from image_classification_trash.evaluation.result import Answered, Conditions, Interval, Metrics, Reliability
 from image_classification_trash.inference.bundle import (
     Bundle,
     BundleConfig,
@@ -29,18 +34,8 @@ from image_classification_trash.inference.model_store import (
 )
 from image_classification_trash.inference.shipped import FOLDER, MODEL
 from image_classification_trash.models import promote_model as module
-from image_classification_trash.models.promote_model import (
-    bundle_of,
-    compare,
-    entries,
-    entry_as_json,
-    entry_as_row,
-    gates,
-    promote,
-    register,
-    rollback,
-    show,
-)
+from image_classification_trash.models.promote_model import gates, manage_models, promote, register, rollback
+from image_classification_trash.show import Result, Table
 
 
 def make(
@@ -53,23 +48,26 @@ def make(
         training={"validation": {"accuracy": 0.91, "macro_f1": 0.9, "n": 10}, "settings": {}},
         git_commit="0" * 40, versions={}, created="2026-01-01T00:00:00Z",
     )  # fmt: skip
-    report = {"files": {"model.onnx": {"problem": changes.get("problem")}}}
+    record = ExportRecord("onnx", "float32", 2, changes.get("problem"), {})
+    report = ExportReport(ExportConditions("m", {}, "p", "f" * 64), {"model.onnx": record}).as_json()
     files = {"model.safetensors": weights, "export/model.onnx": b"o" + weights}
     if changes.get("exported", True):
         files["export/report.json"] = json.dumps(report).encode()
     bundle = write_bundle(models / name, config, files)
     if accuracy is not None:
-        add_to_bundle(bundle, {"metrics.json": json.dumps({"test": measured(accuracy, changes)})})
+        add_to_bundle(bundle, {"metrics.json": json.dumps({"test": measured(accuracy, changes).as_json()})})
     return read_bundle(bundle.path)
 
 
-def measured(accuracy: float, changes: dict[str, Any]) -> dict[str, Any]:
-    figure = {"value": accuracy, "low": accuracy - 0.05, "high": accuracy + 0.05}
-    return {
-        "n": 100,
-        "conditions": {"fingerprint": changes.get("photos", "t" * 64)},
-        **dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece"), figure),
-    }
+def measured(accuracy: float, changes: dict[str, Any]) -> Metrics:
+    figure = Interval(accuracy, accuracy - 0.05, accuracy + 0.05)
+    bins = Reliability([], [], [], 0.0)
+    return Metrics(
+        n=100, accuracy=figure, balanced_accuracy=figure, macro_f1=figure, roc_auc=figure, log_loss=figure,
+        brier=figure, ece=figure, per_class={}, confusion=[], reliability_before=bins, reliability=bins,
+        conditions=Conditions("sample", "test", changes.get("photos", "t" * 64), None, 0, "95%", "m"),
+        risk_coverage_area=0.0, answered=Answered(0.5, 90, 0.9, 0.95),
+    )  # fmt: skip
 
 
 def settings(models: Path, action: str, *named: str, **more: Any) -> ModelsSettings:
@@ -188,8 +186,8 @@ def test_a_version_that_was_changed_is_said(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no longer what was registered as mine@1"):
         find_model("mine@1", tmp_path)
     damaged = entries(tmp_path)[0]
-    assert damaged.bundle is None and "no longer" in entry_as_json(damaged)["problem"]
-    assert "no longer" in entry_as_row(damaged)[3]
+    assert damaged.bundle is None and "no longer" in damaged.as_json()["problem"]
+    assert "no longer" in damaged.as_row()[3]
 
 
 @pytest.mark.parametrize(
@@ -227,20 +225,53 @@ def test_the_list_holds_versions_and_what_is_none_yet(tmp_path: Path) -> None:
     make(tmp_path, name="loose", weights=b"w2", accuracy=None, exported=False)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/config.json").write_text("{}")
-    rows = {row[0]: row[1:] for row in map(entry_as_row, entries(tmp_path))}
+    rows = {row[0]: row[1:] for row in (entry.as_row() for entry in entries(tmp_path))}
     assert rows["kept@1"] == ["latest", "sample ffffffffffff", "91.0%", "90.0% (85.0 to 95.0)", "1 of 1 good"]
     assert rows[str(tmp_path / "loose")][-2:] == ["not measured", "none"]
     assert rows[str(tmp_path / "broken")][1] == "damaged:"
-    document = entry_as_json(entries(tmp_path)[0])
+    document = entries(tmp_path)[0].as_json()
     assert document["fingerprint"] == "f" * 64 and document["measured"]["test"]["accuracy"]["value"] == 0.9
 
 
 def test_figures_of_other_photos_are_marked(tmp_path: Path) -> None:
     first, second = make(tmp_path, name="a"), make(tmp_path, name="b", weights=b"w2", photos="u" * 64)
-    assert {row["same_photos"] for row in compare(first, second)} == {False}
-    assert {row["same_photos"] for row in compare(first, first)} == {True}
+    assert {row.same_photos for row in compare(first, second)} == {False}
+    assert {row.same_photos for row in compare(first, first)} == {True}
     third = make(tmp_path, name="c", weights=b"w3", accuracy=None)
-    assert all(row["second"] is None and not row["same_photos"] for row in compare(first, third))
+    assert all(row.second is None and not row.same_photos for row in compare(first, third))
+
+
+def test_figures_of_another_program_are_said_and_do_not_end_the_list(tmp_path: Path) -> None:
+    make(tmp_path, name="a")
+    bundle = make(tmp_path, name="b", weights=b"w2")
+    add_to_bundle(bundle, {"metrics.json": '{"test": {"n": 100}}'})
+    rows = {row[0]: row[1:] for row in (entry.as_row() for entry in entries(tmp_path))}
+    assert rows[str(tmp_path / "a")][3] == "90.0% (85.0 to 95.0)"
+    assert rows[str(tmp_path / "b")][1] == "damaged:" and "metrics.json" in rows[str(tmp_path / "b")][2]
+    with pytest.raises(BundleError, match=r"does not hold the figures of an evaluation: test\.accuracy"):
+        compare(bundle, bundle)
+
+
+def test_every_action_shows_what_it_did(tmp_path: Path) -> None:
+    make(tmp_path)
+    made = {
+        action: manage_models(settings(tmp_path, action, *named))
+        for action, named in (
+            ("list", []), ("show", ["mine"]), ("compare", ["mine", "mine"]), ("register", ["mine"]), ("promote", ["mine"]),
+        )
+    }  # fmt: skip
+    lines = {action: "\n".join(text_of(result)) for action, result in made.items()}
+    assert str(tmp_path / "mine") in lines["list"] and "1 of 1 good" in lines["show"]
+    assert "macro f1" in lines["compare"] and "not the same photos" not in lines["compare"]
+    assert lines["register"] == f"{tmp_path / 'mine'} is mine@1"
+    assert "production is mine@1\ngate" in lines["promote"] and "does not hold" not in lines["promote"]
+    assert made["list"].as_json()["models"][0]["exported"] == {"model.onnx": True}
+    assert made["promote"].as_json()["replaced"] is None
+
+
+def text_of(result: Result) -> Iterator[str]:
+    for shown in result.for_people():
+        yield from shown.lines() if isinstance(shown, Table) else [str(shown)]
 
 
 @pytest.mark.parametrize(
@@ -258,80 +289,3 @@ def test_figures_of_other_photos_are_marked(tmp_path: Path) -> None:
 def test_wrong_use_is_said(words: list[str], found: str) -> None:
     with pytest.raises(SettingsError, match=found):
         load_settings(ModelsSettings, words)
-
-
-class StandInApi:
-    """What WandbRegistry calls of wandb.Api, with a memory."""
-
-    default_entity = "team"
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.aliases: list[str] = []
-
-    def artifact(self, name: str, type: str) -> Any:
-        self.calls.append(("artifact", name, type))
-        if "unknown" in name:
-            raise ValueError("artifact not found")
-        link = lambda target_path, aliases: self.calls.append(("link", target_path, aliases))  # noqa: E731
-        return SimpleNamespace(link=link, aliases=self.aliases, save=lambda: self.calls.append(("save",)))
-
-    def artifact_collection_exists(self, name: str, type: str) -> bool:
-        return name.endswith("/mine")
-
-    def artifacts(self, type_name: str, name: str) -> Any:
-        about = {"validation": {"accuracy": 0.9}, "data": "sample", "fingerprint": "f" * 64}
-        yield SimpleNamespace(version="v3", aliases=["production", "weights-1"], metadata=about)
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> StandInApi:
-    stand_in = StandInApi()
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    errors = SimpleNamespace(Error=RuntimeError)
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Api=lambda: stand_in, errors=errors))
-    return stand_in
-
-
-def test_a_promotion_is_told_to_wandb(tmp_path: Path, api: StandInApi) -> None:
-    make(tmp_path)
-    promote(settings(tmp_path, "promote", "mine", registry="wandb"))
-    (_, asked, kind), link, saved = api.calls
-    assert asked.startswith("team/image-classification-trash/mine:weights-") and kind == "model"
-    assert link == ("link", "wandb-registry-model/mine", ["production"])
-    assert saved == ("save",) and api.aliases == ["production"]
-
-
-def test_what_wandb_refuses_is_not_promoted_here_either(tmp_path: Path, api: StandInApi) -> None:
-    make(tmp_path, name="unknown")
-    with pytest.raises(PromotionError, match="artifact not found") as caught:
-        promote(settings(tmp_path, "promote", "unknown", registry="wandb"))
-    assert "--tracker wandb" in caught.value.hint
-    assert not (tmp_path / "registry.json").exists()
-
-
-def test_wandbs_versions_are_listed(tmp_path: Path, api: StandInApi) -> None:
-    registry = module.WandbRegistry(settings(tmp_path, "list", registry="wandb"))
-    assert registry.rows(["mine", "other"]) == [["mine:v3", "production", "sample ffffffffffff", "90.0%"]]
-
-
-def test_without_a_key_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("NETRC", raising=False)
-    with pytest.raises(PromotionError, match="There is no key") as caught:
-        module.WandbRegistry(settings(tmp_path, "list", registry="wandb"))
-    assert "wandb login" in caught.value.hint
-
-
-def test_the_stand_in_takes_what_the_library_takes() -> None:
-    wandb = pytest.importorskip("wandb")
-    for real, stand_in in (
-        (wandb.Api.artifact, StandInApi.artifact),
-        (wandb.Api.artifact_collection_exists, StandInApi.artifact_collection_exists),
-        (wandb.Api.artifacts, StandInApi.artifacts),
-    ):
-        assert set(inspect.signature(stand_in).parameters) <= set(inspect.signature(real).parameters)
-    assert {"target_path", "aliases"} <= set(inspect.signature(wandb.Artifact.link).parameters)
-    assert issubclass(wandb.errors.CommError, wandb.errors.Error)
-    assert isinstance(wandb.Artifact.aliases, property) and wandb.Artifact.aliases.fset

@@ -21,7 +21,7 @@ from image_classification_trash.config.training import TrainSettings, TuneSettin
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.errors import SettingsError, TrainingError
 from image_classification_trash.models import tune_model as tuning
-from image_classification_trash.models.tune_model import SPACE, as_json, tune
+from image_classification_trash.models.tune_model import SPACE, tune
 from image_classification_trash.tracking.wandb_tracker import Tracker
 
 MakeSettings = Callable[..., TuneSettings]
@@ -65,7 +65,7 @@ def test_the_best_trial_becomes_a_recipe_that_train_accepts(settings: MakeSettin
     trained = load_settings(TrainSettings, ["--config", str(tuned.recipe)])
     assert (trained.name, trained.input_height, trained.epochs, trained.dropout) == ("mine", 64, 4, best)
     assert trained.models_dir == Path("models") and trained.bundle_name == "mine"
-    document = json.loads(json.dumps(as_json(tuned)))
+    document = json.loads(json.dumps(tuned.as_json()))
     assert document["best"]["settings"] == {name: getattr(trained, name) for name in SPACE}
 
 
@@ -234,7 +234,7 @@ def test_a_recipe_for_train_is_where_a_search_begins(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_real_search_goes_on_and_its_recipe_trains(tmp_path: Path, make_tree: MakeTree) -> None:
     def command(*arguments: str) -> str:
-        line = [sys.executable, "-m", "image_classification_trash.cli", *arguments]
+        line = [sys.executable, "-m", "image_classification_trash", *arguments]
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

@@ -51,17 +51,15 @@ def test_many_classes_with_long_names_are_drawn() -> None:
     truth = rng.integers(0, 12, 200)
     probabilities = metrics.softmax(rng.normal(size=(200, 12)))
     found = metrics.describe(truth, probabilities, MANY, resamples=100)
+    curve = metrics.risk_coverage(truth, probabilities)
     for figure in (
-        plots.confusion_matrix(np.array(found["confusion"]), MANY),
-        plots.per_class_scores(found["per_class"]),
+        plots.confusion_matrix(np.array(found.confusion), MANY),
+        plots.per_class_scores(found.per_class),
         plots.embedding_map(rng.normal(size=(200, 2)), [MANY[i] for i in truth]),
         plots.reliability_diagram(
             metrics.reliability(truth, probabilities), metrics.reliability(truth, probabilities)
         ),
-        plots.risk_coverage(
-            **{k: metrics.risk_coverage(truth, probabilities)[k] for k in ("coverage", "risk")},
-            chosen=(0.5, 0.5),
-        ),
+        plots.risk_coverage(curve.coverage, curve.risk, chosen=(0.5, 0.5)),
     ):
         assert plots.to_png(figure, dpi=40).startswith(b"\x89PNG")
 

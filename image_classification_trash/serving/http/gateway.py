@@ -298,9 +298,3 @@ def _add_error_handlers(app: FastAPI) -> None:
         return await _refused(
             request, RefusalError(500, "fault", "The gateway failed. The cause is in its log.")
         )
-
-
-if __name__ == "__main__":
-    from image_classification_trash.cli import main
-
-    main(["serve"])

@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,12 +18,13 @@ from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.serving.http.gateway import create_app, load_model
 from image_classification_trash.serving.operations.prometheus import FOLDER
+from image_classification_trash.show import Note, Result, Shown
 
 BACKLOG = 512
 
 
 @dataclass(frozen=True)
-class Server:
+class Server(Result):
     """A model that was loaded, and a socket that is listening."""
 
     settings: ServeSettings
@@ -35,6 +36,15 @@ class Server:
         """The address to reach it at, with the port that the system chose for `--port 0`."""
         host, port = self.listening.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield where it can be reached, and answer requests until it is stopped."""
+        yield Note(f"serving {self.classifier.config.name} at {self.url}, until Ctrl-C")
+        self.run()
+
+    def as_json(self) -> dict[str, str]:
+        """Return what is served, and where it can be reached."""
+        return {"model": self.classifier.config.name, "url": self.url}
 
     def run(self) -> None:
         """Answer requests until a signal stops the process."""

@@ -1,0 +1,213 @@
+"""Versions and bundles side by side: the list of all, and two of them compared."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from image_classification_trash.errors import BundleError
+from image_classification_trash.evaluation.export_report import ExportRecord, exported_files
+from image_classification_trash.evaluation.formatting import with_interval
+from image_classification_trash.evaluation.result import Interval, Metrics, read_metrics
+from image_classification_trash.inference.bundle import CONFIG, Bundle, read_bundle
+from image_classification_trash.inference.model_store import (
+    Registry,
+    Version,
+    check_version,
+    content_of,
+    find_model,
+    read_registry,
+)
+from image_classification_trash.show import Result, Shown, Table
+
+TEST = "test"
+COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
+PLAIN = ("log_loss", "ece")
+"""Those of them that are no shares."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the list: a version, or a bundle in the models folder that is none (yet); None where it is damaged."""
+
+    reference: str
+    bundle: Bundle | None
+    aliases: tuple[str, ...] = ()
+    measured: Mapping[str, Metrics] = field(default_factory=dict)
+    exported: Mapping[str, ExportRecord] = field(default_factory=dict)
+    problem: str = ""
+
+    def as_row(self) -> list[str]:
+        """Return its cells for people: model, aliases, data, validation, test, exported files."""
+        if self.bundle is None:
+            return [self.reference, ", ".join(self.aliases), "damaged:", self.problem, "", ""]
+        config, files = self.bundle.config, self.exported
+        good = sum(record.problem is None for record in files.values())
+        measured = self.measured.get(TEST)
+        return [
+            self.reference,
+            ", ".join(self.aliases),
+            f"{config.data['name']} {config.data['fingerprint'][:12]}",
+            f"{config.training['validation']['accuracy']:.1%}",
+            with_interval(measured.accuracy) if measured else "not measured",
+            f"{good} of {len(files)} good" if files else "none",
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        about: dict[str, Any] = {"model": self.reference, "aliases": list(self.aliases)}
+        if self.bundle is None:
+            return about | {"problem": self.problem}
+        config = self.bundle.config
+        return about | {
+            "folder": str(self.bundle.path),
+            "architecture": config.architecture,
+            "created": config.created,
+            "data": config.data["name"],
+            "fingerprint": config.data["fingerprint"],
+            "validation": config.training["validation"],
+            "measured": {part: _headline(metrics) for part, metrics in self.measured.items()},
+            "exported": {name: record.problem is None for name, record in self.exported.items()},
+        }
+
+
+@dataclass(frozen=True)
+class ModelList(Result):
+    """Versions and bundles."""
+
+    entries: tuple[Entry, ...]
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a row a model."""
+        header = ["model", "aliases", "data", "validation", "test accuracy (95% interval)", "exports"]
+        yield Table(header, [entry.as_row() for entry in self.entries])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of them."""
+        return {"models": [entry.as_json() for entry in self.entries]}
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedFigures:
+    """One measure of two models on one set of photos.
+
+    Attributes:
+        photos: the set's name.
+        n: photos in it.
+        measure: what was measured.
+        first: the first model's figure; None where it was not measured.
+        second: the second model's.
+        same_photos: whether both saw the same photos, so that the figures can be compared.
+    """
+
+    photos: str
+    n: int
+    measure: str
+    first: Interval | None
+    second: Interval | None
+    same_photos: bool
+
+
+@dataclass(frozen=True)
+class ModelComparison(Result):
+    """Figures of two models, which users call by the names given."""
+
+    names: tuple[str, str]
+    figures: tuple[ComparedFigures, ...]
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a row a set of photos and a measure."""
+        rows = [
+            [
+                f"{f.photos} (n {f.n})",
+                f.measure.replace("_", " "),
+                with_interval(f.first, f.measure not in PLAIN),
+                with_interval(f.second, f.measure not in PLAIN),
+                "" if f.same_photos else "not the same photos",
+            ]
+            for f in self.figures
+        ]
+        yield Table(["photos", "measure", *self.names, ""], rows)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the same."""
+        return [asdict(figures) for figures in self.figures]
+
+
+def entries(models_dir: Path) -> list[Entry]:
+    """All versions, then the bundles that no version holds; a damaged one says what is wrong with it."""
+    registry = read_registry(models_dir)
+    known = {version.content for version in registry.versions}
+    listed = [_entry_of_version(registry, version) for version in registry.versions]
+    for config in sorted(models_dir.glob(f"*/{CONFIG}")):
+        folder = config.parent
+        entry = _entry(str(folder), partial(read_bundle, folder))
+        if entry.bundle is None or content_of(entry.bundle) not in known:
+            listed.append(entry)
+    return listed
+
+
+def _entry_of_version(registry: Registry, version: Version) -> Entry:
+    aliases = registry.aliases_of(version)
+    if registry.of_name(version.name)[-1] == version:
+        aliases = ["latest", *aliases]
+    return _entry(str(version), lambda: check_version(registry, version), aliases)
+
+
+def _entry(reference: str, read: Callable[[], Bundle], aliases: Sequence[str] = ()) -> Entry:
+    try:
+        bundle = read()
+        return Entry(reference, bundle, tuple(aliases), read_metrics(bundle), exported_files(bundle))
+    except BundleError as error:
+        return Entry(reference, None, tuple(aliases), problem=error.found)
+
+
+def _headline(metrics: Metrics) -> dict[str, Any]:
+    document = metrics.as_json()
+    return {name: document[name] for name in ("n", *COMPARED)}
+
+
+def bundle_of(reference: str, models_dir: Path) -> Bundle:
+    """The bundle that a user means by a path, a name, a version or an alias.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    return read_bundle(find_model(reference, models_dir))
+
+
+def show(reference: str, models_dir: Path) -> Entry:
+    """One bundle, as in the list, with its aliases where it is a version."""
+    bundle = bundle_of(reference, models_dir)
+    registry = read_registry(models_dir)
+    version = version_of(registry, bundle)
+    if version is None:
+        return _entry(str(bundle.path), lambda: bundle)
+    return replace(_entry_of_version(registry, version), bundle=bundle)
+
+
+def compare(first: Bundle, second: Bundle) -> list[ComparedFigures]:
+    """Figures of both, on every set of photos that either was measured on."""
+    a, b = read_metrics(first), read_metrics(second)
+    rows = []
+    for part in {**a, **b}:
+        mine, theirs = a.get(part), b.get(part)
+        same = mine is not None and theirs is not None and same_photos(mine, theirs)
+        n = (mine or b[part]).n
+        for name in COMPARED:
+            # A model without figures for these photos has none of the attributes either.
+            figures = [getattr(measured, name, None) for measured in (mine, theirs)]
+            rows.append(ComparedFigures(part, n, name, figures[0], figures[1], same))
+    return rows
+
+
+def version_of(registry: Registry, bundle: Bundle) -> Version | None:
+    """The version that keeps the bundle's content; None where there is none."""
+    content = content_of(bundle)
+    return next((v for v in registry.of_name(bundle.config.name) if v.content == content), None)
+
+
+def same_photos(one: Metrics, other: Metrics) -> bool:
+    """Whether both were measured on the same photos."""
+    return one.conditions.fingerprint == other.conditions.fingerprint

@@ -1,0 +1,124 @@
+"""How results are shown: lines and tables for people, JSON for programs, and the exit status.
+
+Every verb returns a `Result`. The command and the scripts (`python -m ...`) hand their verb to `carry_out`, which shows
+what it returns, or the error that ends it. Results go to standard output; notes, logs and progress bars to standard error.
+"""
+
+import json
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from image_classification_trash.errors import SettingsError, TrashClassifierError
+
+GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED, STOPPED = 0, 1, 2, 3, 4, 130
+"""Exit status: an error that the user can fix is 1; a wrong flag or setting 2; finished, but some photos could not be read 3;
+(monitor) the stream drifted 4; stopped by Ctrl-C 130."""
+_EXTRAS = {"serve": "serve", "tune": "train,tune"}
+"""The extras that bring what a command imports; all others need `train`."""
+SettingsT = TypeVar("SettingsT")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header, in aligned columns."""
+
+    header: Sequence[str]
+    rows: Iterable[Sequence[str]]
+
+    def lines(self) -> Iterator[str]:
+        """Lines of text, the header first."""
+        table = [list(self.header), *map(list, self.rows)]
+        widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
+        return (line(row, widths) for row in table)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line that is no part of the result itself: it goes to standard error."""
+
+    text: str
+
+
+Shown = str | Table | Note
+
+
+class Result(ABC):
+    """What a verb made or found."""
+
+    ascii_json: ClassVar[bool] = False
+    """Whether its JSON writes all other characters as escapes."""
+
+    @abstractmethod
+    def for_people(self) -> Iterable[Shown]:
+        """Yield lines, tables and notes; they are shown as they come."""
+
+    @abstractmethod
+    def as_json(self) -> Any:
+        """Return the same for programs, ready for `json.dumps`."""
+
+    def json_text(self) -> Iterator[str]:
+        """Yield the JSON document in pieces; a result that comes bit by bit overrides this."""
+        yield json.dumps(self.as_json(), indent=2, ensure_ascii=self.ascii_json) + "\n"
+
+    @property
+    def exit_status(self) -> int:
+        """What the command exits with; asked for once everything is shown."""
+        return GOOD
+
+
+def line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Set cells side by side; those beyond the widths given are not padded."""
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+    return "  ".join([*padded, *cells[len(widths) :]]).rstrip()
+
+
+def show(result: Result, json_output: bool = False) -> int:
+    """Print a result as it comes; returns its exit status."""
+    if json_output:
+        for piece in result.json_text():
+            print(piece, end="")
+        return result.exit_status
+    for shown in result.for_people():
+        if isinstance(shown, Note):
+            print(shown.text, file=sys.stderr, flush=True)
+        else:
+            print(*(shown.lines() if isinstance(shown, Table) else [shown]), sep="\n", flush=True)
+    return result.exit_status
+
+
+def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[SettingsT], Result]) -> int:
+    """Load settings, call the verb and show its result, or the error that ends it; returns the exit status.
+
+    Args:
+        command: the verb's name, for messages.
+        load: gives the settings; where they have `json_output`, it says how the result is shown.
+        verb: takes the settings.
+    """
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    try:
+        settings = load()
+        return show(verb(settings), getattr(settings, "json_output", False))
+    except TrashClassifierError as error:
+        _show_error(error.found, error.hint)
+        return WRONG_USE if isinstance(error, SettingsError) else FAILED
+    except ModuleNotFoundError as error:
+        hint = f'Install it with: pip install "image-classification-trash[{_EXTRAS.get(command, "train")}]"'
+        _show_error(f"{command} needs the library {error.name}, which is not installed.", hint)
+        return FAILED
+    except OSError as error:
+        hint = "Nothing half-written is left behind; mend the cause and run the command again."
+        _show_error(f"{error}.", hint)
+        return FAILED
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return STOPPED
+
+
+def _show_error(found: str, hint: str) -> None:
+    print(f"error: {found}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)

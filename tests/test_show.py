@@ -1,0 +1,96 @@
+"""Results are shown one way: lines, aligned tables and notes for people, one JSON document for programs."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from image_classification_trash.errors import DatasetError, SettingsError
+from image_classification_trash.show import (
+    FAILED,
+    SOME_UNREADABLE,
+    STOPPED,
+    WRONG_USE,
+    Note,
+    Result,
+    Shown,
+    Table,
+    carry_out,
+    show,
+)
+
+
+@dataclass
+class Streamed(Result):
+    """Two photos, one of them unreadable, known only once they were read."""
+
+    unreadable: int = 0
+
+    def for_people(self) -> Iterator[Shown]:
+        yield "first"
+        yield Table(["class", "n"], [["glass", "1"], ["é", "23"]])
+        self.unreadable = 1
+        yield Note("one is unreadable")
+
+    def as_json(self) -> dict[str, Any]:
+        return {"label": "é"}
+
+    @property
+    def exit_status(self) -> int:
+        return SOME_UNREADABLE if self.unreadable else 0
+
+
+def test_people_get_aligned_columns_and_notes_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(Streamed()) == SOME_UNREADABLE
+    out, err = capsys.readouterr()
+    assert out == "first\nclass  n\nglass  1\né      23\n" and err == "one is unreadable\n"
+
+
+def test_programs_get_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(Streamed(), json_output=True) == 0
+    text = capsys.readouterr().out
+    assert json.loads(text) == {"label": "é"} and text == '{\n  "label": "é"\n}\n'
+
+
+def test_the_settings_say_how_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert carry_out("x", lambda: SimpleNamespace(json_output=True), lambda _: Streamed()) == 0
+    assert capsys.readouterr().out.startswith("{")
+
+
+def failing(error: BaseException) -> Callable[[object], Result]:
+    def verb(_: object) -> Result:
+        raise error
+
+    return verb
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "status", "said"),
+    [
+        ("data", DatasetError("It is empty.", "Fill it."), FAILED, "error: It is empty.\n  Fill it.\n"),
+        ("data", DatasetError("It is empty."), FAILED, "error: It is empty.\n"),
+        ("data", SettingsError("--nope is not known.", ""), WRONG_USE, "error: --nope is not known.\n"),
+        ("serve", ModuleNotFoundError(name="fastapi"), FAILED, "image-classification-trash[serve]"),
+        ("tune", ModuleNotFoundError(name="optuna"), FAILED, "image-classification-trash[train,tune]"),
+        ("train", ModuleNotFoundError(name="torch"), FAILED, "train needs the library torch"),
+        ("train", OSError(28, "No space left on device"), FAILED, "Nothing half-written"),
+        ("train", KeyboardInterrupt(), STOPPED, "stopped\n"),
+    ],
+)
+def test_an_error_is_said_and_has_its_status(
+    command: str, error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert carry_out(command, lambda: None, failing(error)) == status
+    out, err = capsys.readouterr()
+    assert not out and said in err
+
+
+def test_wrong_settings_are_said_before_the_verb_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    def load() -> None:
+        raise SettingsError("epochs = 'x'.", "See: --help")
+
+    assert carry_out("train", load, failing(AssertionError("began"))) == WRONG_USE
+    assert "epochs" in capsys.readouterr().err
