@@ -63,6 +63,25 @@ def test_a_typing_error_in_the_environment_is_noticed(monkeypatch: pytest.Monkey
         load_settings(DataSettings, [])
 
 
+def test_settings_made_in_code_read_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in STAGES:
+        monkeypatch.setenv(f"TRASH_{stage.stage.upper()}_CONFIG", "nowhere.yaml")
+    monkeypatch.setenv("TRASH_TRAIN_HUE", "lots")
+    monkeypatch.setenv("TRASH_TRAIN_EPOCHS", "3")
+    assert (TrainSettings().hue, TrainSettings().epochs, TrainSettings().config) == (0.02, 20, None)
+    assert DataSettings(seed=4).seed == 4
+
+
+def test_a_command_reads_its_own_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRASH_TRAIN_HUE", "lots")
+    monkeypatch.setenv("TRASH_TRAIN_SEDE", "1")
+    monkeypatch.setenv("TRASH_TRAIN_SEED", "5")
+    for stage in set(STAGES) - {TrainSettings}:
+        needed = ["photo.jpg"] if stage.stage in ("predict", "monitor") else []
+        settings = load_settings(stage, needed)
+        assert getattr(settings, "seed", 0) == 0
+
+
 def test_predict_takes_many_photos_and_json() -> None:
     settings = load_settings(PredictSettings, ["a.jpg", "b.jpg", "--json"])
     assert settings.photos == ["a.jpg", "b.jpg"] and settings.json_output

@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
-from pydantic_settings import (
-    BaseSettings,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, Field
+from pydantic_settings import SettingsConfigDict
 
 DataName = Annotated[
     str, Field(pattern=r"^[\w][\w .-]*$", description="data set: sample, trashnet, or a name of your own")
@@ -34,14 +31,15 @@ SearchedName = Literal[
 ]
 
 
-class StageSettings(BaseSettings):
-    """What all stages share."""
+class StageSettings(BaseModel):
+    """What all stages share. Making one reads nothing from outside; only the loader reads the environment."""
 
     stage: ClassVar[str]
     begins_with: ClassVar[type["StageSettings"] | None] = None
     """The stage whose section of a recipe is read first, below this one's own."""
     model_config = SettingsConfigDict(
         extra="forbid",
+        validate_default=True,
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,

@@ -62,12 +62,12 @@ def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
     origins: dict[str, Mapping[str, Any]] = {}
     try:
         flags = CliSettingsSource[Any](
-            cls,
+            cls,  # type: ignore[arg-type]  # a plain model serves it as well
             cli_parse_args=_join_lists(cls, arguments),
             cli_exit_on_error=False,
             cli_prog_name=f"trash-classifier {cls.stage}",
         )()
-        environment = EnvSettingsSource(cls)()
+        environment = EnvSettingsSource(cls)()  # type: ignore[arg-type]
         file = flags.get("config") or environment.get("config")
         recipe = read_recipe(Path(file), cls) if file else {}
         origins = {"command line": flags, "environment": environment, str(file): recipe}
