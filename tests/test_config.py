@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from image_classification_trash.config.base import StageSettings
 from image_classification_trash.config.data import DataSettings
 from image_classification_trash.config.loader import STAGES, load_settings, read_recipe
 from image_classification_trash.config.models import EvaluateSettings, PredictSettings
 from image_classification_trash.config.serving import ServeSettings
-from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.config.training import AugmentationSettings, TrainSettings
 from image_classification_trash.errors import SettingsError
 
 
@@ -116,7 +117,7 @@ def test_every_setting_explains_itself(stage: type[StageSettings]) -> None:
     [
         ("dat: {seed: 1}", "section 'dat' is not known", "Did you mean 'data'?"),
         ("data: {sede: 1}", "data: 'sede' is not known", "Did you mean 'seed'?"),
-        ("data: {xyzzy: 1}", "data: 'xyzzy' is not known", "Known: config, name, source"),
+        ("data: {xyzzy: 1}", "data: 'xyzzy' is not known", "Known: config, data_dir, name"),
         ("data: {seed: [", "is not YAML", "Mend the line it names"),
         ("data: {seed: many}", "data: seed = 'many': input should be a valid integer", "data --help"),
         ("data: {val_fraction: 0.9}", "data: val_fraction = 0.9: input should be less than 0.5", "--help"),
@@ -165,3 +166,20 @@ def test_an_impossible_value_is_traced_to_where_it_was_given(monkeypatch: pytest
 def test_a_model_server_is_named_wholly_or_not_at_all(arguments: list[str]) -> None:
     with pytest.raises(SettingsError, match="backend"):
         load_settings(ServeSettings, arguments)
+
+
+def test_one_folder_holds_all_data() -> None:
+    settings = load_settings(DataSettings, ["--data-dir", "disk"])
+    folders = (settings.raw_dir, settings.interim_dir, settings.processed_dir)
+    assert folders == (Path("disk/raw"), Path("disk/interim"), Path("disk/processed"))
+
+
+def test_there_are_at_most_130_names() -> None:
+    names = {name for stage in STAGES for name in stage.model_fields}
+    assert len(names) <= 130
+
+
+def test_parts_serve_functions_that_need_no_more() -> None:
+    assert AugmentationSettings().hue == TrainSettings().hue
+    with pytest.raises(ValidationError):
+        AugmentationSettings(hew=0.1)  # type: ignore[call-arg]

@@ -31,12 +31,9 @@ SearchedName = Literal[
 ]
 
 
-class StageSettings(BaseModel):
-    """What all stages share. Making one reads nothing from outside; only the loader reads the environment."""
+class Part(BaseModel):
+    """Some settings of one subject. Making one reads nothing from outside; only the loader reads the environment."""
 
-    stage: ClassVar[str]
-    begins_with: ClassVar[type["StageSettings"] | None] = None
-    """The stage whose section of a recipe is read first, below this one's own."""
     model_config = SettingsConfigDict(
         extra="forbid",
         validate_default=True,
@@ -46,10 +43,54 @@ class StageSettings(BaseModel):
         cli_avoid_json=True,
     )
 
+
+class StageSettings(Part):
+    """What all stages share: each is one class, made of parts whose fields lie side by side in it."""
+
+    stage: ClassVar[str]
+    begins_with: ClassVar[type["StageSettings"] | None] = None
+    """The stage whose section of a recipe is read first, below this one's own."""
+
     config: Path | None = Field(None, description="YAML recipe; its section named after the command is read")
 
 
-class InputSettings(StageSettings):
+class DataFolder(Part):
+    """Where data sets lie."""
+
+    data_dir: Path = Field(
+        Path("data"),
+        description="folder of data sets: raw/ (unpacked archives), interim/ (caches), processed/ (prepared ones)",
+    )
+
+    @property
+    def raw_dir(self) -> Path:
+        """Where archives are unpacked."""
+        return self.data_dir / "raw"
+
+    @property
+    def interim_dir(self) -> Path:
+        """Where caches are kept; can be deleted at any time."""
+        return self.data_dir / "interim"
+
+    @property
+    def processed_dir(self) -> Path:
+        """Where prepared data sets are kept, a folder each."""
+        return self.data_dir / "processed"
+
+
+class ModelsFolder(Part):
+    """Where bundles lie."""
+
+    models_dir: Path = Field(Path("models"), description="folder of bundles and their versions")
+
+
+class ReportsFolder(Part):
+    """Where reports lie."""
+
+    reports_dir: Path = Field(Path("reports"), description="folder of reports, figures, logs and checkpoints")
+
+
+class InputSettings(Part):
     """How photos enter the network; kept in the bundle."""
 
     input_height: int = Field(224, ge=32, le=1024, description="pixels; photos are brought to this height")
@@ -62,7 +103,20 @@ class InputSettings(StageSettings):
         return self.input_height, self.input_width
 
 
-class ProjectSettings(StageSettings):
+class BackboneSettings(Part):
+    """Which network photos are embedded with, and the weights that it begins with."""
+
+    architecture: str = Field(
+        "efficientnet_lite0",
+        description="resnet18, efficientnet_lite0, efficientnet_lite2, sequential_cnn or any timm name",
+    )
+    weights: Path | None = Field(
+        None, description="local weights file of the backbone (.safetensors or .pth)"
+    )
+    pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
+
+
+class ProjectSettings(Part):
     """Where the tracker keeps what it is told."""
 
     tracker_project: str = Field(

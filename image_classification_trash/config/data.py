@@ -9,10 +9,18 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from image_classification_trash.config.base import JSON_FLAG, DataName, InputSettings, StageSettings
+from image_classification_trash.config.base import (
+    JSON_FLAG,
+    BackboneSettings,
+    DataFolder,
+    DataName,
+    InputSettings,
+    ReportsFolder,
+    StageSettings,
+)
 
 
-class DataSettings(StageSettings):
+class DataSettings(DataFolder, StageSettings):
     """Prepare a data set: fetch, check every photo, find near-duplicates, split, write the manifest."""
 
     stage: ClassVar[str] = "data"
@@ -36,24 +44,18 @@ class DataSettings(StageSettings):
     )
     embeddings: bool = Field(True, description="find near-duplicates by embeddings too, not by hashes alone")
     force: bool = Field(False, description="prepare again even if nothing has changed")
-    raw_dir: Path = Field(Path("data/raw"), description="where archives are unpacked")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
 
 
-class ExploreSettings(StageSettings):
+class ExploreSettings(ReportsFolder, DataFolder, StageSettings):
     """Look at a prepared data set: class balance, contact sheets, embedding map, near-duplicates, augmentation."""
 
     stage: ClassVar[str] = "explore"
     model_config = SettingsConfigDict(env_prefix="TRASH_EXPLORE_")
 
     name: CliPositionalArg[DataName] = "sample"
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
 
 
-class AuditSettings(StageSettings):
+class AuditSettings(ReportsFolder, DataFolder, StageSettings):
     """Look for faults in a prepared data set: contradictions, duplicates, suspect labels, poor and odd photos."""
 
     stage: ClassVar[str] = "audit"
@@ -63,22 +65,12 @@ class AuditSettings(StageSettings):
     seed: int = Field(0, ge=0, description="of the folds that suspect labels are found with")
     show: int = Field(48, ge=1, description="photos of each kind on the page; the CSV has all of them")
     json_output: bool = Field(False, description="print the findings as JSON")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    reports_dir: Path = Field(Path("reports"), description="where the page, the table and the corrections go")
 
 
-class FeatureSettings(InputSettings):
+class FeatureSettings(DataFolder, BackboneSettings, InputSettings, StageSettings):
     """Decode all photos once into pixel caches, and compute their embeddings."""
 
     stage: ClassVar[str] = "features"
     model_config = SettingsConfigDict(env_prefix="TRASH_FEATURES_")
 
     name: CliPositionalArg[DataName] = "sample"
-    architecture: str = Field("efficientnet_lite0", description="whose embeddings; any timm name works")
-    weights: Path | None = Field(
-        None, description="local weights file of the backbone (.safetensors or .pth)"
-    )
-    pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")

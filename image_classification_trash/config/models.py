@@ -13,15 +13,18 @@ from pydantic_settings import (
 from image_classification_trash.config.base import (
     JSON_FLAG,
     ActionName,
+    DataFolder,
     FormatName,
+    ModelsFolder,
     PrecisionName,
     ProjectSettings,
+    ReportsFolder,
     StageSettings,
     TrackSettings,
 )
 
 
-class EvaluateSettings(TrackSettings):
+class EvaluateSettings(TrackSettings, ReportsFolder, ModelsFolder, DataFolder, StageSettings):
     """Evaluate a bundle on the test part of its data set, or on any labelled folder; writes figures and a report."""
 
     stage: ClassVar[str] = "evaluate"
@@ -40,13 +43,9 @@ class EvaluateSettings(TrackSettings):
     seed: int = Field(0, ge=0, description="of the bootstrap")
     batch_size: int = Field(32, ge=1, description="photos run at once")
     json_output: bool = Field(False, description="print the metrics as JSON")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
-    reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
 
 
-class ModelsSettings(ProjectSettings):
+class ModelsSettings(ProjectSettings, ModelsFolder, StageSettings):
     """List, compare and promote bundles: versions that no training touches, and aliases such as `production`."""
 
     stage: ClassVar[str] = "models"
@@ -69,7 +68,6 @@ class ModelsSettings(ProjectSettings):
     )
     wandb_registry: str = Field("model", min_length=1, description="which registry of W&B")
     json_output: bool = Field(False, description="print JSON")
-    models_dir: Path = Field(Path("models"), description="where bundles and their versions are kept")
 
     @model_validator(mode="after")
     def _models_named(self) -> Self:
@@ -81,7 +79,7 @@ class ModelsSettings(ProjectSettings):
         return self
 
 
-class ExportSettings(StageSettings):
+class ExportSettings(ModelsFolder, DataFolder, StageSettings):
     """Export a bundle to ONNX, TFLite and SavedModel, each file verified against the trained model."""
 
     stage: ClassVar[str] = "export"
@@ -98,12 +96,9 @@ class ExportSettings(StageSettings):
     )
     allow_drift: bool = Field(False, description="keep files that are too far from the trained model")
     json_output: bool = Field(False, description="print the report as JSON")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
 
 
-class BenchmarkSettings(StageSettings):
+class BenchmarkSettings(ReportsFolder, ModelsFolder, StageSettings):
     """Time a bundle in all its files and engines, side by side."""
 
     stage: ClassVar[str] = "benchmark"
@@ -116,11 +111,9 @@ class BenchmarkSettings(StageSettings):
     count: int = Field(64, ge=1, description="photos of a round")
     rounds: int = Field(5, ge=1, description="how often each engine has its turn; medians are shown")
     json_output: bool = Field(False, description="print the figures as JSON")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
-    reports_dir: Path = Field(Path("reports"), description="where the plot goes")
 
 
-class PredictSettings(StageSettings):
+class PredictSettings(ModelsFolder, StageSettings):
     """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
 
     stage: ClassVar[str] = "predict"
@@ -147,7 +140,6 @@ class PredictSettings(StageSettings):
         ge=1,
         description="of one run of the model; default 1, with as many runs at once as there are cores",
     )
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
 
     @property
     def tables(self) -> dict[str, Path]:
@@ -164,7 +156,7 @@ class PredictSettings(StageSettings):
         return self
 
 
-class MonitorSettings(StageSettings):
+class MonitorSettings(ModelsFolder, DataFolder, StageSettings):
     """Compare photos, or a gateway's statistics, with what a bundle learned from; exit status 4 where they differ."""
 
     stage: ClassVar[str] = "monitor"
@@ -189,9 +181,6 @@ class MonitorSettings(StageSettings):
     )
     seed: int = Field(0, ge=0, description="of the reassignments and of the draw")
     json_output: bool = Field(False, description="print the comparison as JSON")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
 
     @model_validator(mode="after")
     def _p_values_fine_enough(self) -> Self:

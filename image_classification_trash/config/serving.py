@@ -9,10 +9,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from image_classification_trash.config.base import StageSettings
+from image_classification_trash.config.base import ModelsFolder, StageSettings
 
 
-class ServeSettings(StageSettings):
+class ServeSettings(ModelsFolder, StageSettings):
     """Answer requests: a REST gateway with a web page, for one bundle or one exported file."""
 
     stage: ClassVar[str] = "serve"
@@ -63,7 +63,6 @@ class ServeSettings(StageSettings):
         None, description="JSON file for counts of the answers, which `monitor` reads; anew at each start"
     )
     statistics_seconds: float = Field(60, gt=0, description="between two writings of --statistics")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
 
     @property
     def max_bytes(self) -> int:

@@ -11,38 +11,32 @@ from pydantic_settings import (
 
 from image_classification_trash.config.base import (
     JSON_FLAG,
+    BackboneSettings,
+    DataFolder,
     DataName,
     InputSettings,
+    ModelsFolder,
+    Part,
+    ReportsFolder,
     SearchedName,
     StageSettings,
     TrackSettings,
 )
 
 
-class TrainSettings(InputSettings, TrackSettings):
-    """Train a classifier: a head on cached embeddings, then the whole network; writes a bundle."""
-
-    stage: ClassVar[str] = "train"
-    model_config = SettingsConfigDict(env_prefix="TRASH_TRAIN_")
-
-    name: CliPositionalArg[DataName] = "sample"
-    output: str | None = Field(
-        None, pattern=r"^[\w][\w .-]*$", description="name of the bundle in models/; default: the data set's"
-    )
-    architecture: str = Field(
-        "efficientnet_lite0",
-        description="resnet18, efficientnet_lite0, efficientnet_lite2, sequential_cnn or any timm name",
-    )
-    weights: Path | None = Field(
-        None, description="local weights file of the backbone (.safetensors or .pth)"
-    )
-    pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
-    seed: int = Field(0, ge=0, description="of shuffling, augmentation and dropout")
+class NetworkSettings(BackboneSettings):
+    """The network that is trained, and what it begins from."""
 
     start: list[Path] = Field(
         [],
         description="bundles to go on from: the average of their weights, instead of pretrained weights; several: --start A --start B",
     )
+    dropout: float = Field(0.2, ge=0, lt=1, description="before the head")
+
+
+class OptimiserSettings(Part):
+    """How the head and the whole network are fitted."""
+
     head: bool = Field(True, description="fit the head on cached embeddings first; needs pretrained weights")
     epochs: int = Field(20, ge=0, description="passes of fine-tuning; 0: the head alone")
     batch_size: int = Field(32, ge=1, description="photos a step, on each device")
@@ -53,13 +47,16 @@ class TrainSettings(InputSettings, TrackSettings):
     weight_decay: float = Field(0.05, ge=0, description="of AdamW, on matrices and filters only")
     warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up before the cosine")
     freeze_stages: int = Field(5, ge=0, description="first stages of the backbone that keep their weights")
-    dropout: float = Field(0.2, ge=0, lt=1, description="before the head")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability shared among the other classes")
     class_weighting: float = Field(
         0.5, ge=0, le=1, description="0: all photos weigh the same; 1: all classes weigh the same"
     )
     ema_decay: float = Field(0.995, ge=0, lt=1, description="of the averaged weights; 0: no averaging")
     patience: int = Field(10, ge=1, description="epochs without a better validation macro-F1 before stopping")
+
+
+class AugmentationSettings(Part):
+    """How training photos are varied."""
 
     min_scale: float = Field(0.6, gt=0, le=1, description="smallest share of a photo's area shown by a crop")
     rotation: float = Field(20.0, ge=0, le=180, description="largest turn, in degrees")
@@ -71,6 +68,10 @@ class TrainSettings(InputSettings, TrackSettings):
     )
     erasing: float = Field(0.25, ge=0, le=1, description="share of photos with a rectangle blotted out")
     mixup: float = Field(0.2, ge=0, description="alpha of the mixing of photo pairs; 0: none")
+
+
+class RobustnessSettings(Part):
+    """What is learned for photos from the field."""
 
     paste: float = Field(
         0.0, ge=0, le=1, description="share of photos whose object is cut out and put on other grounds"
@@ -87,12 +88,24 @@ class TrainSettings(InputSettings, TrackSettings):
         le=1,
         description="share of the fine-tuned weights; the rest are those of the start (WiSE-FT)",
     )
+    detector: bool = Field(
+        False,
+        description="learn to tell photos without waste from drawn grounds; they are answered `not waste`",
+    )
+
+
+class DistillationSettings(Part):
+    """What is learned from finished bundles beside the labels."""
 
     teacher: list[Path] = Field(
         [],
         description="bundles whose mean probabilities are learned beside the labels (distillation); several: --teacher A --teacher B",
     )
     teacher_share: float = Field(0.5, ge=0, le=1, description="of the target that is the teachers'")
+
+
+class CalibrationSettings(Part):
+    """How scores become probabilities, candidates and `unsure`."""
 
     frequency_correction: float = Field(
         0.0,
@@ -113,20 +126,44 @@ class TrainSettings(InputSettings, TrackSettings):
     candidate_coverage: float = Field(
         0.99, gt=0, lt=1, description="share of photos whose right class is to be among the candidates"
     )
-    detector: bool = Field(
-        False,
-        description="learn to tell photos without waste from drawn grounds; they are answered `not waste`",
-    )
+
+
+class HardwareSettings(Part):
+    """What is trained on."""
+
     devices: int = Field(1, ge=1, description="processes or accelerators to train on together (DDP)")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="what to train on")
     workers: int | None = Field(
         None, ge=0, description="processes that alter photos; default: up to 8 beside a GPU, none on a CPU"
     )
+
+
+class TrainSettings(
+    ReportsFolder,
+    ModelsFolder,
+    DataFolder,
+    TrackSettings,
+    HardwareSettings,
+    CalibrationSettings,
+    DistillationSettings,
+    RobustnessSettings,
+    AugmentationSettings,
+    OptimiserSettings,
+    NetworkSettings,
+    InputSettings,
+    StageSettings,
+):
+    """Train a classifier: a head on cached embeddings, then the whole network; writes a bundle."""
+
+    stage: ClassVar[str] = "train"
+    model_config = SettingsConfigDict(env_prefix="TRASH_TRAIN_")
+
+    name: CliPositionalArg[DataName] = "sample"
+    output: str | None = Field(
+        None, pattern=r"^[\w][\w .-]*$", description="name of the bundle in models/; default: the data set's"
+    )
+    seed: int = Field(0, ge=0, description="of shuffling, augmentation and dropout")
     resume: bool = Field(False, description="go on where a killed run stopped")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    models_dir: Path = Field(Path("models"), description="where the bundle goes")
-    reports_dir: Path = Field(Path("reports"), description="where logs and checkpoints go")
 
     @property
     def bundle_name(self) -> str:

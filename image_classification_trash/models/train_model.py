@@ -319,6 +319,7 @@ def _write_conditions(folder: Path, settings: TrainSettings, manifest: Manifest)
 def resolved(settings: TrainSettings) -> dict[str, Any]:
     """All settings of a training as they were used, without its folders and its tracker."""
     hidden = {
+        "config",
         "resume",
         *TrackSettings.model_fields,
         *(name for name in type(settings).model_fields if name.endswith("_dir")),

@@ -32,7 +32,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.config.training import HardwareSettings, TrainSettings
 from image_classification_trash.evaluation.metrics import macro_f1
 from image_classification_trash.features.augmentation import Augmentation, mixup
 from image_classification_trash.files import write_text
@@ -357,7 +357,7 @@ def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -
     )
 
 
-def worker_count(settings: TrainSettings) -> int:
+def worker_count(settings: HardwareSettings) -> int:
     """Processes that make batches: as set, else as many as help beside a GPU; a CPU that trains has none to spare."""
     if settings.workers is not None:
         return settings.workers
