@@ -1,5 +1,6 @@
 """Settings: precedence, and typing errors answered with the nearest name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,19 @@ from pydantic import ValidationError
 
 from image_classification_trash.config.base import StageSettings
 from image_classification_trash.config.data import DataSettings
-from image_classification_trash.config.loader import STAGES, load_settings, read_recipe
-from image_classification_trash.config.models import EvaluateSettings, PredictSettings
+from image_classification_trash.config.loader import load_settings, read_recipe
+from image_classification_trash.config.models import (
+    EvaluateSettings,
+    ExportSettings,
+    ModelsSettings,
+    PredictSettings,
+)
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.config.training import AugmentationSettings, TrainSettings
+from image_classification_trash.config.verbs import VERBS, settings_of
 from image_classification_trash.errors import SettingsError
+
+STAGES = [settings_of(verb) for verb in VERBS]
 
 
 def test_defaults_recipe_environment_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +116,8 @@ def test_no_other_programs_variable_sets_json_output(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_setting_explains_itself(stage: type[StageSettings]) -> None:
-    assert not [
-        name for name, field in stage.model_fields.items() if name != "name" and not field.description
-    ]
+    for field in stage.model_fields.values():
+        assert re.match(r"[A-Z].* ", field.description or ""), field
 
 
 @pytest.mark.parametrize(
@@ -183,3 +191,77 @@ def test_parts_serve_functions_that_need_no_more() -> None:
     assert AugmentationSettings().hue == TrainSettings().hue
     with pytest.raises(ValidationError):
         AugmentationSettings(hew=0.1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_shows_at_most_15_settings_and_help_all_the_rest_by_subject(
+    stage: type[StageSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = [*stage.usual, "config"]
+    assert len(usual) <= 15 and set(usual) <= set(stage.model_fields)
+    with pytest.raises(SystemExit):
+        load_settings(stage, ["--help"])
+    short = named_in(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        load_settings(stage, ["--help-all"])
+    whole = named_in(capsys.readouterr().out)
+    assert short.keys() == {"Usual settings", "Help"} and len(short["Usual settings"]) == len(usual)
+    assert whole["Usual settings"] == short["Usual settings"]
+    assert sum(map(len, whole.values())) == len(stage.model_fields) + len(whole["Help"])
+
+
+def named_in(text: str) -> dict[str, list[str]]:
+    """The flags and places of a help text, by heading."""
+    sections = re.findall(r"^(\S.*):\n((?:(?:  .*)?\n)*)", text, re.MULTILINE)
+    return {
+        heading: re.findall(r"^  (-\S+|[A-Z]+\b)(?: |$)", body, re.MULTILINE) for heading, body in sections
+    }
+
+
+def test_help_all_has_a_heading_for_each_part(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load_settings(TrainSettings, ["--help-all"])
+    text = capsys.readouterr().out
+    assert "--hue" in named_in(text)["Augmentation"] and "--data-dir" in named_in(text)["Folders"]
+    assert "Learning rate of the head at its peak (default: 0.001)" in " ".join(text.split())
+    with pytest.raises(SystemExit):
+        load_settings(TrainSettings, ["--help"])
+    text = capsys.readouterr().out
+    assert "--hue" not in text and "39 more settings: trash-classifier train --help-all" in text
+
+
+def test_a_list_is_given_by_repetition_or_commas_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    teachers = [Path("a"), Path("b")]
+    for words in (["--teacher", "a", "--teacher", "b"], ["--teacher=a,b"], ["--teacher", '["a", "b"]']):
+        assert load_settings(TrainSettings, words).teacher == teachers
+    for text in ("a,b", '["a", "b"]'):
+        monkeypatch.setenv("TRASH_TRAIN_TEACHER", text)
+        assert load_settings(TrainSettings, []).teacher == teachers
+    monkeypatch.setenv("TRASH_TRAIN_TEACHER", "[a")
+    with pytest.raises(SettingsError, match=r"TRASH_TRAIN_TEACHER = '\[a' is not a JSON list"):
+        load_settings(TrainSettings, [])
+
+
+def test_places_can_stand_among_flags_and_are_taken_as_typed() -> None:
+    settings = load_settings(ModelsSettings, ["--json", "compare", "a", "--alias", "staging", "b"])
+    assert (settings.action, settings.models, settings.alias) == ("compare", ["a", "b"], "staging")
+    photos = ["glass, metal.jpg", "-", "[1].jpg"]
+    assert load_settings(PredictSettings, [*photos, "--threads", "2"]).photos == photos
+    assert load_settings(PredictSettings, ["--json", "--", "-a.jpg", "b.jpg"]).photos == ["-a.jpg", "b.jpg"]
+    assert load_settings(ExportSettings, ["--quantize", "int8", "models/x"]).bundle == Path("models/x")
+
+
+@pytest.mark.parametrize(
+    ("words", "found", "hint"),
+    [
+        (["--epochs"], "--epochs: expected one argument", "train --help"),
+        (["--xyzzy", "3"], "unrecognized arguments: --xyzzy", "train --help-all"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch", "'--epochs'"),
+        (["mine", "yours"], "unrecognized arguments: yours", "train --help"),
+        (["--no-pretraned"], "unrecognized arguments: --no-pretraned", "'--pretrained'"),
+    ],
+)
+def test_a_wrong_command_line_says_a_way_out(words: list[str], found: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(TrainSettings, words)
+    assert found in caught.value.found and hint in caught.value.hint

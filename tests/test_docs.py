@@ -77,7 +77,7 @@ def check_trash_classifier(arguments: Words) -> None:
         return
     verb, *rest = in_one_word(arguments)
     assert verb in COMMANDS
-    if "--help" not in rest:
+    if not {"--help", "--help-all"} & {*rest}:
         load_settings(COMMANDS[verb].settings, rest)
 
 
