@@ -4,35 +4,36 @@ Results go to standard output, logs and progress bars to standard error. Exit st
 user can mend; 2 a wrong flag or setting; 3 finished, but some photos could not be read; 4 (monitor) the stream drifted.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from image_classification_trash import __version__
-from image_classification_trash.config.base import StageSettings
-from image_classification_trash.config.data import (
-    AuditSettings,
-    DataSettings,
-    ExploreSettings,
-    FeatureSettings,
-)
-from image_classification_trash.config.loader import load_settings
-from image_classification_trash.config.models import (
-    BenchmarkSettings,
-    EvaluateSettings,
-    ExportSettings,
-    ModelsSettings,
-    MonitorSettings,
-    PredictSettings,
-)
-from image_classification_trash.config.serving import ServeSettings
-from image_classification_trash.config.training import TrainSettings, TuneSettings
+from image_classification_trash.config.verbs import VERBS, settings_of
 from image_classification_trash.errors import SettingsError, TrashClassifierError
 
 if TYPE_CHECKING:
+    from image_classification_trash.config.data import (
+        AuditSettings,
+        DataSettings,
+        ExploreSettings,
+        FeatureSettings,
+    )
+    from image_classification_trash.config.models import (
+        BenchmarkSettings,
+        EvaluateSettings,
+        ExportSettings,
+        ModelsSettings,
+        MonitorSettings,
+        PredictSettings,
+    )
+    from image_classification_trash.config.serving import ServeSettings
+    from image_classification_trash.config.training import TrainSettings, TuneSettings
     from image_classification_trash.inference.classifier import Prediction
     from image_classification_trash.models.predict_model import Predictions
 
@@ -287,7 +288,7 @@ def run_serve(settings: ServeSettings) -> int:
     return GOOD
 
 
-def _stream_json(predictions: "Predictions") -> int:
+def _stream_json(predictions: Predictions) -> int:
     """Print one JSON document, photo by photo; returns how many could not be read."""
     from tqdm import tqdm
 
@@ -305,7 +306,7 @@ def _stream_json(predictions: "Predictions") -> int:
     return errors
 
 
-def _stream_table(predictions: "Predictions") -> int:
+def _stream_table(predictions: Predictions) -> int:
     """Print a line a photo as the answers come; returns how many could not be read."""
     labels = [*predictions.classifier.config.labels, "decision"]
     widths = (max(map(len, ["photo", *predictions.names])), max(map(len, labels)), len("probability"))
@@ -318,7 +319,7 @@ def _stream_table(predictions: "Predictions") -> int:
     return errors
 
 
-def _shown(prediction: "Prediction") -> str:
+def _shown(prediction: Prediction) -> str:
     """The label, the first candidates where it is unsure, or the error."""
     if prediction.candidates and prediction.decision != prediction.label:
         more = ("others",) if len(prediction.candidates) > NAMED else ()
@@ -326,30 +327,20 @@ def _shown(prediction: "Prediction") -> str:
     return prediction.label or prediction.error or ""
 
 
-class Command(NamedTuple):
-    """A verb: its settings, and the function that carries it out and returns the exit status."""
-
-    settings: type[StageSettings]
-    run: Callable[[Any], int]
-
-
-COMMANDS = {
-    command.settings.stage: command
-    for command in (
-        Command(DataSettings, run_data),
-        Command(AuditSettings, run_audit),
-        Command(ExploreSettings, run_explore),
-        Command(FeatureSettings, run_features),
-        Command(TrainSettings, run_train),
-        Command(TuneSettings, run_tune),
-        Command(EvaluateSettings, run_evaluate),
-        Command(ModelsSettings, run_models),
-        Command(ExportSettings, run_export),
-        Command(BenchmarkSettings, run_benchmark),
-        Command(PredictSettings, run_predict),
-        Command(MonitorSettings, run_monitor),
-        Command(ServeSettings, run_serve),
-    )
+COMMANDS: dict[str, Callable[[Any], int]] = {
+    "data": run_data,
+    "audit": run_audit,
+    "explore": run_explore,
+    "features": run_features,
+    "train": run_train,
+    "tune": run_tune,
+    "evaluate": run_evaluate,
+    "models": run_models,
+    "export": run_export,
+    "benchmark": run_benchmark,
+    "predict": run_predict,
+    "monitor": run_monitor,
+    "serve": run_serve,
 }
 
 
@@ -357,9 +348,10 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; returns the exit status."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     verb, rest = _parse_verb(arguments)
-    command = COMMANDS[verb]
+    from image_classification_trash.config.loader import load_settings
+
     try:
-        return command.run(load_settings(command.settings, rest))
+        return COMMANDS[verb](load_settings(settings_of(verb), rest))
     except TrashClassifierError as error:
         print(f"error: {error.found}", file=sys.stderr)
         if error.hint:
@@ -367,7 +359,7 @@ def run(arguments: Sequence[str]) -> int:
         return WRONG_USE if isinstance(error, SettingsError) else FAILED
     except ModuleNotFoundError as error:
         print(f"error: {verb} needs the library {error.name}, which is not installed.", file=sys.stderr)
-        extra = {ServeSettings.stage: "serve", TuneSettings.stage: "train,tune"}.get(verb, "train")
+        extra = {"serve": "serve", "tune": "train,tune"}.get(verb, "train")
         print(f'  Install it with: pip install "image-classification-trash[{extra}]"', file=sys.stderr)
         return FAILED
     except OSError as error:
@@ -388,9 +380,7 @@ def main(prefix: Sequence[str] = ()) -> None:
 
 
 def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    verbs = "\n".join(
-        f"  {name:<10} {(c.settings.__doc__ or '').splitlines()[0]}" for name, c in COMMANDS.items()
-    )
+    verbs = "\n".join(f"  {name:<10} {verb.help}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="trash-classifier",
         usage="trash-classifier COMMAND [--help] ...",
@@ -399,7 +389,7 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do, see below")
+    parser.add_argument("command", choices=VERBS, metavar="COMMAND", help="what to do, see below")
     arguments = in_one_word(arguments)
     parsed = parser.parse_args(arguments[:1])
     return parsed.command, list(arguments[1:])
