@@ -11,13 +11,15 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from image_classification_trash import __version__
 from image_classification_trash.config.verbs import VERBS, settings_of
 from image_classification_trash.errors import SettingsError, TrashClassifierError
 
 if TYPE_CHECKING:
+    from image_classification_trash.config.base import DataSet, StageSettings, TrainedModel
     from image_classification_trash.config.data import (
         AuditSettings,
         DataSettings,
@@ -327,31 +329,69 @@ def _shown(prediction: Prediction) -> str:
     return prediction.label or prediction.error or ""
 
 
-COMMANDS: dict[str, Callable[[Any], int]] = {
-    "data": run_data,
-    "audit": run_audit,
-    "explore": run_explore,
-    "features": run_features,
-    "train": run_train,
-    "tune": run_tune,
-    "evaluate": run_evaluate,
-    "models": run_models,
-    "export": run_export,
-    "benchmark": run_benchmark,
-    "predict": run_predict,
-    "monitor": run_monitor,
-    "serve": run_serve,
+def data_set_is_there(settings: DataSet) -> None:
+    """Refuse a data set that is not prepared, or damaged."""
+    from image_classification_trash.data.manifest import read_manifest
+
+    read_manifest(settings.processed_dir / settings.name)
+
+
+def model_is_there(settings: TrainedModel) -> None:
+    """Refuse a model that is not there, or damaged."""
+    _check_bundle(settings.bundle, settings.models_dir)
+
+
+def monitored_model_is_there(settings: MonitorSettings) -> None:
+    """Refuse a model that is not there, or damaged."""
+    _check_bundle(settings.model, settings.models_dir)
+
+
+def _check_bundle(reference: Path | None, models_dir: Path) -> None:
+    from image_classification_trash.inference.bundle import read_bundle
+    from image_classification_trash.inference.model_store import chosen_bundle
+
+    read_bundle(chosen_bundle(reference, models_dir))
+
+
+class Command(NamedTuple):
+    """What carries a verb out, and returns the exit status; and what is checked before it, while little is imported."""
+
+    run: Callable[[Any], int]
+    check: Callable[[Any], None] = lambda settings: None
+
+
+COMMANDS = {
+    "data": Command(run_data),
+    "audit": Command(run_audit, data_set_is_there),
+    "explore": Command(run_explore, data_set_is_there),
+    "features": Command(run_features, data_set_is_there),
+    "train": Command(run_train, data_set_is_there),
+    "tune": Command(run_tune, data_set_is_there),
+    "evaluate": Command(run_evaluate, model_is_there),
+    "models": Command(run_models),
+    "export": Command(run_export, model_is_there),
+    "benchmark": Command(run_benchmark, model_is_there),
+    "predict": Command(run_predict),
+    "monitor": Command(run_monitor, monitored_model_is_there),
+    "serve": Command(run_serve),
 }
+
+
+def load(verb: str, arguments: Sequence[str]) -> StageSettings:
+    """Load a verb's settings, and check that the data set or the model that they name is there."""
+    from image_classification_trash.config.loader import load_settings
+
+    settings = load_settings(settings_of(verb), arguments)
+    COMMANDS[verb].check(settings)
+    return settings
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; returns the exit status."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     verb, rest = _parse_verb(arguments)
-    from image_classification_trash.config.loader import load_settings
-
     try:
-        return COMMANDS[verb](load_settings(settings_of(verb), rest))
+        return COMMANDS[verb].run(load(verb, rest))
     except TrashClassifierError as error:
         print(f"error: {error.found}", file=sys.stderr)
         if error.hint:

@@ -68,3 +68,28 @@ def test_a_verb_imports_its_own_settings_alone(tmp_path: Path) -> None:
         name.rpartition(".")[2] for name in modules if name.startswith("image_classification_trash.config.")
     }
     assert loaded == {"verbs", "loader", "command_line", "base", "serving"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["explore", "nope"], "no prepared data set in data/processed/nope"),
+        (["audit", "nope"], "no prepared data set in data/processed/nope"),
+        (["features", "nope"], "no prepared data set in data/processed/nope"),
+        (["train", "nope"], "no prepared data set in data/processed/nope"),
+        (["tune", "nope"], "no prepared data set in data/processed/nope"),
+        (["evaluate", "nope"], "no model 'nope'"),
+        (["evaluate", "models/nope"], "models/nope is not a trained model"),
+        (["evaluate"], "no trained model in models"),
+        (["export", "nope"], "no model 'nope'"),
+        (["benchmark", "nope"], "no model 'nope'"),
+        (["monitor", "photo.jpg", "--model", "nope"], "no model 'nope'"),
+        (["train", "--epochs", "many"], "train: epochs = 'many'"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_heavy_is_imported(
+    arguments: list[str], found: str, tmp_path: Path
+) -> None:
+    status, said, modules = run_and_list(tmp_path, *arguments)
+    assert status in (1, 2) and found in said
+    assert not modules & HEAVY
