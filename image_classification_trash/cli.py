@@ -1,34 +1,40 @@
-"""The command `trash-classifier`: parses, calls one function, shows its result.
+"""The command `trash-classifier`: parses, calls one function, prints.
 
 Results go to standard output, logs and progress bars to standard error. Exit status: 0 good; 1 an error that the
 user can mend; 2 a wrong flag or setting; 3 finished, but some photos could not be read; 4 (monitor) the stream drifted.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from image_classification_trash import __version__
-from image_classification_trash.config.base import StageSettings
-from image_classification_trash.config.data import (
-    AuditSettings,
-    DataSettings,
-    ExploreSettings,
-    FeatureSettings,
-)
-from image_classification_trash.config.loader import load_settings
-from image_classification_trash.config.models import (
-    BenchmarkSettings,
-    EvaluateSettings,
-    ExportSettings,
-    ModelsSettings,
-    MonitorSettings,
-    PredictSettings,
-)
-from image_classification_trash.config.serving import ServeSettings
-from image_classification_trash.config.training import TrainSettings, TuneSettings
+from image_classification_trash.config.verbs import VERBS, settings_of
 from image_classification_trash.show import Result, carry_out
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from image_classification_trash.config.base import DataSet, StageSettings, TrainedModel
+    from image_classification_trash.config.data import (
+        AuditSettings,
+        DataSettings,
+        ExploreSettings,
+        FeatureSettings,
+    )
+    from image_classification_trash.config.models import (
+        BenchmarkSettings,
+        EvaluateSettings,
+        ExportSettings,
+        ModelsSettings,
+        MonitorSettings,
+        PredictSettings,
+    )
+    from image_classification_trash.config.serving import ServeSettings
+    from image_classification_trash.config.training import TrainSettings, TuneSettings
 
 
 def run_data(settings: DataSettings) -> Result:
@@ -126,38 +132,67 @@ def run_serve(settings: ServeSettings) -> Result:
     return prepare(settings)
 
 
-class Command(NamedTuple):
-    """A verb: its settings, and the function that carries it out."""
+def data_set_is_there(settings: DataSet) -> None:
+    """Refuse a data set that is not prepared, or damaged."""
+    from image_classification_trash.data.manifest import read_manifest
 
-    settings: type[StageSettings]
+    read_manifest(settings.processed_dir / settings.name)
+
+
+def model_is_there(settings: TrainedModel) -> None:
+    """Refuse a model that is not there, or damaged."""
+    _check_bundle(settings.bundle, settings.models_dir)
+
+
+def monitored_model_is_there(settings: MonitorSettings) -> None:
+    """Refuse a model that is not there, or damaged."""
+    _check_bundle(settings.model, settings.models_dir)
+
+
+def _check_bundle(reference: Path | None, models_dir: Path) -> None:
+    from image_classification_trash.inference.bundle import read_bundle
+    from image_classification_trash.inference.model_store import chosen_bundle
+
+    read_bundle(chosen_bundle(reference, models_dir))
+
+
+class Command(NamedTuple):
+    """What carries a verb out; and what is checked before it, while little is imported."""
+
     run: Callable[[Any], Result]
+    check: Callable[[Any], None] = lambda settings: None
 
 
 COMMANDS = {
-    command.settings.stage: command
-    for command in (
-        Command(DataSettings, run_data),
-        Command(AuditSettings, run_audit),
-        Command(ExploreSettings, run_explore),
-        Command(FeatureSettings, run_features),
-        Command(TrainSettings, run_train),
-        Command(TuneSettings, run_tune),
-        Command(EvaluateSettings, run_evaluate),
-        Command(ModelsSettings, run_models),
-        Command(ExportSettings, run_export),
-        Command(BenchmarkSettings, run_benchmark),
-        Command(PredictSettings, run_predict),
-        Command(MonitorSettings, run_monitor),
-        Command(ServeSettings, run_serve),
-    )
+    "data": Command(run_data),
+    "audit": Command(run_audit, data_set_is_there),
+    "explore": Command(run_explore, data_set_is_there),
+    "features": Command(run_features, data_set_is_there),
+    "train": Command(run_train, data_set_is_there),
+    "tune": Command(run_tune, data_set_is_there),
+    "evaluate": Command(run_evaluate, model_is_there),
+    "models": Command(run_models),
+    "export": Command(run_export, model_is_there),
+    "benchmark": Command(run_benchmark, model_is_there),
+    "predict": Command(run_predict),
+    "monitor": Command(run_monitor, monitored_model_is_there),
+    "serve": Command(run_serve),
 }
+
+
+def load(verb: str, arguments: Sequence[str]) -> StageSettings:
+    """Load a verb's settings, and check that the data set or the model that they name is there."""
+    from image_classification_trash.config.loader import load_settings
+
+    settings = load_settings(settings_of(verb), arguments)
+    COMMANDS[verb].check(settings)
+    return settings
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; returns the exit status."""
     verb, rest = _parse_verb(arguments)
-    command = COMMANDS[verb]
-    return carry_out(verb, lambda: load_settings(command.settings, rest), command.run)
+    return carry_out(verb, lambda: load(verb, rest), COMMANDS[verb].run)
 
 
 def main() -> None:
@@ -166,9 +201,7 @@ def main() -> None:
 
 
 def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    verbs = "\n".join(
-        f"  {name:<10} {(c.settings.__doc__ or '').splitlines()[0]}" for name, c in COMMANDS.items()
-    )
+    verbs = "\n".join(f"  {name:<10} {verb.help}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="trash-classifier",
         usage="trash-classifier COMMAND [--help] ...",
@@ -177,7 +210,7 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do, see below")
+    parser.add_argument("command", choices=VERBS, metavar="COMMAND", help="what to do, see below")
     arguments = in_one_word(arguments)
     parsed = parser.parse_args(arguments[:1])
     return parsed.command, list(arguments[1:])

@@ -1,6 +1,6 @@
 """What each ingredient of training for the field brings, and which score tells waste from no waste: tables of docs/explanation/robustness.md.
 
-python scripts/study_field.py models/trashnet-field models/field --processed-dir data/processed
+python scripts/study_field.py models/trashnet-field models/field --data-dir data
 
 Heads are fitted on frozen ImageNet embeddings with one ingredient after another, with several seeds; then the bundles are
 measured. Everything is made from TrashNet's training and validation parts; test and field photos are not read, their
@@ -223,8 +223,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("bundles", nargs="+", type=Path)
-    parser.add_argument("--processed-dir", type=Path, default=Path("data/processed"))
-    parser.add_argument("--interim-dir", type=Path, default=Path("data/interim"))
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -232,9 +231,9 @@ def main() -> None:
     config = bundles[0].config
     settings = TrainSettings(
         name=config.data["name"], input_height=config.input_height, input_width=config.input_width,
-        fit=config.fit, interim_dir=arguments.interim_dir, processed_dir=arguments.processed_dir,
+        fit=config.fit, data_dir=arguments.data_dir,
     )  # fmt: skip
-    material = Material(read_manifest(arguments.processed_dir / config.data["name"]), settings)
+    material = Material(read_manifest(settings.processed_dir / config.data["name"]), settings)
     frozen = build_network(config.architecture, len(config.classes))
     faults = " | ".join(FIXED)
     table = [

@@ -1,16 +1,26 @@
 """Settings: precedence, and typing errors answered with the nearest name."""
 
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from image_classification_trash.config.base import StageSettings
 from image_classification_trash.config.data import DataSettings
-from image_classification_trash.config.loader import STAGES, load_settings, read_recipe
-from image_classification_trash.config.models import EvaluateSettings, PredictSettings
+from image_classification_trash.config.loader import load_settings, read_recipe
+from image_classification_trash.config.models import (
+    EvaluateSettings,
+    ExportSettings,
+    ModelsSettings,
+    PredictSettings,
+)
 from image_classification_trash.config.serving import ServeSettings
-from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.config.training import AugmentationSettings, TrainSettings
+from image_classification_trash.config.verbs import VERBS, settings_of
 from image_classification_trash.errors import SettingsError
+
+STAGES = [settings_of(verb) for verb in VERBS]
 
 
 def test_defaults_recipe_environment_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +73,25 @@ def test_a_typing_error_in_the_environment_is_noticed(monkeypatch: pytest.Monkey
         load_settings(DataSettings, [])
 
 
+def test_settings_made_in_code_read_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in STAGES:
+        monkeypatch.setenv(f"TRASH_{stage.stage.upper()}_CONFIG", "nowhere.yaml")
+    monkeypatch.setenv("TRASH_TRAIN_HUE", "lots")
+    monkeypatch.setenv("TRASH_TRAIN_EPOCHS", "3")
+    assert (TrainSettings().hue, TrainSettings().epochs, TrainSettings().config) == (0.02, 20, None)
+    assert DataSettings(seed=4).seed == 4
+
+
+def test_a_command_reads_its_own_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRASH_TRAIN_HUE", "lots")
+    monkeypatch.setenv("TRASH_TRAIN_SEDE", "1")
+    monkeypatch.setenv("TRASH_TRAIN_SEED", "5")
+    for stage in set(STAGES) - {TrainSettings}:
+        needed = ["photo.jpg"] if stage.stage in ("predict", "monitor") else []
+        settings = load_settings(stage, needed)
+        assert getattr(settings, "seed", 0) == 0
+
+
 def test_predict_takes_many_photos_and_json() -> None:
     settings = load_settings(PredictSettings, ["a.jpg", "b.jpg", "--json"])
     assert settings.photos == ["a.jpg", "b.jpg"] and settings.json_output
@@ -87,9 +116,8 @@ def test_no_other_programs_variable_sets_json_output(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_setting_explains_itself(stage: type[StageSettings]) -> None:
-    assert not [
-        name for name, field in stage.model_fields.items() if name != "name" and not field.description
-    ]
+    for field in stage.model_fields.values():
+        assert re.match(r"[A-Z].* ", field.description or ""), field
 
 
 @pytest.mark.parametrize(
@@ -97,7 +125,7 @@ def test_every_setting_explains_itself(stage: type[StageSettings]) -> None:
     [
         ("dat: {seed: 1}", "section 'dat' is not known", "Did you mean 'data'?"),
         ("data: {sede: 1}", "data: 'sede' is not known", "Did you mean 'seed'?"),
-        ("data: {xyzzy: 1}", "data: 'xyzzy' is not known", "Known: config, name, source"),
+        ("data: {xyzzy: 1}", "data: 'xyzzy' is not known", "Known: config, data_dir, name"),
         ("data: {seed: [", "is not YAML", "Mend the line it names"),
         ("data: {seed: many}", "data: seed = 'many': input should be a valid integer", "data --help"),
         ("data: {val_fraction: 0.9}", "data: val_fraction = 0.9: input should be less than 0.5", "--help"),
@@ -146,3 +174,94 @@ def test_an_impossible_value_is_traced_to_where_it_was_given(monkeypatch: pytest
 def test_a_model_server_is_named_wholly_or_not_at_all(arguments: list[str]) -> None:
     with pytest.raises(SettingsError, match="backend"):
         load_settings(ServeSettings, arguments)
+
+
+def test_one_folder_holds_all_data() -> None:
+    settings = load_settings(DataSettings, ["--data-dir", "disk"])
+    folders = (settings.raw_dir, settings.interim_dir, settings.processed_dir)
+    assert folders == (Path("disk/raw"), Path("disk/interim"), Path("disk/processed"))
+
+
+def test_there_are_at_most_130_names() -> None:
+    names = {name for stage in STAGES for name in stage.model_fields}
+    assert len(names) <= 130
+
+
+def test_parts_serve_functions_that_need_no_more() -> None:
+    assert AugmentationSettings().hue == TrainSettings().hue
+    with pytest.raises(ValidationError):
+        AugmentationSettings(hew=0.1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_shows_at_most_15_settings_and_help_all_the_rest_by_subject(
+    stage: type[StageSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = [*stage.usual, "config"]
+    assert len(usual) <= 15 and set(usual) <= set(stage.model_fields)
+    with pytest.raises(SystemExit):
+        load_settings(stage, ["--help"])
+    short = named_in(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        load_settings(stage, ["--help-all"])
+    whole = named_in(capsys.readouterr().out)
+    assert short.keys() == {"Usual settings", "Help"} and len(short["Usual settings"]) == len(usual)
+    assert whole["Usual settings"] == short["Usual settings"]
+    assert sum(map(len, whole.values())) == len(stage.model_fields) + len(whole["Help"])
+
+
+def named_in(text: str) -> dict[str, list[str]]:
+    """The flags and places of a help text, by heading."""
+    sections = re.findall(r"^(\S.*):\n((?:(?:  .*)?\n)*)", text, re.MULTILINE)
+    return {
+        heading: re.findall(r"^  (-\S+|[A-Z]+\b)(?: |$)", body, re.MULTILINE) for heading, body in sections
+    }
+
+
+def test_help_all_has_a_heading_for_each_part(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load_settings(TrainSettings, ["--help-all"])
+    text = capsys.readouterr().out
+    assert "--hue" in named_in(text)["Augmentation"] and "--data-dir" in named_in(text)["Folders"]
+    assert "Learning rate of the head at its peak (default: 0.001)" in " ".join(text.split())
+    with pytest.raises(SystemExit):
+        load_settings(TrainSettings, ["--help"])
+    text = capsys.readouterr().out
+    assert "--hue" not in text and "39 more settings: trash-classifier train --help-all" in text
+
+
+def test_a_list_is_given_by_repetition_or_commas_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    teachers = [Path("a"), Path("b")]
+    for words in (["--teacher", "a", "--teacher", "b"], ["--teacher=a,b"], ["--teacher", '["a", "b"]']):
+        assert load_settings(TrainSettings, words).teacher == teachers
+    for text in ("a,b", '["a", "b"]'):
+        monkeypatch.setenv("TRASH_TRAIN_TEACHER", text)
+        assert load_settings(TrainSettings, []).teacher == teachers
+    monkeypatch.setenv("TRASH_TRAIN_TEACHER", "[a")
+    with pytest.raises(SettingsError, match=r"TRASH_TRAIN_TEACHER = '\[a' is not a JSON list"):
+        load_settings(TrainSettings, [])
+
+
+def test_places_can_stand_among_flags_and_are_taken_as_typed() -> None:
+    settings = load_settings(ModelsSettings, ["--json", "compare", "a", "--alias", "staging", "b"])
+    assert (settings.action, settings.models, settings.alias) == ("compare", ["a", "b"], "staging")
+    photos = ["glass, metal.jpg", "-", "[1].jpg"]
+    assert load_settings(PredictSettings, [*photos, "--threads", "2"]).photos == photos
+    assert load_settings(PredictSettings, ["--json", "--", "-a.jpg", "b.jpg"]).photos == ["-a.jpg", "b.jpg"]
+    assert load_settings(ExportSettings, ["--quantize", "int8", "models/x"]).bundle == Path("models/x")
+
+
+@pytest.mark.parametrize(
+    ("words", "found", "hint"),
+    [
+        (["--epochs"], "--epochs: expected one argument", "train --help"),
+        (["--xyzzy", "3"], "unrecognized arguments: --xyzzy", "train --help-all"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch", "'--epochs'"),
+        (["mine", "yours"], "unrecognized arguments: yours", "train --help"),
+        (["--no-pretraned"], "unrecognized arguments: --no-pretraned", "'--pretrained'"),
+    ],
+)
+def test_a_wrong_command_line_says_a_way_out(words: list[str], found: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(TrainSettings, words)
+    assert found in caught.value.found and hint in caught.value.hint

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from image_classification_trash.cli import COMMANDS, in_one_word
+from image_classification_trash.cli import in_one_word
 from image_classification_trash.config.loader import load_settings
+from image_classification_trash.config.verbs import VERBS, settings_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -76,9 +77,9 @@ def check_trash_classifier(arguments: Words) -> None:
     if arguments in (["--help"], ["--version"]):
         return
     verb, *rest = in_one_word(arguments)
-    assert verb in COMMANDS
-    if "--help" not in rest:
-        load_settings(COMMANDS[verb].settings, rest)
+    assert verb in VERBS
+    if not {"--help", "--help-all"} & {*rest}:
+        load_settings(settings_of(verb), rest)
 
 
 def check_make(arguments: Words) -> None:
@@ -151,12 +152,12 @@ RECIPES = sorted({*(ROOT / "configs").glob("*.yaml")} - {ROOT / "configs/sweep.y
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipes_are_accepted(recipe: Path) -> None:
-    for command in COMMANDS.values():
-        needed = ["photo.jpg"] if command.settings.stage in ("predict", "monitor") else []
-        load_settings(command.settings, [*needed, "--config", str(recipe)])
+    for verb in VERBS:
+        needed = ["photo.jpg"] if verb in ("predict", "monitor") else []
+        load_settings(settings_of(verb), [*needed, "--config", str(recipe)])
 
 
 def test_every_command_and_target_is_documented() -> None:
     text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
-    assert all(f"trash-classifier {verb} " in text for verb in COMMANDS)
+    assert all(f"trash-classifier {verb} " in text for verb in VERBS)
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111

@@ -1,20 +1,19 @@
-"""What settings of several commands share."""
+"""Parts that settings of several commands are made of, and what all commands share."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import Field
-from pydantic_settings import (
-    BaseSettings,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+POSITIONAL = object()
+Positional = Annotated[T, POSITIONAL]
+"""A setting that a command line gives by its place, without a flag."""
+
 
 DataName = Annotated[
-    str, Field(pattern=r"^[\w][\w .-]*$", description="data set: sample, trashnet, or a name of your own")
+    str, Field(pattern=r"^[\w][\w .-]*$", description="Data set: sample, trashnet, or a name of your own")
 ]
-
-
-JSON_FLAG = {"json-output": "json"}
 
 
 FitName = Literal["stretch", "crop", "pad"]
@@ -34,29 +33,108 @@ SearchedName = Literal[
 ]
 
 
-class StageSettings(BaseSettings):
-    """What all stages share."""
+class Part(BaseModel):
+    """Some settings of one subject. Making one reads nothing from outside; only the loader reads the environment."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+    heading: ClassVar[str]
+    """What the part's settings stand below in `--help-all`."""
+
+
+class StageSettings(Part):
+    """What all stages share: each is one class, made of parts whose fields lie side by side in it."""
 
     stage: ClassVar[str]
     begins_with: ClassVar[type["StageSettings"] | None] = None
     """The stage whose section of a recipe is read first, below this one's own."""
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
+    usual: ClassVar[tuple[str, ...]]
+    """The settings that `--help` shows, beside `config`; `--help-all` shows the others too."""
+    heading: ClassVar[str] = "Further settings"
+
+    config: Path | None = Field(
+        None, description="Recipe: a YAML file with a section of settings for this command"
     )
 
-    config: Path | None = Field(None, description="YAML recipe; its section named after the command is read")
+
+class DataFolder(Part):
+    """Where data sets lie."""
+
+    heading: ClassVar[str] = "Folders"
+
+    data_dir: Path = Field(
+        Path("data"), description="Folder of data: raw/ (unpacked), interim/ (caches), processed/ (prepared)"
+    )
+
+    @property
+    def raw_dir(self) -> Path:
+        """Where archives are unpacked."""
+        return self.data_dir / "raw"
+
+    @property
+    def interim_dir(self) -> Path:
+        """Where caches are kept; can be deleted at any time."""
+        return self.data_dir / "interim"
+
+    @property
+    def processed_dir(self) -> Path:
+        """Where prepared data sets are kept, a folder each."""
+        return self.data_dir / "processed"
 
 
-class InputSettings(StageSettings):
+class ModelsFolder(Part):
+    """Where bundles lie."""
+
+    heading: ClassVar[str] = "Folders"
+
+    models_dir: Path = Field(Path("models"), description="Folder of trained models and their versions")
+
+
+class ReportsFolder(Part):
+    """Where reports lie."""
+
+    heading: ClassVar[str] = "Folders"
+
+    reports_dir: Path = Field(Path("reports"), description="Folder of reports, figures, logs and checkpoints")
+
+
+class DataSet(DataFolder):
+    """A data set by its name."""
+
+    heading: ClassVar[str] = "Data"
+
+    name: Positional[DataName] = "sample"
+
+
+class TrainedModel(ModelsFolder):
+    """A bundle, by its place or its name."""
+
+    heading: ClassVar[str] = "Model"
+
+    bundle: Positional[Path | None] = Field(
+        None,
+        description="Trained model: its folder, name, version or alias; without one, the newest in models/",
+    )
+
+
+class JsonOutput(Part):
+    """How the result is printed."""
+
+    heading: ClassVar[str] = "Output"
+
+    json_output: bool = Field(False, description="Print the result as JSON")
+
+
+class InputSettings(Part):
     """How photos enter the network; kept in the bundle."""
 
-    input_height: int = Field(224, ge=32, le=1024, description="pixels; photos are brought to this height")
-    input_width: int = Field(288, ge=32, le=1024, description="pixels; photos are brought to this width")
-    fit: FitName = Field("stretch", description="how a frame of another shape meets the input size")
+    heading: ClassVar[str] = "Input of the network"
+
+    input_height: int = Field(224, ge=32, le=1024, description="Height that photos are resized to, in pixels")
+    input_width: int = Field(288, ge=32, le=1024, description="Width that photos are resized to, in pixels")
+    fit: FitName = Field(
+        "stretch",
+        description="How a photo of another shape is brought to that size: stretched, cropped or padded",
+    )
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -64,17 +142,38 @@ class InputSettings(StageSettings):
         return self.input_height, self.input_width
 
 
-class ProjectSettings(StageSettings):
+class BackboneSettings(Part):
+    """Which network photos are embedded with, and the weights that it begins with."""
+
+    heading: ClassVar[str] = "Network"
+
+    architecture: str = Field(
+        "efficientnet_lite0",
+        description="Network: resnet18, efficientnet_lite0, efficientnet_lite2, sequential_cnn or any timm name",
+    )
+    weights: Path | None = Field(
+        None, description="Local file of pretrained weights for the backbone (.safetensors or .pth)"
+    )
+    pretrained: bool = Field(True, description="Start from pretrained weights instead of random ones")
+
+
+class ProjectSettings(Part):
     """Where the tracker keeps what it is told."""
 
+    heading: ClassVar[str] = "Experiment tracking"
+
     tracker_project: str = Field(
-        "image-classification-trash", min_length=1, description="the tracker's project"
+        "image-classification-trash", min_length=1, description="Project in Weights & Biases"
     )
-    tracker_entity: str | None = Field(None, description="the tracker's team or user; default: the key's own")
+    tracker_entity: str | None = Field(
+        None, description="Team or user in Weights & Biases; without one, the API key's own"
+    )
 
 
 class TrackSettings(ProjectSettings):
     """Where a run is followed from outside."""
 
-    tracker: Literal["none", "wandb"] = Field("none", description="where the run is followed; wandb: W&B")
-    log_photos: bool = Field(False, description="give the tracker the photos too, not their list alone")
+    tracker: Literal["none", "wandb"] = Field(
+        "none", description="Service that the run is logged to; wandb: Weights & Biases"
+    )
+    log_photos: bool = Field(False, description="Upload the photos to the tracker too, not just their list")

@@ -4,94 +4,81 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from pydantic_settings import (
-    CliPositionalArg,
-    SettingsConfigDict,
+
+from image_classification_trash.config.base import (
+    BackboneSettings,
+    DataSet,
+    InputSettings,
+    JsonOutput,
+    ReportsFolder,
+    StageSettings,
 )
 
-from image_classification_trash.config.base import JSON_FLAG, DataName, InputSettings, StageSettings
 
-
-class DataSettings(StageSettings):
+class DataSettings(DataSet, StageSettings):
     """Prepare a data set: fetch, check every photo, find near-duplicates, split, write the manifest."""
 
     stage: ClassVar[str] = "data"
-    model_config = SettingsConfigDict(env_prefix="TRASH_DATA_")
+    usual: ClassVar[tuple[str, ...]] = (
+        "name", "source", "split", "seed", "val_fraction", "test_fraction", "corrections",
+        "embeddings", "force", "data_dir",
+    )  # fmt: skip
 
-    name: CliPositionalArg[DataName] = "sample"
     source: Path | None = Field(
         None,
-        description="zip, folder of class folders, or CSV filepath,label[,split,group]; default: by name",
+        description="Photos: a zip, a folder of class folders, or a CSV with filepath,label[,split,group]; "
+        "sample and trashnet need none",
     )
     layout: Literal["auto", "classes", "splits", "class-splits", "sites"] = Field(
-        "auto", description="how the folders of --source are read; auto: the one way that fits"
+        "auto", description="How the folders of --source are read; auto: the one layout that fits"
     )
     columns: list[str] = Field(
         [],
-        description="what a CSV's columns mean where they have other names: --columns filepath=image label=category",
+        description="Meaning of a CSV's columns that have other names, such as filepath=image,label=category",
     )
     photos_dir: Path | None = Field(
-        None, description="folder that the paths in a CSV start from; default: the CSV's own"
+        None, description="Folder that the paths in a CSV start from; default: the CSV's own"
     )
     zip_encoding: str | None = Field(
-        None, description="encoding of the file names in a zip that does not state it, such as gbk"
+        None, description="Encoding of the file names in a zip that does not state it, such as gbk"
     )
     split: Literal["auto", "official", "stratified", "grouped", "kinds"] = Field(
         "auto",
-        description="how to part the photos; auto: the split that comes with them, else grouped; kinds: val and test "
-        "show kinds of objects that train does not",
+        description="How the photos are split; auto: official where the photos come with a split, else grouped; "
+        "kinds: val and test show kinds of objects that train does not",
     )
-    seed: int = Field(0, ge=0, description="of the split")
-    val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for validation")
-    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the photos for the test")
+    seed: int = Field(0, ge=0, description="Random seed of the split")
+    val_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the photos for validation")
+    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the photos for the test")
     corrections: Path | None = Field(
-        None, description="CSV of photos to leave out or to relabel; `audit` writes one to decide on"
+        None, description="CSV of photos to leave out or relabel; `audit` writes one for you to decide on"
     )
-    embeddings: bool = Field(True, description="find near-duplicates by embeddings too, not by hashes alone")
-    force: bool = Field(False, description="prepare again even if nothing has changed")
-    raw_dir: Path = Field(Path("data/raw"), description="where archives are unpacked")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    embeddings: bool = Field(True, description="Find near-duplicates by embeddings too, not just by hashes")
+    force: bool = Field(False, description="Prepare the data set again even if nothing has changed")
 
 
-class ExploreSettings(StageSettings):
-    """Look at a prepared data set: class balance, contact sheets, embedding map, near-duplicates, augmentation."""
+class ExploreSettings(ReportsFolder, DataSet, StageSettings):
+    """Draw a prepared data set: class balance, contact sheets, embedding map, near-duplicates, augmentation."""
 
     stage: ClassVar[str] = "explore"
-    model_config = SettingsConfigDict(env_prefix="TRASH_EXPLORE_")
-
-    name: CliPositionalArg[DataName] = "sample"
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
+    usual: ClassVar[tuple[str, ...]] = ("name", "data_dir", "reports_dir")
 
 
-class AuditSettings(StageSettings):
-    """Look for faults in a prepared data set: contradictions, duplicates, suspect labels, poor and odd photos."""
+class AuditSettings(JsonOutput, ReportsFolder, DataSet, StageSettings):
+    """Look for errors in a prepared data set: contradictions, duplicates, doubtful labels, poor and odd photos."""
 
     stage: ClassVar[str] = "audit"
-    model_config = SettingsConfigDict(env_prefix="TRASH_AUDIT_", cli_shortcuts=JSON_FLAG)
+    usual: ClassVar[tuple[str, ...]] = ("name", "seed", "show", "json_output", "data_dir", "reports_dir")
 
-    name: CliPositionalArg[DataName] = "sample"
-    seed: int = Field(0, ge=0, description="of the folds that suspect labels are found with")
-    show: int = Field(48, ge=1, description="photos of each kind on the page; the CSV has all of them")
-    json_output: bool = Field(False, description="print the findings as JSON")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    reports_dir: Path = Field(Path("reports"), description="where the page, the table and the corrections go")
+    seed: int = Field(0, ge=0, description="Random seed of the cross-validation that finds doubtful labels")
+    show: int = Field(48, ge=1, description="Number of photos of each kind on the page; the CSV has them all")
 
 
-class FeatureSettings(InputSettings):
+class FeatureSettings(DataSet, BackboneSettings, InputSettings, StageSettings):
     """Decode all photos once into pixel caches, and compute their embeddings."""
 
     stage: ClassVar[str] = "features"
-    model_config = SettingsConfigDict(env_prefix="TRASH_FEATURES_")
-
-    name: CliPositionalArg[DataName] = "sample"
-    architecture: str = Field("efficientnet_lite0", description="whose embeddings; any timm name works")
-    weights: Path | None = Field(
-        None, description="local weights file of the backbone (.safetensors or .pth)"
-    )
-    pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
+    usual: ClassVar[tuple[str, ...]] = (
+        "name", "architecture", "weights", "pretrained", "input_height", "input_width", "fit",
+        "data_dir",
+    )  # fmt: skip

@@ -5,66 +5,63 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import (
-    CliPositionalArg,
-    SettingsConfigDict,
-)
 
 from image_classification_trash.config.base import (
-    JSON_FLAG,
     ActionName,
+    DataFolder,
     FormatName,
+    JsonOutput,
+    ModelsFolder,
+    Positional,
     PrecisionName,
+    ReportsFolder,
     StageSettings,
     TrackSettings,
+    TrainedModel,
 )
 
 
-class EvaluateSettings(TrackSettings):
-    """Evaluate a bundle on the test part of its data set, or on any labelled folder; writes figures and a report."""
+class EvaluateSettings(ReportsFolder, DataFolder, TrackSettings, JsonOutput, TrainedModel, StageSettings):
+    """Evaluate a model on the test split of its data set, or on any labelled folder; writes figures and a report."""
 
     stage: ClassVar[str] = "evaluate"
-    model_config = SettingsConfigDict(env_prefix="TRASH_EVALUATE_", cli_shortcuts=JSON_FLAG)
+    usual: ClassVar[tuple[str, ...]] = (
+        "bundle", "data", "negatives", "json_output", "tracker", "data_dir", "models_dir", "reports_dir",
+    )  # fmt: skip
 
-    bundle: CliPositionalArg[Path | None] = Field(
-        None, description="folder, name, version or alias of a bundle; default: the newest in models/"
-    )
     data: Path | None = Field(
-        None, description="labelled folder, zip or CSV to evaluate on instead of the test part"
+        None, description="Labelled folder, zip or CSV to evaluate on instead of the test split"
     )
     negatives: Path | None = Field(
-        None, description="folder of photos that show no waste; is it told from waste?"
+        None, description="Folder of photos without waste, to measure how well they are told from waste"
     )
-    resamples: int = Field(2000, ge=100, description="bootstrap resamples for the intervals")
-    seed: int = Field(0, ge=0, description="of the bootstrap")
-    batch_size: int = Field(32, ge=1, description="photos run at once")
-    json_output: bool = Field(False, description="print the metrics as JSON")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
-    reports_dir: Path = Field(Path("reports"), description="where the report and its figures go")
+    resamples: int = Field(2000, ge=100, description="Number of bootstrap resamples for the intervals")
+    seed: int = Field(0, ge=0, description="Random seed of the bootstrap")
+    batch_size: int = Field(32, ge=1, description="Number of photos in a batch")
 
 
-class ModelsSettings(StageSettings):
-    """List, compare and promote bundles: versions that no training touches, and aliases such as `production`."""
+class ModelsSettings(JsonOutput, ModelsFolder, StageSettings):
+    """List, compare and promote models: versions that no training touches, and aliases such as `production`."""
 
     stage: ClassVar[str] = "models"
-    model_config = SettingsConfigDict(env_prefix="TRASH_MODELS_", cli_shortcuts=JSON_FLAG)
+    usual: ClassVar[tuple[str, ...]] = (
+        "action", "models", "alias", "note", "json_output", "models_dir",
+    )  # fmt: skip
     takes: ClassVar[Mapping[str, int]] = {
         "list": 0, "show": 1, "compare": 2, "register": 1, "promote": 1, "rollback": 0,
     }  # fmt: skip
     """How many models each action names."""
 
-    action: CliPositionalArg[ActionName] = Field("list", description="what to do")
-    models: CliPositionalArg[list[str]] = Field(
-        [], description="folders, bundles' names, NAME@NUMBER, NAME@latest or aliases"
+    action: Positional[ActionName] = Field(
+        "list", description="What to do: list, show, compare, register, promote or rollback"
+    )
+    models: Positional[list[str]] = Field(
+        [], description="Models to do it with: folders, names, NAME@NUMBER, NAME@latest or aliases"
     )
     alias: str = Field(
-        "production", pattern=r"^[a-z][\w-]*$", description="which alias promote and rollback move"
+        "production", pattern=r"^[a-z][\w-]*$", description="Alias that promote and rollback move"
     )
-    note: str = Field("", max_length=1000, description="why; kept with what was registered or moved")
-    json_output: bool = Field(False, description="print JSON")
-    models_dir: Path = Field(Path("models"), description="where bundles and their versions are kept")
+    note: str = Field("", max_length=1000, description="Reason, kept with what was registered or moved")
 
     @model_validator(mode="after")
     def _models_named(self) -> Self:
@@ -76,73 +73,68 @@ class ModelsSettings(StageSettings):
         return self
 
 
-class ExportSettings(StageSettings):
-    """Export a bundle to ONNX, TFLite and SavedModel, each file verified against the trained model."""
+class ExportSettings(DataFolder, JsonOutput, TrainedModel, StageSettings):
+    """Export a model to ONNX, TFLite and SavedModel, each file verified against the trained model."""
 
     stage: ClassVar[str] = "export"
-    model_config = SettingsConfigDict(env_prefix="TRASH_EXPORT_", cli_shortcuts=JSON_FLAG)
+    usual: ClassVar[tuple[str, ...]] = (
+        "bundle", "format", "quantize", "allow_drift", "json_output", "data_dir", "models_dir",
+    )  # fmt: skip
 
-    bundle: CliPositionalArg[Path | None] = Field(
-        None, description="folder, name, version or alias of a bundle; default: the newest in models/"
-    )
     format: list[FormatName] = Field(
-        ["onnx", "saved_model", "tflite"], min_length=1, description="what to make"
+        ["onnx", "saved_model", "tflite"], min_length=1, description="Formats to write"
     )
     quantize: list[PrecisionName] = Field(
-        ["fp16", "int8"], description="smaller files beside float32, where the format has them"
+        ["fp16", "int8"], description="Smaller precisions to write beside float32, where the format has them"
     )
-    allow_drift: bool = Field(False, description="keep files that are too far from the trained model")
-    json_output: bool = Field(False, description="print the report as JSON")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+    allow_drift: bool = Field(
+        False, description="Keep files whose answers are too far from the trained model's"
+    )
 
 
-class BenchmarkSettings(StageSettings):
-    """Time a bundle in all its files and engines, side by side."""
+class BenchmarkSettings(ReportsFolder, JsonOutput, TrainedModel, StageSettings):
+    """Time a model in all its files and engines, side by side."""
 
     stage: ClassVar[str] = "benchmark"
-    model_config = SettingsConfigDict(env_prefix="TRASH_BENCHMARK_", cli_shortcuts=JSON_FLAG)
+    usual: ClassVar[tuple[str, ...]] = (
+        "bundle", "photos", "count", "rounds", "json_output", "models_dir", "reports_dir",
+    )  # fmt: skip
 
-    bundle: CliPositionalArg[Path | None] = Field(
-        None, description="folder, name, version or alias of a bundle; default: the newest in models/"
-    )
-    photos: Path = Field(Path("data/sample"), description="folder with photos to time with")
-    count: int = Field(64, ge=1, description="photos of a round")
-    rounds: int = Field(5, ge=1, description="how often each engine has its turn; medians are shown")
-    json_output: bool = Field(False, description="print the figures as JSON")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
-    reports_dir: Path = Field(Path("reports"), description="where the plot goes")
+    photos: Path = Field(Path("data/sample"), description="Folder of photos to time with")
+    count: int = Field(64, ge=1, description="Number of photos in a round")
+    rounds: int = Field(5, ge=1, description="Number of rounds of each engine; the medians are shown")
 
 
-class PredictSettings(StageSettings):
+class PredictSettings(ModelsFolder, JsonOutput, StageSettings):
     """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
 
     stage: ClassVar[str] = "predict"
-    model_config = SettingsConfigDict(env_prefix="TRASH_PREDICT_", cli_shortcuts=JSON_FLAG)
+    usual: ClassVar[tuple[str, ...]] = (
+        "photos", "model", "json_output", "csv", "jsonl", "parquet", "resume", "batch_size",
+        "runtime", "threads", "models_dir",
+    )  # fmt: skip
 
-    photos: CliPositionalArg[list[str]] = Field(
-        description="files, folders, globs, URLs, or - for a list on stdin"
+    photos: Positional[list[str]] = Field(
+        description="Files, folders, globs, URLs, or - for a list on standard input"
     )
     model: Path | None = Field(
         None,
-        description="folder, name, version or alias of a bundle, or an exported file; default: production, or the newest in models/, or the shipped one",
+        description="Model: a folder, name, version or alias, or an exported file; without one, production, or "
+        "the newest in models/, or the one that comes with the package",
     )
-    json_output: bool = Field(False, description="print one JSON document")
-    csv: Path | None = Field(None, description="write the table to this CSV file")
-    jsonl: Path | None = Field(None, description="write the table to this file of JSON lines")
-    parquet: Path | None = Field(None, description="write the table to this Parquet file; needs pyarrow")
-    resume: bool = Field(False, description="go on where a killed run that wrote a table stopped")
-    batch_size: int = Field(8, ge=1, description="photos run at once")
+    csv: Path | None = Field(None, description="CSV file to write the answers to")
+    jsonl: Path | None = Field(None, description="JSON lines file to write the answers to")
+    parquet: Path | None = Field(None, description="Parquet file to write the answers to; needs pyarrow")
+    resume: bool = Field(False, description="Continue a run that was killed while it wrote a file")
+    batch_size: int = Field(8, ge=1, description="Number of photos in a batch")
     runtime: str = Field(
-        "auto", description="engine: litert, onnxruntime, torch, or auto: the first that can"
+        "auto", description="Engine: litert, onnxruntime, torch, or auto: the first of them that can"
     )
     threads: int | None = Field(
         None,
         ge=1,
-        description="of one run of the model; default 1, with as many runs at once as there are cores",
+        description="Number of threads of one run of the model; without one, 1, with as many runs at once as there are cores",
     )
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
 
     @property
     def tables(self) -> dict[str, Path]:
@@ -159,34 +151,34 @@ class PredictSettings(StageSettings):
         return self
 
 
-class MonitorSettings(StageSettings):
-    """Compare photos, or a gateway's statistics, with what a bundle learned from; exit status 4 where they differ."""
+class MonitorSettings(DataFolder, ModelsFolder, JsonOutput, StageSettings):
+    """Compare photos, or a gateway's statistics, with what a model learned from; exit status 4 where they differ."""
 
     stage: ClassVar[str] = "monitor"
-    model_config = SettingsConfigDict(env_prefix="TRASH_MONITOR_", cli_shortcuts=JSON_FLAG)
+    usual: ClassVar[tuple[str, ...]] = (
+        "sources", "model", "write_reference", "alpha", "permutations", "min_photos", "max_photos",
+        "seed", "json_output", "data_dir", "models_dir",
+    )  # fmt: skip
 
-    sources: CliPositionalArg[list[str]] = Field(
-        [], description="files, folders or globs of photos, or JSON files that serve --statistics wrote"
+    sources: Positional[list[str]] = Field(
+        [], description="Files, folders or globs of photos, or JSON files that serve --statistics wrote"
     )
     model: Path | None = Field(
-        None, description="folder, name, version or alias of a bundle; default: the newest in models/"
+        None,
+        description="Trained model: its folder, name, version or alias; without one, the newest in models/",
     )
     write_reference: bool = Field(
-        False, description="write the reference into the bundle, for machines without the data set"
+        False, description="Write the reference into the model, for machines without the data set"
     )
     alpha: float = Field(
-        0.01, gt=0, lt=0.5, description="how often a stream like the training data is called different"
+        0.01, gt=0, lt=0.5, description="Probability that photos like the training data are called different"
     )
-    permutations: int = Field(999, ge=99, description="random reassignments that the p-values rest on")
-    min_photos: int = Field(30, ge=10, description="fewer photos than this are not judged")
+    permutations: int = Field(999, ge=99, description="Number of permutations that the p-values rest on")
+    min_photos: int = Field(30, ge=10, description="Smallest number of photos that is judged")
     max_photos: int = Field(
-        1000, ge=50, description="photos compared by embedding; drawn at random from more"
+        1000, ge=50, description="Largest number of photos compared by embedding; drawn at random from more"
     )
-    seed: int = Field(0, ge=0, description="of the reassignments and of the draw")
-    json_output: bool = Field(False, description="print the comparison as JSON")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+    seed: int = Field(0, ge=0, description="Random seed of the permutations and of the draw")
 
     @model_validator(mode="after")
     def _p_values_fine_enough(self) -> Self:

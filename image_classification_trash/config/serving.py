@@ -4,71 +4,113 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import (
-    CliPositionalArg,
-    SettingsConfigDict,
-)
 
-from image_classification_trash.config.base import StageSettings
+from image_classification_trash.config.base import ModelsFolder, Part, Positional, StageSettings
 
 
-class ServeSettings(StageSettings):
-    """Answer requests: a REST gateway with a web page, for one bundle or one exported file."""
+class BackendSettings(Part):
+    """The model server that the gateway asks, with `--runtime tf-serving`."""
 
-    stage: ClassVar[str] = "serve"
-    model_config = SettingsConfigDict(env_prefix="TRASH_SERVE_")
+    heading: ClassVar[str] = "Model server (--runtime tf-serving)"
 
-    model: CliPositionalArg[Path | None] = Field(
-        None,
-        description="folder, name, version or alias of a bundle, or an exported file; default: production, or the newest in models/, or the shipped one",
-    )
-    runtime: str = Field(
-        "auto",
-        description="engine: litert, onnxruntime, tf-serving (a model server), or auto: the first that can",
-    )
     backend_url: str | None = Field(
-        None, pattern=r"^https?://[^/?#\s]+/?$", description="model server's REST interface; for tf-serving"
+        None, pattern=r"^https?://[^/?#\s]+/?$", description="Address of the model server's REST interface"
     )
     backend_model: str = Field(
-        "trash", pattern=r"^[\w.-]+$", description="the model's name on the model server"
+        "trash", pattern=r"^[\w.-]+$", description="Name of the model on the model server"
     )
-    backend_seconds: float = Field(5, gt=0, description="for the model server to answer; beyond it 504")
+    backend_seconds: float = Field(5, gt=0, description="Seconds the model server may take; beyond it 504")
     backend_retries: int = Field(
-        2, ge=0, le=10, description="further tries when the model server is away or busy; then 502"
+        2, ge=0, le=10, description="Number of retries when the model server is away or busy; then 502"
     )
-    backend_connections: int = Field(16, ge=1, le=256, description="photos at the model server at once")
-    threads: int = Field(1, ge=1, description="of one run of the model; as many runs at once as cores allow")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: every network of this machine")
-    port: int = Field(8080, ge=0, le=65535, description="to listen on; 0: one that is free")
-    workers: int = Field(1, ge=1, le=64, description="processes that answer; the cores are shared among them")
+    backend_connections: int = Field(
+        16, ge=1, le=256, description="Number of photos at the model server at once"
+    )
+
+
+class LimitSettings(Part):
+    """What a request may be, and how long it may take."""
+
+    heading: ClassVar[str] = "Limits"
+
     queue_size: int = Field(
-        32, ge=0, description="photos that may wait for the model, in each worker; beyond it 503"
+        32, ge=0, description="Number of photos that may wait for the model in each worker; beyond it 503"
     )
     max_requests: int = Field(
-        128, ge=1, description="requests held at once by a worker, uploads included; beyond it 503"
+        128,
+        ge=1,
+        description="Number of requests that a worker holds at once, uploads included; beyond it 503",
     )
-    max_photos: int = Field(16, ge=1, description="photos of one request")
-    max_mb: float = Field(32, gt=0, description="MiB of a request's body, and of a photo behind an address")
-    upload_seconds: float = Field(60, gt=0, description="for a request's body to arrive; beyond it 408")
-    fetch_seconds: float = Field(10, gt=0, description="for a photo behind an address, redirects included")
-    model_seconds: float = Field(10, gt=0, description="for decoding and the model; beyond it 504")
-    stop_seconds: int = Field(
-        30, ge=1, description="for requests in flight to finish when the gateway is stopped"
+    max_photos: int = Field(16, ge=1, description="Largest number of photos in a request")
+    max_mb: float = Field(
+        32, gt=0, description="Largest request body, and largest photo behind a link, in MiB"
     )
-    allowed_hosts: list[str] = Field(
-        [], description="hosts that photos are fetched from, *.example.org for those below; none: all public"
+    upload_seconds: float = Field(60, gt=0, description="Seconds a request's body may take; beyond it 408")
+    model_seconds: float = Field(
+        10, gt=0, description="Seconds decoding and the model may take; beyond it 504"
     )
-    allowed_ports: list[int] = Field([80, 443], description="ports that photos are fetched from")
-    statistics: Path | None = Field(
-        None, description="JSON file for counts of the answers, which `monitor` reads; anew at each start"
-    )
-    statistics_seconds: float = Field(60, gt=0, description="between two writings of --statistics")
-    models_dir: Path = Field(Path("models"), description="where bundles are looked for")
+    stop_seconds: int = Field(30, ge=1, description="Seconds that a stop waits for requests in flight")
 
     @property
     def max_bytes(self) -> int:
         """`max_mb` in bytes."""
         return int(self.max_mb * 2**20)
+
+
+class LinkSettings(Part):
+    """Which links to photos are followed."""
+
+    heading: ClassVar[str] = "Photos behind links"
+
+    fetch_seconds: float = Field(
+        10, gt=0, description="Seconds that fetching a photo may take, redirects included"
+    )
+    allowed_hosts: list[str] = Field(
+        [],
+        description="Hosts that photos are fetched from; *.example.org: those below it; none named: all public ones",
+    )
+    allowed_ports: list[int] = Field([80, 443], description="Ports that photos are fetched from")
+
+
+class StatisticsSettings(Part):
+    """Counts of the answers, for `monitor`."""
+
+    heading: ClassVar[str] = "Statistics"
+
+    statistics: Path | None = Field(
+        None, description="JSON file for counts of the answers, which `monitor` reads; new at each start"
+    )
+    statistics_seconds: float = Field(
+        60, gt=0, description="Seconds between two writings of the --statistics file"
+    )
+
+
+class ServeSettings(
+    StatisticsSettings, LinkSettings, LimitSettings, BackendSettings, ModelsFolder, StageSettings
+):
+    """Answer requests: a REST gateway with a web page, for one model or one exported file."""
+
+    stage: ClassVar[str] = "serve"
+    usual: ClassVar[tuple[str, ...]] = (
+        "model", "models_dir", "host", "port", "workers", "threads", "runtime", "backend_url", "queue_size",
+        "max_mb", "allowed_hosts", "statistics",
+    )  # fmt: skip
+
+    model: Positional[Path | None] = Field(
+        None,
+        description="Model: a folder, name, version or alias, or an exported file; without one, production, or "
+        "the newest in models/, or the one that comes with the package",
+    )
+    runtime: str = Field(
+        "auto",
+        description="Engine: litert, onnxruntime, tf-serving (a model server), or auto: the first of them that can",
+    )
+    threads: int = Field(
+        1, ge=1, description="Number of threads of one run of the model; as many runs at once as cores allow"
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0: every network of this machine")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0: one that is free")
+    workers: int = Field(1, ge=1, le=64, description="Number of processes; the cores are shared among them")
 
     @model_validator(mode="after")
     def _model_server_named(self) -> Self:

@@ -4,129 +4,198 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
-from pydantic_settings import (
-    CliPositionalArg,
-    SettingsConfigDict,
-)
 
 from image_classification_trash.config.base import (
-    JSON_FLAG,
-    DataName,
+    BackboneSettings,
+    DataSet,
     InputSettings,
+    JsonOutput,
+    ModelsFolder,
+    Part,
+    ReportsFolder,
     SearchedName,
     StageSettings,
     TrackSettings,
 )
 
 
-class TrainSettings(InputSettings, TrackSettings):
-    """Train a classifier: a head on cached embeddings, then the whole network; writes a bundle."""
-
-    stage: ClassVar[str] = "train"
-    model_config = SettingsConfigDict(env_prefix="TRASH_TRAIN_")
-
-    name: CliPositionalArg[DataName] = "sample"
-    output: str | None = Field(
-        None, pattern=r"^[\w][\w .-]*$", description="name of the bundle in models/; default: the data set's"
-    )
-    architecture: str = Field(
-        "efficientnet_lite0",
-        description="resnet18, efficientnet_lite0, efficientnet_lite2, sequential_cnn or any timm name",
-    )
-    weights: Path | None = Field(
-        None, description="local weights file of the backbone (.safetensors or .pth)"
-    )
-    pretrained: bool = Field(True, description="begin from pretrained weights; --no-pretrained: random ones")
-    seed: int = Field(0, ge=0, description="of shuffling, augmentation and dropout")
+class NetworkSettings(BackboneSettings):
+    """The network that is trained, and what it starts from."""
 
     start: list[Path] = Field(
         [],
-        description="bundles to go on from: the average of their weights, instead of pretrained weights; several: --start A --start B",
+        description="Trained model to start from instead of pretrained weights; of several, the average of "
+        "their weights: --start A --start B",
     )
-    head: bool = Field(True, description="fit the head on cached embeddings first; needs pretrained weights")
-    epochs: int = Field(20, ge=0, description="passes of fine-tuning; 0: the head alone")
-    batch_size: int = Field(32, ge=1, description="photos a step, on each device")
-    learning_rate: float = Field(1e-3, gt=0, description="of the head at its height")
-    backbone_rate: float = Field(
-        1.0, gt=0, description="learning rate of the backbone, as a share of the head's"
-    )
-    weight_decay: float = Field(0.05, ge=0, description="of AdamW, on matrices and filters only")
-    warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up before the cosine")
-    freeze_stages: int = Field(5, ge=0, description="first stages of the backbone that keep their weights")
-    dropout: float = Field(0.2, ge=0, lt=1, description="before the head")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability shared among the other classes")
-    class_weighting: float = Field(
-        0.5, ge=0, le=1, description="0: all photos weigh the same; 1: all classes weigh the same"
-    )
-    ema_decay: float = Field(0.995, ge=0, lt=1, description="of the averaged weights; 0: no averaging")
-    patience: int = Field(10, ge=1, description="epochs without a better validation macro-F1 before stopping")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the head")
 
-    min_scale: float = Field(0.6, gt=0, le=1, description="smallest share of a photo's area shown by a crop")
-    rotation: float = Field(20.0, ge=0, le=180, description="largest turn, in degrees")
-    brightness: float = Field(0.25, ge=0, lt=1, description="largest relative change")
-    contrast: float = Field(0.25, ge=0, lt=1, description="largest relative change")
-    saturation: float = Field(0.3, ge=0, lt=1, description="largest relative change")
-    hue: float = Field(
-        0.02, ge=0, le=0.5, description="largest turn of the colour circle; mild, as colour tells material"
+
+class OptimiserSettings(Part):
+    """How the head is fitted and the whole network fine-tuned."""
+
+    heading: ClassVar[str] = "Optimiser and schedule"
+
+    head: bool = Field(
+        True, description="Fit the head on cached embeddings first, which needs pretrained weights"
     )
-    erasing: float = Field(0.25, ge=0, le=1, description="share of photos with a rectangle blotted out")
-    mixup: float = Field(0.2, ge=0, description="alpha of the mixing of photo pairs; 0: none")
+    epochs: int = Field(20, ge=0, description="Number of epochs of fine-tuning; 0: the head alone")
+    batch_size: int = Field(32, ge=1, description="Number of photos in a batch, on each device")
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate of the head at its peak")
+    backbone_rate: float = Field(
+        1.0, gt=0, description="Learning rate of the backbone, as a multiple of the head's"
+    )
+    weight_decay: float = Field(0.05, ge=0, description="Weight decay of AdamW, on matrices and filters only")
+    warmup_epochs: float = Field(
+        1.0, ge=0, description="Number of epochs of linear warm-up before the cosine schedule"
+    )
+    freeze_stages: int = Field(
+        5, ge=0, description="Number of stages of the backbone, from the first, that keep their weights"
+    )
+    label_smoothing: float = Field(
+        0.1, ge=0, lt=1, description="Label smoothing: probability shared among the other classes"
+    )
+    class_weighting: float = Field(
+        0.5, ge=0, le=1, description="Class weighting; 0: all photos weigh the same, 1: all classes do"
+    )
+    ema_decay: float = Field(
+        0.995, ge=0, lt=1, description="Decay of the moving average of the weights (EMA); 0: no average"
+    )
+    patience: int = Field(
+        10, ge=1, description="Number of epochs without a better validation macro-F1 before training stops"
+    )
+
+
+class AugmentationSettings(Part):
+    """How training photos are varied."""
+
+    heading: ClassVar[str] = "Augmentation"
+
+    min_scale: float = Field(
+        0.6, gt=0, le=1, description="Smallest share of a photo's area that a crop shows"
+    )
+    rotation: float = Field(20.0, ge=0, le=180, description="Largest rotation, in degrees")
+    brightness: float = Field(0.25, ge=0, lt=1, description="Largest relative change of brightness")
+    contrast: float = Field(0.25, ge=0, lt=1, description="Largest relative change of contrast")
+    saturation: float = Field(0.3, ge=0, lt=1, description="Largest relative change of saturation")
+    hue: float = Field(
+        0.02,
+        ge=0,
+        le=0.5,
+        description="Largest change of hue, in turns; small, as colour tells materials apart",
+    )
+    erasing: float = Field(0.25, ge=0, le=1, description="Share of photos with a rectangle erased")
+    mixup: float = Field(0.2, ge=0, description="Alpha of mixup, which blends pairs of photos; 0: none")
+
+
+class RobustnessSettings(Part):
+    """What is learned for photos from the field."""
+
+    heading: ClassVar[str] = "Photos from the field"
 
     paste: float = Field(
-        0.0, ge=0, le=1, description="share of photos whose object is cut out and put on other grounds"
+        0.0, ge=0, le=1, description="Share of photos whose object is pasted onto another background"
     )
     corruption: float = Field(
-        0.0, ge=0, le=1, description="share of photos blurred, noisy, dark, coarse, ..."
+        0.0, ge=0, le=1, description="Share of photos with a camera's corruptions: blur, noise, darkness, ..."
     )
     outliers: float = Field(
-        0.0, ge=0, le=1, description="grounds without waste added to each batch, as a share of it"
+        0.0, ge=0, le=1, description="Backgrounds without waste added to each batch, as a share of it"
     )
     blend: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="share of the fine-tuned weights; the rest are those of the start (WiSE-FT)",
+        description="Share of the fine-tuned weights in the result; the rest are those of the start (WiSE-FT)",
     )
+    detector: bool = Field(
+        False,
+        description="Learn from drawn backgrounds to tell photos without waste, which are answered `not waste`",
+    )
+
+
+class DistillationSettings(Part):
+    """What is learned from finished bundles beside the labels."""
+
+    heading: ClassVar[str] = "Distillation"
 
     teacher: list[Path] = Field(
         [],
-        description="bundles whose mean probabilities are learned beside the labels (distillation); several: --teacher A --teacher B",
+        description="Trained model whose probabilities are learned beside the labels; of several, their mean: "
+        "--teacher A --teacher B",
     )
-    teacher_share: float = Field(0.5, ge=0, le=1, description="of the target that is the teachers'")
+    teacher_share: float = Field(0.5, ge=0, le=1, description="Weight of the teachers in the target")
+
+
+class CalibrationSettings(Part):
+    """How scores become probabilities, candidates and `unsure`."""
+
+    heading: ClassVar[str] = "Calibration"
 
     frequency_correction: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="share of the classes' log frequencies in training that is taken off their scores; with "
-        "class_weighting 0.5 a 0.5 takes all classes to be as likely",
+        description="Share of the classes' log frequencies in training that is subtracted from their scores "
+        "(logit adjustment); 0.5 with class_weighting 0.5 takes all classes to be as likely",
     )
     target_precision: float = Field(
-        0.98, gt=0, lt=1, description="precision that answered photos reach on validation; sets the threshold"
+        0.98, gt=0, lt=1, description="Precision of accepted photos on validation, which sets the threshold"
     )
     most_turned_away: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="share of validation photos answered `unsure` at most; lowers the threshold",
+        description="Largest share of validation photos answered `unsure`, which lowers the threshold",
     )
     candidate_coverage: float = Field(
-        0.99, gt=0, lt=1, description="share of photos whose right class is to be among the candidates"
+        0.99, gt=0, lt=1, description="Share of photos whose right class is to be among the candidates"
     )
-    detector: bool = Field(
-        False,
-        description="learn to tell photos without waste from drawn grounds; they are answered `not waste`",
-    )
-    devices: int = Field(1, ge=1, description="processes or accelerators to train on together (DDP)")
-    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="what to train on")
+
+
+class HardwareSettings(Part):
+    """What is trained on."""
+
+    heading: ClassVar[str] = "Hardware"
+
+    devices: int = Field(1, ge=1, description="Number of processes or GPUs to train on together (DDP)")
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="Processor to train on")
     workers: int | None = Field(
-        None, ge=0, description="processes that alter photos; default: up to 8 beside a GPU, none on a CPU"
+        None,
+        ge=0,
+        description="Number of processes that augment photos; without one, up to 8 beside a GPU, none on a CPU",
     )
-    resume: bool = Field(False, description="go on where a killed run stopped")
-    interim_dir: Path = Field(Path("data/interim"), description="where caches are kept")
-    processed_dir: Path = Field(Path("data/processed"), description="where prepared data sets are kept")
-    models_dir: Path = Field(Path("models"), description="where the bundle goes")
-    reports_dir: Path = Field(Path("reports"), description="where logs and checkpoints go")
+
+
+class TrainSettings(
+    ReportsFolder,
+    ModelsFolder,
+    DataSet,
+    TrackSettings,
+    HardwareSettings,
+    CalibrationSettings,
+    DistillationSettings,
+    RobustnessSettings,
+    AugmentationSettings,
+    OptimiserSettings,
+    NetworkSettings,
+    InputSettings,
+    StageSettings,
+):
+    """Train a classifier: a head on cached embeddings, then the whole network; writes a model."""
+
+    stage: ClassVar[str] = "train"
+    usual: ClassVar[tuple[str, ...]] = (
+        "name", "output", "architecture", "start", "input_height", "input_width", "epochs", "batch_size",
+        "learning_rate", "target_precision", "accelerator", "seed", "resume", "tracker",
+    )  # fmt: skip
+
+    output: str | None = Field(
+        None,
+        pattern=r"^[\w][\w .-]*$",
+        description="Name of the model in models/; without one, the data set's",
+    )
+    seed: int = Field(0, ge=0, description="Random seed of shuffling, augmentation and dropout")
+    resume: bool = Field(False, description="Continue a run that was killed")
 
     @property
     def bundle_name(self) -> str:
@@ -142,29 +211,33 @@ class TrainSettings(InputSettings, TrackSettings):
         return self
 
 
-class TuneSettings(TrainSettings):
-    """Search for good settings of a training, judged on the validation part; writes a recipe for train."""
+class TuneSettings(JsonOutput, TrainSettings):
+    """Search for good settings of a training, judged on the validation split; writes a recipe for train."""
 
     stage: ClassVar[str] = "tune"
     begins_with: ClassVar[type[StageSettings] | None] = TrainSettings
-    model_config = SettingsConfigDict(env_prefix="TRASH_TUNE_", cli_shortcuts=JSON_FLAG)
+    usual: ClassVar[tuple[str, ...]] = (
+        "name", "output", "trials", "timeout", "search", "epochs", "architecture", "input_height", "input_width",
+        "batch_size", "accelerator", "seed", "json_output",
+    )  # fmt: skip
 
     output: str | None = Field(
         None,
         pattern=r"^[\w][\w .-]*$",
-        description="name of the search in reports/tuning/; default: the data set's",
+        description="Name of the search in reports/tuning/; without one, the data set's",
     )
     trials: int = Field(
-        20, ge=1, description="trainings of the whole search, earlier interrupted runs included"
+        20, ge=1, description="Number of trainings in the whole search, those of interrupted runs included"
     )
     timeout: float | None = Field(
-        None, gt=0, description="seconds after which no further trial begins; default: none"
+        None, gt=0, description="Seconds after which no further trial begins; without it, no limit"
     )
     search: list[SearchedName] = Field(
-        list(get_args(SearchedName)), min_length=1, description="what is searched; all else stays as given"
+        list(get_args(SearchedName)), min_length=1, description="Settings to search; all others stay as given"
     )
-    epochs: int = Field(20, ge=1, description="passes of fine-tuning in a trial that is not stopped early")
-    json_output: bool = Field(False, description="print what was found as JSON")
+    epochs: int = Field(
+        20, ge=1, description="Number of epochs of fine-tuning in a trial that is not stopped early"
+    )
 
     @model_validator(mode="after")
     def _trains_plainly(self) -> Self:

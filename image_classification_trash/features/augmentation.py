@@ -17,7 +17,7 @@ _RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly photos are changed; fields as in `TrainSettings`."""
+    """How strongly photos are changed; fields as in `AugmentationSettings`."""
 
     height: int
     width: int

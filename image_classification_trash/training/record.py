@@ -155,6 +155,7 @@ def open_run(settings: TrainSettings, manifest: Manifest, tracker: Tracker, bega
 def resolved(settings: TrainSettings) -> dict[str, Any]:
     """All settings of a training as they were used, without its folders and its tracker."""
     hidden = {
+        "config",
         "resume",
         *TrackSettings.model_fields,
         *(name for name in type(settings).model_fields if name.endswith("_dir")),

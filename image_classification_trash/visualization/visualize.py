@@ -18,7 +18,7 @@ from sklearn.manifold import TSNE
 
 from image_classification_trash.config.data import ExploreSettings
 from image_classification_trash.config.models import EvaluateSettings
-from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.config.training import AugmentationSettings
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import MissingExtraError, TrainingError
@@ -212,8 +212,7 @@ def _pairs(manifest: Manifest, folder: Path) -> Figure:
 
 
 def _augmentation(manifest: Manifest) -> Figure:
-    defaults = TrainSettings()
-    chosen = defaults.model_dump(include=set(Augmentation.__dataclass_fields__))
+    chosen = AugmentationSettings().model_dump(include=set(Augmentation.__dataclass_fields__))
     augment = Augmentation(168, 216, **chosen)
     generator = torch.Generator().manual_seed(0)
     rows = []

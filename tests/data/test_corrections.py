@@ -26,7 +26,7 @@ def prepare(root: Path, corrections: Path | None = None) -> Prepared:
         source=root,
         corrections=corrections,
         embeddings=False,
-        processed_dir=root.parent / "processed",
+        data_dir=root.parent,
     )
     return make_dataset(settings)
 

@@ -24,8 +24,7 @@ def settings(tmp_path: Path) -> Settings:
     """Settings that keep everything below tmp_path."""
 
     def make(source: Path | None, name: str = "mine", **values: Any) -> DataSettings:
-        folders = {f"{part}_dir": tmp_path / "data" / part for part in ("raw", "interim", "processed")}
-        return DataSettings(name=name, source=source, **folders, **values)
+        return DataSettings(name=name, source=source, data_dir=tmp_path / "data", **values)
 
     return make
 

@@ -62,8 +62,7 @@ def test_photos_that_embed_alike_are_one_kind() -> None:
 
 
 def settings(tmp_path: Path, source: Path) -> DataSettings:
-    folders = {f"{part}_dir": tmp_path / "data" / part for part in ("raw", "interim", "processed")}
-    return DataSettings(name="mine", source=source, split="kinds", **folders)
+    return DataSettings(name="mine", source=source, split="kinds", data_dir=tmp_path / "data")
 
 
 def test_the_split_shows_kinds_in_one_part_alone(make_tree: MakeTree, tmp_path: Path) -> None:

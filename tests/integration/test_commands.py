@@ -59,13 +59,14 @@ def test_data_is_prepared_once_and_the_same_again(workspace: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_behind(workspace: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
+    disk = tmp_path / "data" / "processed"
+    disk.mkdir(parents=True)
+    (tmp_path / "data" / "interim").symlink_to(workspace / "data" / "interim")
     mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a file system can be mounted by root alone")
     try:
-        done = command(workspace, "data", "sample", "--processed-dir", str(disk), status=1)
+        done = command(workspace, "data", "sample", "--data-dir", str(disk.parent), status=1)
         assert "No space left" in done.stderr and "Nothing half-written" in done.stderr
         assert list(disk.iterdir()) == []
     finally:
@@ -297,7 +298,7 @@ def test_an_export_that_drifts_leaves_nothing_behind(workspace: Path, tmp_path: 
 
 
 def test_export_needs_the_data_it_learned_from(workspace: Path) -> None:
-    done = command(workspace, "export", "models/sample", "--processed-dir", "elsewhere", status=1)
+    done = command(workspace, "export", "models/sample", "--data-dir", "elsewhere", status=1)
     assert "trash-classifier data sample" in done.stderr
 
 
@@ -319,7 +320,7 @@ def test_a_bundle_is_promoted_and_answers_by_its_alias(
     workspace: Path, exported: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(exported, tmp_path / "models/sample")
-    data = ["--processed-dir", str(workspace / "data/processed")]
+    data = ["--data-dir", str(workspace / "data")]
     command(tmp_path, "evaluate", "sample", *data, "--resamples", "100")
     done = command(tmp_path, "models", "promote", "sample", "--json")
     assert json.loads(done.stdout)["version"] == "sample@1"

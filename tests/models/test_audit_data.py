@@ -67,9 +67,9 @@ def save(path: Path, image: Image.Image) -> None:
 @pytest.fixture
 def audited(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "near_duplicate_embedder", colour_embedder)
-    root, processed = coloured_tree(tmp_path / "photos"), tmp_path / "processed"
-    make_dataset(DataSettings(name="mine", source=root, embeddings=False, processed_dir=processed))
-    settings = AuditSettings(name="mine", processed_dir=processed, reports_dir=tmp_path / "reports")
+    root, data = coloured_tree(tmp_path / "photos"), tmp_path / "data"
+    make_dataset(DataSettings(name="mine", source=root, embeddings=False, data_dir=data))
+    settings = AuditSettings(name="mine", data_dir=data, reports_dir=tmp_path / "reports")
     return settings, module.audit_data(settings)
 
 
@@ -87,7 +87,7 @@ def test_suggestions_change_nothing_until_accepted(audited, tmp_path) -> None:
     settings, audit = audited
     again = DataSettings(
         name="mine", source=tmp_path / "photos", corrections=audit.corrections, embeddings=False,
-        processed_dir=settings.processed_dir,
+        data_dir=settings.data_dir,
     )  # fmt: skip
     assert make_dataset(again).manifest.fingerprint == audit.manifest.fingerprint
     text = audit.corrections.read_text(encoding="utf-8")
@@ -112,7 +112,7 @@ def test_names_are_escaped_on_the_page(audited) -> None:
 
 def test_too_few_objects_are_said_not_guessed(tmp_path, monkeypatch, make_tree) -> None:
     monkeypatch.setattr(module, "near_duplicate_embedder", colour_embedder)
-    processed = tmp_path / "processed"
+    data = tmp_path / "data"
     root = make_tree({"glass": 12, "metal": 3})
     root.joinpath("list.csv").write_text(
         "filepath,label,group,split\n"
@@ -120,10 +120,8 @@ def test_too_few_objects_are_said_not_guessed(tmp_path, monkeypatch, make_tree) 
         + "".join(f"metal/{n}.jpg,metal,one,{s}\n" for n, s in enumerate(("train", "val", "test"))),
         encoding="utf-8",
     )
-    make_dataset(
-        DataSettings(name="few", source=root / "list.csv", embeddings=False, processed_dir=processed)
-    )
-    audit = module.audit_data(AuditSettings(name="few", processed_dir=processed, reports_dir=tmp_path))
+    make_dataset(DataSettings(name="few", source=root / "list.csv", embeddings=False, data_dir=data))
+    audit = module.audit_data(AuditSettings(name="few", data_dir=data, reports_dir=tmp_path))
     assert (
         "metal" in audit.notes[0] and audit.out_of_fold_accuracy is None and not audit.counts["suspect_label"]
     )

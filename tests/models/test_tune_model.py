@@ -131,7 +131,7 @@ def test_a_broken_trial_is_not_counted_and_leaves_no_files(settings: MakeSetting
 
 KILLED = """
 import os, sys
-from image_classification_trash.config.loader import TuneSettings
+from image_classification_trash.config.training import TuneSettings
 from image_classification_trash.models.tune_model import tune
 
 def train(settings, tracker):

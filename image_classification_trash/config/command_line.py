@@ -1,0 +1,168 @@
+"""A command's arguments, parsed by argparse, with flags that are made from the fields of its settings.
+
+trash-classifier train --help        the usual settings
+trash-classifier train --help-all    all of them, each part below a heading
+"""
+
+import argparse
+import difflib
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from image_classification_trash.config.base import POSITIONAL, Part, StageSettings
+from image_classification_trash.errors import SettingsError
+
+USUAL, HELP_ALL = "Usual settings", "--help-all"
+SHORTCUTS = {"json_output": "--json"}
+"""Flags that are not named after their setting."""
+
+
+def parse_arguments(cls: type[StageSettings], arguments: Sequence[str]) -> dict[str, Any]:
+    """Parse a command line into the settings that it gives: text as typed, lists of such text, yes or no.
+
+    Raises:
+        SettingsError: an unknown flag (the nearest is suggested), or one without its value.
+        SystemExit: after `--help` and `--help-all`.
+    """
+    words = _join_lists(cls, arguments)
+    parser = _build_parser(cls, HELP_ALL in words)
+    # Intermixed: places may stand among flags. It does not know `--`, behind which all words are places.
+    parse = parser.parse_known_args if "--" in words else parser.parse_known_intermixed_args
+    given, unknown = parse(words)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0].split("=")[0], map(_flag, cls.model_fields), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"See: {parser.prog} {HELP_ALL}"
+        raise SettingsError(f"unrecognized arguments: {' '.join(unknown)}.", hint)
+    values = vars(given)
+    for name, texts in values.items():
+        field = cls.model_fields[name]
+        if is_list(field) and POSITIONAL not in field.metadata:
+            values[name] = [item for text in texts for item in split_list(_flag(name), text)]
+    return values
+
+
+def is_list(field: FieldInfo) -> bool:
+    """Whether a setting takes several values."""
+    return get_origin(field.annotation) is list
+
+
+def split_list(where: str, text: str) -> list[Any]:
+    """Split `a,b` or the JSON `["a", "b"]` into its items.
+
+    Raises:
+        SettingsError: it begins as JSON and is none; `where` is where it was given.
+    """
+    if not text.startswith("["):
+        return text.split(",")
+    try:
+        return list(json.loads(text))
+    except ValueError as error:
+        hint = 'Write the items with commas between them, or as JSON: ["a", "b"].'
+        raise SettingsError(f"{where} = {text!r} is not a JSON list: {error}.", hint) from error
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}.", f"See: {self.prog} --help")
+
+
+def _build_parser(cls: type[StageSettings], everything: bool) -> _Parser:
+    """Make the parser; all settings are parsed, and those beyond the usual ones are in its help if `everything` is."""
+    groups = _groups(cls)
+    command = f"trash-classifier {cls.stage}"
+    places = [_place(name, f) for name, f in cls.model_fields.items() if POSITIONAL in f.metadata]
+    rest = len(cls.model_fields) - len(groups[USUAL])
+    parser = _Parser(
+        prog=command,
+        usage=f"{command} {' '.join(places)} [--setting VALUE ...]",
+        description=cls.__doc__,
+        epilog=f"{rest} more settings: {command} {HELP_ALL}" if rest and not everything else None,
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=32),
+        argument_default=argparse.SUPPRESS,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    for heading, names in groups.items():
+        group = parser.add_argument_group(heading)
+        for name in names:
+            _add_setting(group.add_argument, name, cls.model_fields[name], everything or heading == USUAL)
+    note = f"Each setting can be in a recipe and in the environment: TRASH_{cls.stage.upper()}_*"
+    group = parser.add_argument_group("Help", note)
+    group.add_argument("-h", "--help", action="help", help="Show the usual settings")
+    group.add_argument(HELP_ALL, action="help", help="Show all settings")
+    return parser
+
+
+def _groups(cls: type[StageSettings]) -> dict[str, list[str]]:
+    """The names of all settings by heading: the usual ones first, then part by part."""
+    groups = {USUAL: [*cls.usual, "config"]}
+    placed = set(groups[USUAL])
+    for part in reversed(cls.__mro__):
+        names = [name for name in getattr(part, "model_fields", ()) if name not in placed]
+        if names and issubclass(part, Part):
+            heading = StageSettings.heading if issubclass(part, StageSettings) else part.heading
+            groups.setdefault(heading, []).extend(names)
+            placed.update(names)
+    return groups
+
+
+def _add_setting(add: Callable[..., object], name: str, field: FieldInfo, shown: bool) -> None:
+    """Add a setting's flag, or its place, to a group of the parser."""
+    many = is_list(field)
+    text = f"{field.description}{_default(field)}".replace("%", "%%") if shown else argparse.SUPPRESS
+    if POSITIONAL in field.metadata:
+        add(name, nargs="*" if many else "?", metavar=name.upper(), help=text)
+    elif field.annotation is bool:
+        add(_flag(name), dest=name, action=argparse.BooleanOptionalAction, help=text)
+    else:
+        metavar = _metavar(field.annotation)
+        add(_flag(name), dest=name, action="append" if many else "store", metavar=metavar, help=text)
+
+
+def _flag(name: str) -> str:
+    return SHORTCUTS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _place(name: str, field: FieldInfo) -> str:
+    place = name.upper() + " ..." * is_list(field)
+    return place if field.is_required() else f"[{place}]"
+
+
+def _metavar(annotation: Any) -> str:
+    """What a flag takes: INT, PATH, ..., or the names that it can be."""
+    if get_origin(annotation) in (list, Union, UnionType):
+        annotation = get_args(annotation)[0]
+    names = get_args(annotation)
+    return f"{{{','.join(names)}}}" if names else str(annotation.__name__).upper()
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if field.is_required() or value is None or value is False or value in ("", []):
+        return ""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else "yes" if value is True else str(value)
+    return f" (default: {text})"
+
+
+def _join_lists(cls: type[StageSettings], arguments: Sequence[str]) -> list[str]:
+    """`--format onnx tflite` as `--format=onnx,tflite`: the words behind a flag that takes several of a few names."""
+    choices = {
+        _flag(name): get_args(get_args(field.annotation)[0])
+        for name, field in cls.model_fields.items()
+        if is_list(field) and get_origin(get_args(field.annotation)[0]) is Literal
+    }
+    joined: list[str] = []
+    rest = deque(arguments)
+    while rest:
+        word = rest.popleft()
+        names: list[str] = []
+        while word in choices and rest and (rest[0] in choices[word] or (not names and rest[0][:2] != "--")):
+            names.append(rest.popleft())
+        joined.append(f"{word}={','.join(names)}" if names else word)
+    return joined

@@ -1,0 +1,91 @@
+"""Every command: where its settings are, and its line of help. Plain data, so that listing them imports no settings."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from image_classification_trash.config.base import StageSettings
+
+
+class Verb(NamedTuple):
+    """A command: the module of `config` and the class of its settings, and what it does, as that class says."""
+
+    module: str
+    settings: str
+    help: str
+
+
+VERBS = {
+    "data": Verb(
+        "data",
+        "DataSettings",
+        "Prepare a data set: fetch, check every photo, find near-duplicates, split, write the manifest.",
+    ),
+    "audit": Verb(
+        "data",
+        "AuditSettings",
+        "Look for errors in a prepared data set: contradictions, duplicates, doubtful labels, poor and odd photos.",
+    ),
+    "explore": Verb(
+        "data",
+        "ExploreSettings",
+        "Draw a prepared data set: class balance, contact sheets, embedding map, near-duplicates, augmentation.",
+    ),
+    "features": Verb(
+        "data",
+        "FeatureSettings",
+        "Decode all photos once into pixel caches, and compute their embeddings.",
+    ),
+    "train": Verb(
+        "training",
+        "TrainSettings",
+        "Train a classifier: a head on cached embeddings, then the whole network; writes a model.",
+    ),
+    "tune": Verb(
+        "training",
+        "TuneSettings",
+        "Search for good settings of a training, judged on the validation split; writes a recipe for train.",
+    ),
+    "evaluate": Verb(
+        "models",
+        "EvaluateSettings",
+        "Evaluate a model on the test split of its data set, or on any labelled folder; writes figures and a report.",
+    ),
+    "models": Verb(
+        "models",
+        "ModelsSettings",
+        "List, compare and promote models: versions that no training touches, and aliases such as `production`.",
+    ),
+    "export": Verb(
+        "models",
+        "ExportSettings",
+        "Export a model to ONNX, TFLite and SavedModel, each file verified against the trained model.",
+    ),
+    "benchmark": Verb(
+        "models",
+        "BenchmarkSettings",
+        "Time a model in all its files and engines, side by side.",
+    ),
+    "predict": Verb(
+        "models",
+        "PredictSettings",
+        "Classify photos: files, folders, globs, URLs, or `-` for a list on standard input.",
+    ),
+    "monitor": Verb(
+        "models",
+        "MonitorSettings",
+        "Compare photos, or a gateway's statistics, with what a model learned from; exit status 4 where they differ.",
+    ),
+    "serve": Verb(
+        "serving",
+        "ServeSettings",
+        "Answer requests: a REST gateway with a web page, for one model or one exported file.",
+    ),
+}
+
+
+def settings_of(verb: str) -> type["StageSettings"]:
+    """Import the settings of a command, and nothing of the others' but those in the same module."""
+    module = import_module(f"image_classification_trash.config.{VERBS[verb].module}")
+    settings: type[StageSettings] = getattr(module, VERBS[verb].settings)
+    return settings

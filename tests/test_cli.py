@@ -1,0 +1,95 @@
+"""The command line before any work: help and refusals come at once, as little is imported for them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from image_classification_trash.cli import COMMANDS
+from image_classification_trash.config.base import StageSettings
+from image_classification_trash.config.verbs import VERBS, settings_of
+
+HEAVY = {
+    "torch",
+    "torchvision",
+    "lightning",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "tensorflow",
+    "timm",
+    "optuna",
+}
+LISTED = """
+import sys
+from image_classification_trash.cli import run
+try:
+    print("status", run(sys.argv[1:]))
+except SystemExit as stopped:
+    print("status", stopped.code)
+print("modules", *sys.modules)
+"""
+
+
+def run_and_list(folder: Path, *arguments: str) -> tuple[int, str, set[str]]:
+    """Exit status, what was said on both streams, and the modules that were imported."""
+    line = [sys.executable, "-c", LISTED, *arguments]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True)
+    said, _, modules = done.stdout.rpartition("modules ")
+    status = re.search(r"status (\d+)\n$", said)
+    assert status is not None
+    return int(status[1]), said + done.stderr, set(modules.split())
+
+
+def test_the_table_of_verbs_is_what_their_settings_say() -> None:
+    assert VERBS.keys() == COMMANDS.keys()
+    for name, verb in VERBS.items():
+        settings = settings_of(name)
+        assert (settings.stage, settings.__doc__) == (name, verb.help)
+    known = {settings_of(name) for name in VERBS}
+    assert set(StageSettings.__subclasses__()) <= known
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["--version"], 0), (["dance"], 2)])
+def test_what_concerns_all_verbs_imports_no_settings(
+    arguments: list[str], status: int, tmp_path: Path
+) -> None:
+    found, said, modules = run_and_list(tmp_path, *arguments)
+    assert found == status and "trash-classifier" in said
+    assert not modules & {"pydantic", "yaml", "image_classification_trash.config.base", *HEAVY}
+
+
+def test_a_verb_imports_its_own_settings_alone(tmp_path: Path) -> None:
+    status, said, modules = run_and_list(tmp_path, "serve", "--help")
+    assert status == 0 and "--port" in said
+    loaded = {
+        name.rpartition(".")[2] for name in modules if name.startswith("image_classification_trash.config.")
+    }
+    assert loaded == {"verbs", "loader", "command_line", "base", "serving"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["explore", "nope"], "no prepared data set in data/processed/nope"),
+        (["audit", "nope"], "no prepared data set in data/processed/nope"),
+        (["features", "nope"], "no prepared data set in data/processed/nope"),
+        (["train", "nope"], "no prepared data set in data/processed/nope"),
+        (["tune", "nope"], "no prepared data set in data/processed/nope"),
+        (["evaluate", "nope"], "no model 'nope'"),
+        (["evaluate", "models/nope"], "models/nope is not a trained model"),
+        (["evaluate"], "no trained model in models"),
+        (["export", "nope"], "no model 'nope'"),
+        (["benchmark", "nope"], "no model 'nope'"),
+        (["monitor", "photo.jpg", "--model", "nope"], "no model 'nope'"),
+        (["train", "--epochs", "many"], "train: epochs = 'many'"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_heavy_is_imported(
+    arguments: list[str], found: str, tmp_path: Path
+) -> None:
+    status, said, modules = run_and_list(tmp_path, *arguments)
+    assert status in (1, 2) and found in said
+    assert not modules & HEAVY
