@@ -109,7 +109,7 @@ def _check_columns(path: Path, found: list[str], own: Mapping[str, str]) -> None
         return
     hint = (
         "Its first line must be: filepath,label[,split,group]; or say what its columns mean: "
-        "--columns filepath=NAME label=NAME"
+        "--columns filepath=NAME,label=NAME"
     )
     raise DatasetError(f"{path} has the columns {', '.join(found) or '(none)'}.", hint)
 
