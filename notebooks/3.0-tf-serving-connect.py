@@ -19,7 +19,7 @@
 # and through `TrashClassifier`, which does the same with time-outs and retries.
 #
 # Set `MODEL_SERVER=http://host:8501` to ask a server of yours. Otherwise one is started here, on a free port: the stand-in
-# (KServe's server, `make stand-in`) if it is installed, or else this project's gateway, which answers in the same dialect.
+# (KServe's server, `make tools`) if it is installed, or else this project's gateway, which answers in the same dialect.
 # **TensorFlow Serving's own binary was not run for this page.**
 
 # %%

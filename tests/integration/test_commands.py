@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from helpers.commands import CLI, command, process
 from safetensors.torch import load_file
+
+from image_classification_trash.export import parity
 
 ROOT = Path(__file__).parents[2]
 FIELDWASTE = ROOT.parent / "shared" / "fieldwaste"
@@ -26,25 +29,11 @@ PLAIN = ["--architecture", "sequential_cnn", "--no-head", "--freeze-stages", "0"
 PHOTO = "data/sample/test/glass"
 
 
-def command(
-    folder: Path, *arguments: str, stdin: str = "", status: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Run `trash-classifier ARGUMENTS` in `folder` and check its exit status."""
-    line = [sys.executable, "-m", "image_classification_trash.cli", *arguments]
-    done = subprocess.run(
-        line, cwd=folder, input=stdin, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == status, done.stderr[-3000:]
-    return done
-
-
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sample prepared and a quickly trained bundle."""
     folder = tmp_path_factory.mktemp("workspace")
-    (folder / "data").mkdir()
-    (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
-    command(folder, "data", "sample")
+    shutil.copytree(prepared, folder, symlinks=True, dirs_exist_ok=True)
     command(folder, "train", "sample", "--epochs", "1", *SMALL)
     return folder
 
@@ -142,7 +131,7 @@ def test_predict_table_json_csv_and_stdin(workspace: Path, tmp_path: Path) -> No
         row[label] for label in ("cardboard", "glass", "metal", "paper", "plastic", "trash")
     ) == pytest.approx(1)
     target = tmp_path / "out.csv"
-    command(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
+    process(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
     rows = list(csv.DictReader(target.open()))
     assert list(rows[0])[:7] == [
         "path", "label", "probability", "decision", "waste_score", "candidates", "error"
@@ -186,15 +175,7 @@ def test_predict_a_url(workspace: Path, site: str) -> None:
 def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path: Path) -> None:
     names = [str(path) for path in sorted((ROOT / "data/sample").rglob("*.jpg"))] * 3
     (tmp_path / "list").write_text("\n".join(names))
-    line = [
-        sys.executable,
-        "-m",
-        "image_classification_trash.cli",
-        "predict",
-        "-",
-        "--jsonl",
-        str(tmp_path / "out"),
-    ]
+    line = [*CLI, "predict", "-", "--jsonl", str(tmp_path / "out")]
     partial = tmp_path / "out.partial"
     with (tmp_path / "list").open() as listing:
         process = subprocess.Popen(line, cwd=workspace, stdin=listing, stderr=subprocess.DEVNULL)
@@ -206,9 +187,9 @@ def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path:
     before = partial.read_bytes().count(b"\n") - 1
     assert not (tmp_path / "out").exists()
     resumed = ["predict", "-", "--jsonl", str(tmp_path / "out"), "--resume"]
-    other = command(workspace, *resumed, stdin="\n".join(reversed(names)), status=2)
+    other = process(workspace, *resumed, stdin="\n".join(reversed(names)), status=2)
     assert "answers to other photos" in other.stderr
-    done = command(workspace, *resumed, stdin="\n".join(names))
+    done = process(workspace, *resumed, stdin="\n".join(names))
     assert f"{len(names)} photos" in done.stderr and f"{before}/{len(names)}" in done.stderr
     rows = [json.loads(row) for row in (tmp_path / "out").read_text().splitlines()]
     assert [row["path"] for row in rows] == names
@@ -277,23 +258,18 @@ def test_a_tampered_export_is_refused(workspace: Path, exported: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_an_export_that_drifts_leaves_nothing_behind(workspace: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "from image_classification_trash.models import export_onnx, parity\n"
-        "parity.LARGEST_LOSS, parity.FLOAT32_TOLERANCE = -1.0, 1e-12\n"
-        "from image_classification_trash.cli import run\n"
-        "sys.exit(run(sys.argv[1:]))"
-    )
+def test_an_export_that_drifts_leaves_nothing_behind(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "LARGEST_LOSS", -1.0)
+    monkeypatch.setattr(parity, "FLOAT32_TOLERANCE", 1e-12)
     before = sorted(path.name for path in (workspace / "models/sample").iterdir())
-    line = [sys.executable, "-c", code, "export", "models/sample", "--format", "onnx"]
-    done = subprocess.run(line, cwd=workspace, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "too far from the trained model" in done.stderr
+    done = command(workspace, "export", "models/sample", "--format", "onnx", status=1)
+    assert "too far from the trained model" in done.stderr
     assert sorted(path.name for path in (workspace / "models/sample").iterdir()) == before
     shutil.copytree(workspace / "models/sample", workspace / "models/drifted")
-    line[-3:] = ["models/drifted", "--format", "onnx", "--allow-drift"]
-    done = subprocess.run(line, cwd=workspace, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "kept all the same" in done.stdout
+    done = command(workspace, "export", "models/drifted", "--format", "onnx", "--allow-drift")
+    assert "kept all the same" in done.stdout
 
 
 def test_export_needs_the_data_it_learned_from(workspace: Path) -> None:
@@ -362,8 +338,8 @@ def test_scripts_of_the_layout_are_the_commands(workspace: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
     plan = ["train", "sample", *PLAIN, "--epochs", "4", "--patience", "9", "--batch-size", "8"]
-    command(workspace, *plan, "--output", "whole")
-    line = [sys.executable, "-m", "image_classification_trash.cli", *plan, "--output", "killed"]
+    process(workspace, *plan, "--output", "whole")
+    line = [*CLI, *plan, "--output", "killed"]
     logs = workspace / "reports/training/killed"
     running = subprocess.Popen(line, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (logs / "checkpoints/last.ckpt").exists() and running.poll() is None:
@@ -371,7 +347,7 @@ def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     assert not (workspace / "models/killed").exists(), "the training ended before it could be killed"
-    command(workspace, *plan, "--output", "killed", "--resume")
+    process(workspace, *plan, "--output", "killed", "--resume")
     for name in ("model.safetensors", "history.csv"):
         whole, resumed = (workspace / "models" / run / name for run in ("whole", "killed"))
         assert whole.read_bytes() == resumed.read_bytes(), name
@@ -400,20 +376,8 @@ def test_resnet18_from_a_local_weights_file(workspace: Path, tmp_path: Path) -> 
 
 
 def test_two_processes_train_together(workspace: Path) -> None:
-    plan = [
-        "train",
-        "sample",
-        *PLAIN,
-        "--epochs",
-        "2",
-        "--devices",
-        "2",
-        "--accelerator",
-        "cpu",
-        "--output",
-        "ddp",
-    ]
-    command(workspace, *plan)
+    plan = [*PLAIN, "--epochs", "2", "--devices", "2", "--accelerator", "cpu", "--output", "ddp"]
+    process(workspace, "train", "sample", *plan)
     config = json.loads((workspace / "models/ddp/config.json").read_text())
     assert config["training"]["epochs_run"] == 2
 
