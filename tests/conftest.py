@@ -83,13 +83,13 @@ def prepared(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(make_once: MakeOnce, prepared: Path) -> Path:
-    """A folder with `models/sample`: a head on small photos of the sample, quickly made, with all its exports."""
+    """A folder with `models/sample`: a head on small photos of the sample, quickly made, with its exports."""
 
     def fill(folder: Path) -> None:
         shutil.copytree(prepared, folder, symlinks=True, dirs_exist_ok=True)
         small = ["--input-height", "96", "--input-width", "128"]
         command(folder, "train", "sample", "--epochs", "0", "--detector", *small)
-        command(folder, "export", "--quantize", "fp16")
+        command(folder, "export", "--quantize", "fp16", "int8")
 
     return make_once("exported", fill)
 

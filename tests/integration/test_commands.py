@@ -178,12 +178,12 @@ def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path:
     line = [*CLI, "predict", "-", "--jsonl", str(tmp_path / "out")]
     partial = tmp_path / "out.partial"
     with (tmp_path / "list").open() as listing:
-        process = subprocess.Popen(line, cwd=workspace, stdin=listing, stderr=subprocess.DEVNULL)
+        running = subprocess.Popen(line, cwd=workspace, stdin=listing, stderr=subprocess.DEVNULL)
         while not partial.exists() or partial.read_bytes().count(b"\n") < 40:
-            assert process.poll() is None
+            assert running.poll() is None
             time.sleep(0.02)
-        process.kill()
-        process.wait()
+        running.kill()
+        running.wait()
     before = partial.read_bytes().count(b"\n") - 1
     assert not (tmp_path / "out").exists()
     resumed = ["predict", "-", "--jsonl", str(tmp_path / "out"), "--resume"]
@@ -200,7 +200,7 @@ def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path:
 
 
 @pytest.fixture(scope="module")
-def exported(workspace: Path) -> Path:
+def exports(workspace: Path) -> Path:
     """The sample's bundle with its exported files."""
     shutil.copytree(workspace / "models/sample", workspace / "models/exported")
     done = command(workspace, "export", "models/exported", "--quantize", "fp16", "int8", "--json")
@@ -209,25 +209,25 @@ def exported(workspace: Path) -> Path:
     return workspace / "models/exported"
 
 
-def test_export_writes_every_file_and_the_gates_report(workspace: Path, exported: Path) -> None:
-    names = {path.name for path in (exported / "export").iterdir()}
+def test_export_writes_every_file_and_the_gates_report(workspace: Path, exports: Path) -> None:
+    names = {path.name for path in (exports / "export").iterdir()}
     models = {f"model{p}{s}" for p in ("", "_int8") for s in (".onnx", ".tflite")}
     assert names == models | {"model_fp16.tflite", "saved_model", "report.json"}
-    served = exported / "export/saved_model/1"
-    assert (served / "assets/labels.txt").read_text() == (exported / "labels.txt").read_text()
+    served = exports / "export/saved_model/1"
+    assert (served / "assets/labels.txt").read_text() == (exports / "labels.txt").read_text()
     assert (served / "assets.extra/tf_serving_warmup_requests").stat().st_size > 64 * 96 * 3
-    parity = json.loads((exported / "export/report.json").read_text())["files"]["model.tflite"]["parity"][
+    parity = json.loads((exports / "export/report.json").read_text())["files"]["model.tflite"]["parity"][
         "file"
     ]
     assert parity["photos"] == 48 and parity["largest_difference"] < 1e-4
-    assert "model_int8.tflite" in (exported / "README.md").read_text()
-    sums = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=exported, check=False)
+    assert "model_int8.tflite" in (exports / "README.md").read_text()
+    sums = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=exports, check=False)
     assert sums.returncode == 0
     command(workspace, "export", "models/exported", "--format", "onnx")  # again: what is there stays
-    assert {path.name for path in (exported / "export").iterdir()} == names
+    assert {path.name for path in (exports / "export").iterdir()} == names
 
 
-def test_all_files_and_engines_answer_alike(workspace: Path, exported: Path) -> None:
+def test_all_files_and_engines_answer_alike(workspace: Path, exports: Path) -> None:
     photos = sorted(str(path) for path in (ROOT / PHOTO).iterdir())
 
     def answers(*flags: str) -> list[dict[str, float]]:
@@ -247,9 +247,9 @@ def test_all_files_and_engines_answer_alike(workspace: Path, exported: Path) -> 
             assert row == pytest.approx(other, abs=1e-4)
 
 
-def test_a_tampered_export_is_refused(workspace: Path, exported: Path, tmp_path: Path) -> None:
+def test_a_tampered_export_is_refused(workspace: Path, exports: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(exported, copy)
+    shutil.copytree(exports, copy)
     file = copy / "export/model.tflite"
     file.write_bytes(file.read_bytes()[:-9])
     photo = str(next((ROOT / PHOTO).iterdir()))
@@ -278,23 +278,20 @@ def test_export_needs_the_data_it_learned_from(workspace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_benchmark_times_what_is_there(workspace: Path, exported: Path) -> None:
-    done = command(workspace, "benchmark", "models/exported", "--count", "4", "--rounds", "1", "--json")
+def test_benchmark_times_what_is_there(exported: Path) -> None:
+    done = command(exported, "benchmark", "--count", "4", "--rounds", "1", "--json")
     timings = json.loads(done.stdout)["timings"]
     files = {(t["engine"], t["file"]) for t in timings}
     assert {("litert", "model_int8.tflite"), ("onnxruntime", "model.onnx"), ("torch", "bundle")} <= files
     assert all(t["infer"] > 0 and t["memory"] > 10 and 0 <= t["accuracy"] <= 1 for t in timings)
-    assert (workspace / "reports/figures/benchmark-sample.png").exists()
-    assert (
-        "no photos"
-        in command(workspace, "benchmark", "models/exported", "--photos", "models", status=1).stderr
-    )
+    assert (exported / "reports/figures/benchmark-sample.png").exists()
+    assert "no photos" in command(exported, "benchmark", "--photos", "models", status=1).stderr
 
 
 def test_a_bundle_is_promoted_and_answers_by_its_alias(
-    workspace: Path, exported: Path, tmp_path: Path
+    workspace: Path, exports: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(exported, tmp_path / "models/sample")
+    shutil.copytree(exports, tmp_path / "models/sample")
     data = ["--processed-dir", str(workspace / "data/processed")]
     command(tmp_path, "evaluate", "sample", *data, "--resamples", "100")
     done = command(tmp_path, "models", "promote", "sample", "--json")
@@ -337,7 +334,7 @@ def test_scripts_of_the_layout_are_the_commands(workspace: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
-    plan = ["train", "sample", *PLAIN, "--epochs", "4", "--patience", "9", "--batch-size", "8"]
+    plan = ["train", "sample", *PLAIN, "--epochs", "9", "--patience", "9", "--batch-size", "8"]
     process(workspace, *plan, "--output", "whole")
     line = [*CLI, *plan, "--output", "killed"]
     logs = workspace / "reports/training/killed"
@@ -444,42 +441,31 @@ def test_an_answer_carries_the_waste_score(workspace: Path, field: Path) -> None
                == pytest.approx(1, abs=1e-4) for row in rows)  # fmt: skip
 
 
-def test_training_goes_on_from_a_bundle(workspace: Path, field: Path) -> None:
-    start = ["--start", "models/field", "--output", "further"]
-    command(
-        workspace,
-        "train",
-        "sample",
-        *PLAIN,
-        "--epochs",
-        "1",
-        "--learning-rate",
-        "1e-9",
-        "--ema-decay",
-        "0",
-        *start,
+@pytest.fixture(scope="module")
+def plain(workspace: Path) -> Path:
+    """A quickly trained bundle of a small network."""
+    command(workspace, "train", "sample", *PLAIN, "--epochs", "1", "--output", "plain")
+    return workspace / "models/plain"
+
+
+@pytest.mark.parametrize("start", ["plain", pytest.param("field", marks=pytest.mark.slow)])
+def test_training_goes_on_from_a_bundle(workspace: Path, start: str, request: pytest.FixtureRequest) -> None:
+    first: Path = request.getfixturevalue(start)
+    begin, further = ["--start", f"models/{start}"], f"{start}-further"
+    still = ["--epochs", "1", "--learning-rate", "1e-9", "--ema-decay", "0"]
+    command(workspace, "train", "sample", *PLAIN, *still, *begin, "--output", further)
+    before, after = (
+        load_file(path / "model.safetensors") for path in (first, workspace / "models" / further)
     )
-    before, after = (load_file(path / "model.safetensors") for path in (field, workspace / "models/further"))
     assert torch.allclose(before["head.1.weight"], after["head.1.weight"], atol=1e-5)
-    both = ["--start", "models/field", "--start", "models/further", "--epochs", "0", "--output", "average"]
+    both = [*begin, "--start", f"models/{further}", "--epochs", "0", "--output", f"{start}-average"]
     command(workspace, "train", "sample", *PLAIN, *both)
-    middle = load_file(workspace / "models/average/model.safetensors")
+    middle = load_file(workspace / f"models/{start}-average/model.safetensors")
     assert all(
         torch.allclose(middle[name], (before[name] + after[name]) / 2, atol=1e-6)
         for name in middle
         if name.startswith(("backbone", "head")) and middle[name].is_floating_point()
     )
-    done = command(
-        workspace,
-        "train",
-        "sample",
-        "--epochs",
-        "1",
-        *SMALL,
-        "--start",
-        "models/field",
-        "--output",
-        "x",
-        status=1,
-    )
+    other = ["train", "sample", "--epochs", "1", *SMALL, *begin, "--output", "x"]
+    done = command(workspace, *other, status=1)
     assert "sequential_cnn" in done.stderr and "efficientnet_lite0" in done.stderr
