@@ -41,6 +41,7 @@ ELSEWHERE = {
     "make install": ".ci/run",
     "make lint": ".ci/run",
     "make tools": ".ci/run",
+    "make deploy-lint": ".ci/run",
     "make test-slow": ".ci/run",
     "make notebooks": "tests/test_notebooks.py runs the notebooks; this would write into the checkout",
     "python scripts/make_sample.py": "writes into the checkout; tests/data/test_sample.py",
