@@ -71,11 +71,10 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 @pytest.fixture(scope="session")
 def prepared(make_once: MakeOnce) -> Path:
-    """A folder with the sample and what `data sample` makes of it. Copy it to train in it."""
+    """A folder with the sample and what `data sample` makes of it. Copy it to train in it, to any depth: it links to nothing."""
 
     def fill(folder: Path) -> None:
-        (folder / "data").mkdir()
-        (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
+        shutil.copytree(ROOT / "data/sample", folder / "data/sample")
         command(folder, "data", "sample")
 
     return make_once("prepared", fill)

@@ -151,8 +151,8 @@ def documented(make_once: MakeOnce) -> Path:
 
 
 def fill(folder: Path) -> None:
-    (folder / "data").mkdir()
-    for name in ("data/sample", "configs", "scripts", "references"):
+    shutil.copytree(ROOT / "data/sample", folder / "data/sample")
+    for name in ("configs", "scripts", "references"):
         (folder / name).symlink_to(ROOT / name)
     photos = sorted((ROOT / "data/sample/val").glob("*/*.jpg"))
     for name in ("photo.jpg", "a.jpg", "b.jpg", "c.jpg", "b.heic"):  # Pillow goes by what is inside
@@ -197,7 +197,7 @@ def write_answers(folder: Path) -> None:
 
 @pytest.fixture
 def home(documented: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy for one document, as deep in the tree as what it is copied from; gone afterwards: it is large."""
+    """A copy for one document; gone afterwards: it is large."""
     shutil.copytree(documented, tmp_path, symlinks=True, dirs_exist_ok=True)
     yield tmp_path
     shutil.rmtree(tmp_path)
