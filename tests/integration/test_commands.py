@@ -41,6 +41,8 @@ def workspace(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_data_is_prepared_once_and_the_same_again(workspace: Path) -> None:
     manifest = workspace / "data/processed/sample/manifest.csv"
     before = manifest.read_bytes()
+    command(workspace, "data", "sample")  # the photos were copied, so they lie elsewhere than recorded
+    assert manifest.read_bytes() == before
     assert "already prepared" in command(workspace, "data", "sample").stdout
     command(workspace, "data", "sample", "--force")
     assert manifest.read_bytes() == before
