@@ -19,7 +19,7 @@
 # which adds time-outs and retries.
 #
 # Set `MODEL_SERVER=http://host:8501` to query your own server. Otherwise the notebook starts one on a free port: the stand-in (KServe's
-# server, `make stand-in`) if it is installed, or this project's gateway, which speaks the same protocol.
+# server, `make tools`) if it is installed, or this project's gateway, which speaks the same protocol.
 # **TensorFlow Serving's own binary was not tested for this page.**
 
 # %%

@@ -2,7 +2,7 @@
 
 Light, dark, phone and a model that runs in the page, each with answers, as PNG files in FOLDER; and of REPORT, which
 `trash-classifier evaluate` made, its first screen as report.png. Needs Debian's Chromium and the Python package playwright.
-docs/images/page.png is the one named device.png. `make screenshots` renews both pictures of the documentation.
+docs/images/page.png is the one named device.png, docs/images/report.png the report's.
 """
 
 import re

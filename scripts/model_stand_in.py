@@ -2,7 +2,7 @@
 
     .venv-stand-in/bin/python scripts/model_stand_in.py models/trashnet/export/model.tflite --port 8501
 
-It is KServe's server with a subclass of a few lines, in an environment of its own (`make stand-in`):
+It is KServe's server with a subclass of a few lines, in an environment of its own (`make tools`):
 `POST /v1/models/trash:predict` takes instances of `{"b64": ...}` and `GET /v1/models/trash` tells the model's state.
 It stands in for trials and tests; it is not made for production.
 """

@@ -1,14 +1,22 @@
 """Fixtures that many tests share: folders of small photos, and what the sample becomes."""
 
 import os
-import subprocess
-import sys
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
-from helpers.photos import ROOT, SHARED, MakeTree, encoded, picture
+from filelock import FileLock
+from helpers.commands import command
+from helpers.photos import ROOT, SHARED, MakeOnce, MakeTree, encoded, picture
 from PIL import Image
+
+hypothesis.settings.register_profile(  # how long an example takes says how busy the machine is, and nothing else
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture
@@ -43,21 +51,46 @@ def trashnet_zip() -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `models/sample`: a head on small photos of the sample, quickly made, with all its exports."""
-    folder = tmp_path_factory.mktemp("exported")
-    (folder / "data").mkdir()
-    (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
-    small = ["--input-height", "96", "--input-width", "128"]
-    for line in (
-        ["data", "sample"],
-        ["train", "sample", "--epochs", "0", "--detector", *small],
-        ["export", "--quantize", "fp16"],
-    ):
-        whole = [sys.executable, "-m", "image_classification_trash", *line]
-        done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Makes a folder once for all worker processes of pytest-xdist; those that come later wait for it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                with tempfile.TemporaryDirectory(dir=shared) as begun:
+                    fill(Path(begun))
+                    shutil.copytree(begun, folder, symlinks=True)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prepared(make_once: MakeOnce) -> Path:
+    """A folder with the sample and what `data sample` makes of it. Copy it to train in it, to any depth: it links to nothing."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(ROOT / "data/sample", folder / "data/sample")
+        command(folder, "data", "sample")
+
+    return make_once("prepared", fill)
+
+
+@pytest.fixture(scope="session")
+def exported(make_once: MakeOnce, prepared: Path) -> Path:
+    """A folder with `models/sample`: a head on small photos of the sample, quickly made, with its exports."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(prepared, folder, symlinks=True, dirs_exist_ok=True)
+        small = ["--input-height", "96", "--input-width", "128"]
+        command(folder, "train", "sample", "--epochs", "0", "--detector", *small)
+        command(folder, "export", "--quantize", "fp16", "int8")
+
+    return make_once("exported", fill)
 
 
 @pytest.fixture(autouse=True)

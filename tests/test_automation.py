@@ -1,4 +1,4 @@
-"""Workflows: every command they run is a make target that exists, every action is pinned, no job has more rights than it says."""
+"""Workflows: the make targets and scripts that they run exist, every action is pinned, no job has more rights than it says."""
 
 import json
 import os
@@ -46,13 +46,15 @@ def test_actions_are_pinned_with_their_version_beside(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_make_targets_exist_and_nothing_foreign_is_pasted_into_commands(path: Path) -> None:
+def test_targets_and_scripts_exist_and_nothing_foreign_is_pasted_into_commands(path: Path) -> None:
     for step in steps(read(path)):
         command = step.get("run", "")
         assert "${{" not in command
         for line in re.findall(r"\bmake ([^|>&\n]*)", command):
             words = [word for word in line.split() if "=" not in word and not word.startswith('"')]
             assert set(words) <= TARGETS, line
+        for script in re.findall(r"\bpython3? (\S+\.py)", command):
+            assert (ROOT / script).is_file(), script
 
 
 def test_ci_runs_what_the_readme_says_in_a_clone() -> None:
@@ -70,7 +72,7 @@ def test_production_waits_for_the_canary() -> None:
     assert jobs["promote"]["needs"] == "canary" and jobs["promote"]["environment"] == "production"
     for name, stage in (("canary", "canary"), ("promote", "production")):
         commands = [step["run"] for step in jobs[name]["steps"] if "run" in step]
-        assert commands[-2:] == [f"make lambda-deploy STAGE={stage}", f"make lambda-smoke STAGE={stage}"]
+        assert commands[-1] == f"make deploy STAGE={stage}"
 
 
 def test_the_recipes_that_changed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from helpers.commands import GUARD
 
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.inference.classifier import TrashClassifier
@@ -36,7 +37,7 @@ def test_every_page_has_one_place_in_the_navigation() -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=GUARD, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -115,7 +116,7 @@ def test_the_raspberry_pis_code_answers_as_predict_does(exported: Path, tmp_path
     (tmp_path / "model_int8.tflite").symlink_to(model)
     (tmp_path / "photo.jpg").symlink_to(photo)
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=GUARD, check=False
     )
     (answer,) = TrashClassifier.load(model).predict([photo])
     assert done.returncode == 0, done.stderr

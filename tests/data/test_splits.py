@@ -2,7 +2,7 @@ import random
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from image_classification_trash.data import splits
@@ -25,7 +25,6 @@ def singles(label: str, count: int, split: str = "") -> list[Photo]:
 
 
 @given(rows=ROWS, seed=st.integers(0, 99), method=st.sampled_from([splits.grouped, splits.stratified]))
-@settings(deadline=None)
 def test_every_photo_gets_one_part_whatever_the_order(rows, seed, method) -> None:  # type: ignore[no-untyped-def]
     photos = photos_of(rows)
     parts = method(photos, FRACTIONS, seed)
@@ -36,7 +35,6 @@ def test_every_photo_gets_one_part_whatever_the_order(rows, seed, method) -> Non
 
 
 @given(rows=ROWS, seed=st.integers(0, 99))
-@settings(deadline=None)
 def test_grouped_never_splits_a_group(rows: list[tuple[str, int]], seed: int) -> None:
     photos = photos_of(rows)
     parts = splits.grouped(photos, FRACTIONS, seed)
@@ -55,7 +53,6 @@ def test_grouped_never_splits_a_group(rows: list[tuple[str, int]], seed: int) ->
     val=st.floats(0.01, 0.49),
     test=st.floats(0.01, 0.49),
 )
-@settings(deadline=None)
 def test_a_class_with_three_single_photos_is_in_every_part(  # type: ignore[no-untyped-def]
     rows, extra, seed, val, test
 ) -> None:

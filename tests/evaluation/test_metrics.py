@@ -19,7 +19,7 @@ def scores(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_agrees_with_scikit_learn(seed: int) -> None:
     truth, probabilities = scores(seed)
     guess = probabilities.argmax(1)

@@ -2,13 +2,12 @@
 
 import contextlib
 import io
+import os
 import re
 import socket
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from helpers import patient
+from helpers.commands import CLI
+from helpers.patient import PATIENCE, wait_until
 from image_classification_trash.inference import bundle as bundles
 from image_classification_trash.inference.bundle import BundleConfig, describe
 
@@ -27,7 +29,9 @@ CONFIG = BundleConfig(
     name="tiny", architecture="mean_colour", labels=LABELS, input_height=64, input_width=80, fit="stretch",
     temperature=1.0, threshold=0.5, data={"fingerprint": "abc"}, training={}, git_commit="0", versions={}, created="now",
 )  # fmt: skip
-COMMAND = [sys.executable, "-m", "image_classification_trash", "serve"]
+COMMAND = [*CLI, "serve"]
+UNHURRIED = {f"TRASH_SERVE_{name}_SECONDS": str(PATIENCE) for name in ("MODEL", "BACKEND", "FETCH")}
+"""A gateway's own limits, so that a busy machine does not reach them; tests of a limit give theirs as a flag."""
 
 
 def write_onnx(path: Path, config: BundleConfig) -> Path:
@@ -61,13 +65,13 @@ def serving(
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A running gateway: its address and its process; waits until it is ready, or only until it answers."""
     line = [*COMMAND, str(model), "--port", str(port), *arguments]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(line, env=os.environ | UNHURRIED, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             url = address(process.stderr)
             threading.Thread(target=process.stderr.read, daemon=True).start()
             path = "readyz" if ready else "healthz"
-            wait_until(lambda: httpx.get(f"{url}/{path}").status_code == 200)
+            wait_until(lambda: patient.get(f"{url}/{path}").status_code == 200)
             yield url, process
         finally:
             process.kill()
@@ -84,17 +88,6 @@ def address(said: Iterable[str]) -> str:
     raise AssertionError("".join(lines))
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Ask again and again, for 30 seconds at most; no connection counts as no."""
-    deadline = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if holds():
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def free_port() -> int:
     """A port on which nothing listens now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -103,7 +96,7 @@ def free_port() -> int:
 
 def connected(url: str) -> socket.socket:
     """A bare connection, for requests that come in pieces."""
-    return socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=20)
+    return socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=PATIENCE)
 
 
 def photos(count: int) -> list[bytes]:

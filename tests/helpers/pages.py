@@ -6,7 +6,12 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
 
+from helpers.patient import PATIENCE
+
 LOADED = "The model is loaded"
+WAIT = 1000 * PATIENCE
+"""Milliseconds for what a browser does: a guard, as a busy machine may take long."""
+expect.set_options(timeout=WAIT)
 
 
 @contextmanager
@@ -16,6 +21,7 @@ def opened(browser: Browser, url: str, refusals: int = 0, **context: Any) -> Ite
     `refusals` is how many answers with an error status are expected, which browsers report there.
     """
     own = browser.new_context(**context)
+    own.set_default_timeout(WAIT)
     page = own.new_page()
     requests: list[Any] = []
     errors: list[str] = []
@@ -33,7 +39,7 @@ def opened(browser: Browser, url: str, refusals: int = 0, **context: Any) -> Ite
 
 def answers(page: Page, count: int) -> dict[str, dict[str, float]]:
     """Probabilities by photo and label, once all are there."""
-    expect(page.locator("#results h2")).to_have_count(count, timeout=60_000)
+    expect(page.locator("#results h2")).to_have_count(count, timeout=WAIT)
     found = {}
     for card in page.locator("#results > li").all():
         name = (card.locator(".name").text_content() or "").split(" · ")[0]
@@ -44,4 +50,4 @@ def answers(page: Page, count: int) -> dict[str, dict[str, float]]:
 
 def choose_device(page: Page) -> None:
     page.get_by_label("On this device").check()
-    expect(page.locator("#engine")).to_contain_text(LOADED, timeout=60_000)
+    expect(page.locator("#engine")).to_contain_text(LOADED, timeout=WAIT)

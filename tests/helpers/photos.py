@@ -10,6 +10,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 MakeTree = Callable[..., Path]
+MakeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 
 def picture(seed: int, size: tuple[int, int] = (48, 64)) -> Image.Image:

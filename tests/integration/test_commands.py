@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from helpers.commands import CLI, command, process
 from safetensors.torch import load_file
+
+from image_classification_trash.export import parity
 
 ROOT = Path(__file__).parents[2]
 FIELDWASTE = ROOT.parent / "shared" / "fieldwaste"
@@ -26,25 +29,11 @@ PLAIN = ["--architecture", "sequential_cnn", "--no-head", "--freeze-stages", "0"
 PHOTO = "data/sample/test/glass"
 
 
-def command(
-    folder: Path, *arguments: str, stdin: str = "", status: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Run `trash-classifier ARGUMENTS` in `folder` and check its exit status."""
-    line = [sys.executable, "-m", "image_classification_trash", *arguments]
-    done = subprocess.run(
-        line, cwd=folder, input=stdin, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == status, done.stderr[-3000:]
-    return done
-
-
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sample prepared and a quickly trained bundle."""
     folder = tmp_path_factory.mktemp("workspace")
-    (folder / "data").mkdir()
-    (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
-    command(folder, "data", "sample")
+    shutil.copytree(prepared, folder, symlinks=True, dirs_exist_ok=True)
     command(folder, "train", "sample", "--epochs", "1", *SMALL)
     return folder
 
@@ -52,6 +41,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_data_is_prepared_once_and_the_same_again(workspace: Path) -> None:
     manifest = workspace / "data/processed/sample/manifest.csv"
     before = manifest.read_bytes()
+    command(workspace, "data", "sample")  # the photos were copied, so they lie elsewhere than recorded
+    assert manifest.read_bytes() == before
     assert "already prepared" in command(workspace, "data", "sample").stdout
     command(workspace, "data", "sample", "--force")
     assert manifest.read_bytes() == before
@@ -143,7 +134,7 @@ def test_predict_table_json_csv_and_stdin(workspace: Path, tmp_path: Path) -> No
         row[label] for label in ("cardboard", "glass", "metal", "paper", "plastic", "trash")
     ) == pytest.approx(1)
     target = tmp_path / "out.csv"
-    command(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
+    process(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
     rows = list(csv.DictReader(target.open()))
     assert list(rows[0])[:7] == [
         "path", "label", "probability", "decision", "waste_score", "candidates", "error"
@@ -187,29 +178,21 @@ def test_predict_a_url(workspace: Path, site: str) -> None:
 def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path: Path) -> None:
     names = [str(path) for path in sorted((ROOT / "data/sample").rglob("*.jpg"))] * 3
     (tmp_path / "list").write_text("\n".join(names))
-    line = [
-        sys.executable,
-        "-m",
-        "image_classification_trash",
-        "predict",
-        "-",
-        "--jsonl",
-        str(tmp_path / "out"),
-    ]
+    line = [*CLI, "predict", "-", "--jsonl", str(tmp_path / "out")]
     partial = tmp_path / "out.partial"
     with (tmp_path / "list").open() as listing:
-        process = subprocess.Popen(line, cwd=workspace, stdin=listing, stderr=subprocess.DEVNULL)
+        running = subprocess.Popen(line, cwd=workspace, stdin=listing, stderr=subprocess.DEVNULL)
         while not partial.exists() or partial.read_bytes().count(b"\n") < 40:
-            assert process.poll() is None
+            assert running.poll() is None
             time.sleep(0.02)
-        process.kill()
-        process.wait()
+        running.kill()
+        running.wait()
     before = partial.read_bytes().count(b"\n") - 1
     assert not (tmp_path / "out").exists()
     resumed = ["predict", "-", "--jsonl", str(tmp_path / "out"), "--resume"]
-    other = command(workspace, *resumed, stdin="\n".join(reversed(names)), status=2)
+    other = process(workspace, *resumed, stdin="\n".join(reversed(names)), status=2)
     assert "answers to other photos" in other.stderr
-    done = command(workspace, *resumed, stdin="\n".join(names))
+    done = process(workspace, *resumed, stdin="\n".join(names))
     assert f"{len(names)} photos" in done.stderr and f"{before}/{len(names)}" in done.stderr
     rows = [json.loads(row) for row in (tmp_path / "out").read_text().splitlines()]
     assert [row["path"] for row in rows] == names
@@ -220,7 +203,7 @@ def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path:
 
 
 @pytest.fixture(scope="module")
-def exported(workspace: Path) -> Path:
+def exports(workspace: Path) -> Path:
     """The sample's bundle with its exported files."""
     shutil.copytree(workspace / "models/sample", workspace / "models/exported")
     done = command(workspace, "export", "models/exported", "--quantize", "fp16", "int8", "--json")
@@ -229,25 +212,25 @@ def exported(workspace: Path) -> Path:
     return workspace / "models/exported"
 
 
-def test_export_writes_every_file_and_the_gates_report(workspace: Path, exported: Path) -> None:
-    names = {path.name for path in (exported / "export").iterdir()}
+def test_export_writes_every_file_and_the_gates_report(workspace: Path, exports: Path) -> None:
+    names = {path.name for path in (exports / "export").iterdir()}
     models = {f"model{p}{s}" for p in ("", "_int8") for s in (".onnx", ".tflite")}
     assert names == models | {"model_fp16.tflite", "saved_model", "report.json"}
-    served = exported / "export/saved_model/1"
-    assert (served / "assets/labels.txt").read_text() == (exported / "labels.txt").read_text()
+    served = exports / "export/saved_model/1"
+    assert (served / "assets/labels.txt").read_text() == (exports / "labels.txt").read_text()
     assert (served / "assets.extra/tf_serving_warmup_requests").stat().st_size > 64 * 96 * 3
-    parity = json.loads((exported / "export/report.json").read_text())["files"]["model.tflite"]["parity"][
+    parity = json.loads((exports / "export/report.json").read_text())["files"]["model.tflite"]["parity"][
         "file"
     ]
     assert parity["photos"] == 48 and parity["largest_difference"] < 1e-4
-    assert "model_int8.tflite" in (exported / "README.md").read_text()
-    sums = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=exported, check=False)
+    assert "model_int8.tflite" in (exports / "README.md").read_text()
+    sums = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=exports, check=False)
     assert sums.returncode == 0
     command(workspace, "export", "models/exported", "--format", "onnx")  # again: what is there stays
-    assert {path.name for path in (exported / "export").iterdir()} == names
+    assert {path.name for path in (exports / "export").iterdir()} == names
 
 
-def test_all_files_and_engines_answer_alike(workspace: Path, exported: Path) -> None:
+def test_all_files_and_engines_answer_alike(workspace: Path, exports: Path) -> None:
     photos = sorted(str(path) for path in (ROOT / PHOTO).iterdir())
 
     def answers(*flags: str) -> list[dict[str, float]]:
@@ -267,9 +250,9 @@ def test_all_files_and_engines_answer_alike(workspace: Path, exported: Path) -> 
             assert row == pytest.approx(other, abs=1e-4)
 
 
-def test_a_tampered_export_is_refused(workspace: Path, exported: Path, tmp_path: Path) -> None:
+def test_a_tampered_export_is_refused(workspace: Path, exports: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(exported, copy)
+    shutil.copytree(exports, copy)
     file = copy / "export/model.tflite"
     file.write_bytes(file.read_bytes()[:-9])
     photo = str(next((ROOT / PHOTO).iterdir()))
@@ -278,23 +261,18 @@ def test_a_tampered_export_is_refused(workspace: Path, exported: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_an_export_that_drifts_leaves_nothing_behind(workspace: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "from image_classification_trash.export import parity\n"
-        "parity.LARGEST_LOSS, parity.FLOAT32_TOLERANCE = -1.0, 1e-12\n"
-        "from image_classification_trash.cli import run\n"
-        "sys.exit(run(sys.argv[1:]))"
-    )
+def test_an_export_that_drifts_leaves_nothing_behind(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "LARGEST_LOSS", -1.0)
+    monkeypatch.setattr(parity, "FLOAT32_TOLERANCE", 1e-12)
     before = sorted(path.name for path in (workspace / "models/sample").iterdir())
-    line = [sys.executable, "-c", code, "export", "models/sample", "--format", "onnx"]
-    done = subprocess.run(line, cwd=workspace, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "too far from the trained model" in done.stderr
+    done = command(workspace, "export", "models/sample", "--format", "onnx", status=1)
+    assert "too far from the trained model" in done.stderr
     assert sorted(path.name for path in (workspace / "models/sample").iterdir()) == before
     shutil.copytree(workspace / "models/sample", workspace / "models/drifted")
-    line[-3:] = ["models/drifted", "--format", "onnx", "--allow-drift"]
-    done = subprocess.run(line, cwd=workspace, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "kept all the same" in done.stdout
+    done = command(workspace, "export", "models/drifted", "--format", "onnx", "--allow-drift")
+    assert "kept all the same" in done.stdout
 
 
 def test_export_needs_the_data_it_learned_from(workspace: Path) -> None:
@@ -303,23 +281,20 @@ def test_export_needs_the_data_it_learned_from(workspace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_benchmark_times_what_is_there(workspace: Path, exported: Path) -> None:
-    done = command(workspace, "benchmark", "models/exported", "--count", "4", "--rounds", "1", "--json")
+def test_benchmark_times_what_is_there(exported: Path) -> None:
+    done = command(exported, "benchmark", "--count", "4", "--rounds", "1", "--json")
     timings = json.loads(done.stdout)["timings"]
     files = {(t["engine"], t["file"]) for t in timings}
     assert {("litert", "model_int8.tflite"), ("onnxruntime", "model.onnx"), ("torch", "bundle")} <= files
     assert all(t["infer"] > 0 and t["memory"] > 10 and 0 <= t["accuracy"] <= 1 for t in timings)
-    assert (workspace / "reports/figures/benchmark-sample.png").exists()
-    assert (
-        "no photos"
-        in command(workspace, "benchmark", "models/exported", "--photos", "models", status=1).stderr
-    )
+    assert (exported / "reports/figures/benchmark-sample.png").exists()
+    assert "no photos" in command(exported, "benchmark", "--photos", "models", status=1).stderr
 
 
 def test_a_bundle_is_promoted_and_answers_by_its_alias(
-    workspace: Path, exported: Path, tmp_path: Path
+    workspace: Path, exports: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(exported, tmp_path / "models/sample")
+    shutil.copytree(exports, tmp_path / "models/sample")
     data = ["--data-dir", str(workspace / "data")]
     command(tmp_path, "evaluate", "sample", *data, "--resamples", "100")
     done = command(tmp_path, "models", "promote", "sample", "--json")
@@ -361,9 +336,9 @@ def test_scripts_of_the_layout_are_the_commands(workspace: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
-    plan = ["train", "sample", *PLAIN, "--epochs", "4", "--patience", "9", "--batch-size", "8"]
-    command(workspace, *plan, "--output", "whole")
-    line = [sys.executable, "-m", "image_classification_trash", *plan, "--output", "killed"]
+    plan = ["train", "sample", *PLAIN, "--epochs", "9", "--patience", "9", "--batch-size", "8"]
+    process(workspace, *plan, "--output", "whole")
+    line = [*CLI, *plan, "--output", "killed"]
     logs = workspace / "reports/training/killed"
     running = subprocess.Popen(line, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (logs / "checkpoints/last.ckpt").exists() and running.poll() is None:
@@ -371,7 +346,7 @@ def test_a_killed_training_resumes_to_the_same_bits(workspace: Path) -> None:
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     assert not (workspace / "models/killed").exists(), "the training ended before it could be killed"
-    command(workspace, *plan, "--output", "killed", "--resume")
+    process(workspace, *plan, "--output", "killed", "--resume")
     for name in ("model.safetensors", "history.csv"):
         whole, resumed = (workspace / "models" / run / name for run in ("whole", "killed"))
         assert whole.read_bytes() == resumed.read_bytes(), name
@@ -400,20 +375,8 @@ def test_resnet18_from_a_local_weights_file(workspace: Path, tmp_path: Path) -> 
 
 
 def test_two_processes_train_together(workspace: Path) -> None:
-    plan = [
-        "train",
-        "sample",
-        *PLAIN,
-        "--epochs",
-        "2",
-        "--devices",
-        "2",
-        "--accelerator",
-        "cpu",
-        "--output",
-        "ddp",
-    ]
-    command(workspace, *plan)
+    plan = [*PLAIN, "--epochs", "2", "--devices", "2", "--accelerator", "cpu", "--output", "ddp"]
+    process(workspace, "train", "sample", *plan)
     config = json.loads((workspace / "models/ddp/config.json").read_text())
     assert config["training"]["epochs_run"] == 2
 
@@ -480,42 +443,31 @@ def test_an_answer_carries_the_waste_score(workspace: Path, field: Path) -> None
                == pytest.approx(1, abs=1e-4) for row in rows)  # fmt: skip
 
 
-def test_training_goes_on_from_a_bundle(workspace: Path, field: Path) -> None:
-    start = ["--start", "models/field", "--output", "further"]
-    command(
-        workspace,
-        "train",
-        "sample",
-        *PLAIN,
-        "--epochs",
-        "1",
-        "--learning-rate",
-        "1e-9",
-        "--ema-decay",
-        "0",
-        *start,
+@pytest.fixture(scope="module")
+def plain(workspace: Path) -> Path:
+    """A quickly trained bundle of a small network."""
+    command(workspace, "train", "sample", *PLAIN, "--epochs", "1", "--output", "plain")
+    return workspace / "models/plain"
+
+
+@pytest.mark.parametrize("start", ["plain", pytest.param("field", marks=pytest.mark.slow)])
+def test_training_goes_on_from_a_bundle(workspace: Path, start: str, request: pytest.FixtureRequest) -> None:
+    first: Path = request.getfixturevalue(start)
+    begin, further = ["--start", f"models/{start}"], f"{start}-further"
+    still = ["--epochs", "1", "--learning-rate", "1e-9", "--ema-decay", "0"]
+    command(workspace, "train", "sample", *PLAIN, *still, *begin, "--output", further)
+    before, after = (
+        load_file(path / "model.safetensors") for path in (first, workspace / "models" / further)
     )
-    before, after = (load_file(path / "model.safetensors") for path in (field, workspace / "models/further"))
     assert torch.allclose(before["head.1.weight"], after["head.1.weight"], atol=1e-5)
-    both = ["--start", "models/field", "--start", "models/further", "--epochs", "0", "--output", "average"]
+    both = [*begin, "--start", f"models/{further}", "--epochs", "0", "--output", f"{start}-average"]
     command(workspace, "train", "sample", *PLAIN, *both)
-    middle = load_file(workspace / "models/average/model.safetensors")
+    middle = load_file(workspace / f"models/{start}-average/model.safetensors")
     assert all(
         torch.allclose(middle[name], (before[name] + after[name]) / 2, atol=1e-6)
         for name in middle
         if name.startswith(("backbone", "head")) and middle[name].is_floating_point()
     )
-    done = command(
-        workspace,
-        "train",
-        "sample",
-        "--epochs",
-        "1",
-        *SMALL,
-        "--start",
-        "models/field",
-        "--output",
-        "x",
-        status=1,
-    )
+    other = ["train", "sample", "--epochs", "1", *SMALL, *begin, "--output", "x"]
+    done = command(workspace, *other, status=1)
     assert "sequential_cnn" in done.stderr and "efficientnet_lite0" in done.stderr

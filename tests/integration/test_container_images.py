@@ -1,6 +1,6 @@
 """The images, built by podman on stand-ins for their bases, run without rights, and asked for a prediction.
 
-Needs root on Debian or Ubuntu and their packages; `make images-test` runs it.
+Needs root on Debian or Ubuntu and their packages; `make test-slow` runs it.
 """
 
 import base64
@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from helpers import patient
+from helpers.patient import PATIENCE
 
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.images import read_photo
@@ -27,8 +29,8 @@ ROOT = Path(__file__).parents[2]
 PHOTOS = sorted((ROOT / "data/sample/test").glob("*/*.jpg"))[:3]
 HARDENED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 COMPOSE = Path(f"{sys.prefix}-deploy/bin/podman-compose")
-"""Where `make deploy-tools` puts it, beside this environment."""
-BUILT = 600
+"""Where `make tools` puts it, beside this environment."""
+BUILT = 3600
 NO_TOOLS = 77
 """What the script exits with where Debian's packages cannot be had."""
 pytestmark = [
@@ -51,7 +53,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         lines = (folder / "environment").read_text().split()
         yield os.environ | dict(line.split("=", 1) for line in lines if "=" in line)
     finally:
-        subprocess.run([script, "--remove", folder], check=False, timeout=120)
+        subprocess.run([script, "--remove", folder], check=False, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def running(podman: dict[str, str], image: str, *options: str) -> Iterator[tuple
     """A container without rights: its address and its name."""
     line = ["podman", "run", "--detach", *HARDENED, "--publish", "127.0.0.1::8080", *options, image]
     name = subprocess.run(
-        line, env=podman, check=True, capture_output=True, text=True, timeout=60
+        line, env=podman, check=True, capture_output=True, text=True, timeout=PATIENCE
     ).stdout.strip()
     try:
         port = ["podman", "port", name, "8080"]
@@ -102,10 +104,10 @@ def running(podman: dict[str, str], image: str, *options: str) -> Iterator[tuple
 
 
 def wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if patient.get(f"{url}/readyz").status_code == 200:
                 return
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -129,7 +131,7 @@ def test_the_gateways_image_answers_without_rights(podman: dict[str, str], bundl
     with running(podman, "trash-gateway", f"--volume={bundle}:/model:ro") as (url, name):
         wait_until_ready(url)
         files = [("photos", (path.name, path.read_bytes())) for path in PHOTOS]
-        predictions = httpx.post(f"{url}/predict", files=files).json()["predictions"]
+        predictions = patient.post(f"{url}/predict", files=files).json()["predictions"]
         for prediction, wanted in zip(predictions, expected(bundle), strict=True):
             assert ranked(prediction) == pytest.approx(wanted, abs=1e-4)
         healthy = subprocess.run(["podman", "healthcheck", "run", name], env=podman, check=False)
@@ -146,11 +148,11 @@ def test_the_gateways_image_answers_without_rights(podman: dict[str, str], bundl
         assert said == ["10001", "CapBnd:", "0000000000000000", "kept"]
     with running(podman, "trash-gateway") as (url, _):  # nothing mounted: the model of the package
         wait_until_ready(url)
-        (prediction,) = httpx.post(f"{url}/predict", files=files[:1]).json()["predictions"]
+        (prediction,) = patient.post(f"{url}/predict", files=files[:1]).json()["predictions"]
         assert ranked(prediction) == pytest.approx(expected(shipped_model())[0], abs=1e-4)
 
 
-@pytest.mark.skipif(not COMPOSE.exists(), reason=f"{COMPOSE} is not there: make deploy-tools")
+@pytest.mark.skipif(not COMPOSE.exists(), reason=f"{COMPOSE} is not there: make tools")
 def test_compose_starts_the_gateway_before_the_stand_in(podman: dict[str, str], bundle: Path) -> None:
     build(podman, "deploy/image-gateway.dockerfile", "trash-gateway", "--target", "gateway")
     build(podman, "deploy/image-stand-in.dockerfile", "trash-stand-in")
@@ -160,14 +162,14 @@ def test_compose_starts_the_gateway_before_the_stand_in(podman: dict[str, str], 
     files = ["-f", "deploy/docker-compose.yaml", "-f", "deploy/docker-compose.stand-in.yaml"]
     compose = [str(COMPOSE), *files]
     try:
-        subprocess.run([*compose, "up", "--detach", "--no-build"], cwd=ROOT, env=environment, check=True, timeout=120)  # fmt: skip
+        subprocess.run([*compose, "up", "--detach", "--no-build"], cwd=ROOT, env=environment, check=True, timeout=PATIENCE)  # fmt: skip
         wait_until_ready(f"http://127.0.0.1:{port}")
         files_sent = [("photos", (path.name, path.read_bytes())) for path in PHOTOS]
-        answer = httpx.post(f"http://127.0.0.1:{port}/predict", files=files_sent, timeout=30).json()
+        answer = patient.post(f"http://127.0.0.1:{port}/predict", files=files_sent).json()
         for prediction, wanted in zip(answer["predictions"], expected(bundle), strict=True):
             assert ranked(prediction) == pytest.approx(wanted, abs=1e-4)
     finally:
-        subprocess.run([*compose, "down"], cwd=ROOT, env=environment, check=False, timeout=60)
+        subprocess.run([*compose, "down"], cwd=ROOT, env=environment, check=False, timeout=PATIENCE)
 
 
 def test_the_lambdas_image_answers_without_rights(
@@ -182,7 +184,7 @@ def test_the_lambdas_image_answers_without_rights(
     with running(podman, "trash-lambda") as (url, _):
         event = {"image": base64.b64encode(PHOTOS[0].read_bytes()).decode()}
         transport = httpx.HTTPTransport(retries=5)
-        with httpx.Client(transport=transport, timeout=60) as client:
+        with httpx.Client(transport=transport, timeout=PATIENCE) as client:
             answer = client.post(f"{url}/2015-03-31/functions/function/invocations", json=event).json()
         (prediction,) = answer["predictions"]
         assert ranked(prediction) == pytest.approx(expected(bundle)[0], abs=1e-4)

@@ -7,16 +7,27 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 import onnx
 import pytest
-from helpers.gateways import COMMAND, CONFIG, LABELS, SIZE, connected, photos, ranked, serving, write_onnx
+from helpers import patient
+from helpers.commands import GUARD
+from helpers.gateways import (
+    COMMAND,
+    CONFIG,
+    LABELS,
+    SIZE,
+    connected,
+    photos,
+    ranked,
+    serving,
+    write_onnx,
+)
+from helpers.patient import PATIENCE, wait_until
 from onnx import helper
 
 from image_classification_trash.inference.bundle import describe
@@ -40,7 +51,7 @@ def test_all_routes_agree_with_the_classifier(model: Path, gateway: str) -> None
     pixels = np.stack([read_photo(data, SIZE) for data in encoded])
     expected = TrashClassifier.load(model).probabilities(pixels)
     files = [("photos", (f"{n}.jpg", data)) for n, data in enumerate(encoded)]
-    predictions = httpx.post(f"{gateway}/predict", files=files).json()["predictions"]
+    predictions = patient.post(f"{gateway}/predict", files=files).json()["predictions"]
     b64 = [base64.b64encode(data).decode() for data in encoded]
     tensor = {
         "name": "images",
@@ -61,7 +72,7 @@ def test_all_routes_agree_with_the_classifier(model: Path, gateway: str) -> None
 
 
 def post(url: str, body: object) -> dict:  # type: ignore[type-arg]
-    response = httpx.post(url, json=body)
+    response = patient.post(url, json=body)
     assert response.status_code == 200, response.text
     return dict(response.json())
 
@@ -80,7 +91,7 @@ def post(url: str, body: object) -> dict:  # type: ignore[type-arg]
     ],
 )
 def test_errors(gateway: str, request_: dict, status: int, code: str) -> None:  # type: ignore[type-arg]
-    response = httpx.post(f"{gateway}/predict", **request_)
+    response = patient.post(f"{gateway}/predict", **request_)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
@@ -98,26 +109,34 @@ def test_a_signal_lets_a_request_in_flight_finish(model: Path) -> None:
         with connected(url) as connection:
             head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body[:10])
-            time.sleep(0.3)
+            wait_until(lambda: "trash_requests_held 1.0" in patient.get(f"{url}/metrics").text)
             process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+            wait_until(lambda: not listens(url))
             assert process.poll() is None
             connection.sendall(body[10:])
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 200") and b'"decision"' in answer
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
+
+
+def listens(url: str) -> bool:
+    try:
+        connected(url).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="workers share a socket as POSIX has it")
 def test_several_workers_count_together_and_stop_together(model: Path) -> None:
     with serving(model, "--workers", "2") as (url, process):
         for data in photos(8):
-            assert httpx.post(f"{url}/predict", files={"photos": data}).status_code == 200
-        text = httpx.get(f"{url}/metrics").text
+            assert patient.post(f"{url}/predict", files={"photos": data}).status_code == 200
+        text = patient.get(f"{url}/metrics").text
         assert 'trash_requests_total{route="/predict",status="200"} 8.0' in text
         assert 'trash_step_seconds_count{step="infer"} 8.0' in text
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_taken_port_and_a_missing_model_are_said(model: Path, tmp_path: Path) -> None:
@@ -150,5 +169,5 @@ def test_schemathesis_finds_nothing(gateway: str, tmp_path: Path) -> None:
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{gateway}/openapi.json", "--max-examples", "40",
         "--exclude-checks", "positive_data_acceptance", "--seed", "1", "--generation-database", "none",
     ]  # fmt: skip
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=GUARD)
     assert done.returncode == 0, done.stdout[-5000:]

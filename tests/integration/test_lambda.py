@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
+from helpers import patient
+from helpers.patient import PATIENCE
 from PIL import Image
 
 from image_classification_trash.inference.bundle import BundleConfig, describe
@@ -34,9 +35,7 @@ CONFIG = BundleConfig(
 )  # fmt: skip
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        EMULATOR is None, reason=f"no emulator in {TOOLS.name}; install it with: make deploy-tools"
-    ),
+    pytest.mark.skipif(EMULATOR is None, reason=f"no emulator in {TOOLS.name}; install it with: make tools"),
 ]
 
 
@@ -78,7 +77,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def emulated(
-    path: list[Path], model: Path, log: Path, handler: str = HANDLER, seconds: int = 20
+    path: list[Path], model: Path, log: Path, handler: str = HANDLER, seconds: int = 600
 ) -> Iterator[str]:
     """The emulator on loopback alone: the address that invokes the function."""
     assert EMULATOR is not None
@@ -112,7 +111,7 @@ def emulated(
 
 def wait_for(address: str) -> None:
     host, _, port = address.partition(":")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
             return
@@ -121,7 +120,7 @@ def wait_for(address: str) -> None:
 
 
 def invoke(url: str, event: Any) -> tuple[int, str]:
-    response = httpx.post(url, json=event, timeout=60, trust_env=False)
+    response = patient.post(url, json=event, trust_env=False)
     return response.status_code, response.text
 
 
@@ -180,17 +179,17 @@ def test_time_out_and_exception(package: Path, model: Path, tmp_path: Path) -> N
 
             def handler(event, context):
                 if event.get("hang"):
-                    time.sleep(60)
+                    time.sleep(600)
                 real.classifier()._runtime = fail
                 return real.handler(event, context)
         """)
     )
     log = tmp_path / "log"
-    with emulated([package, tmp_path], model, log, "broken.handler", seconds=2) as url:
+    with emulated([package, tmp_path], model, log, "broken.handler", seconds=10) as url:
         status, text = invoke(url, {"image": photo()})
         assert (status, json.loads(text)["error"]["code"]) == (200, "fault")
         status, text = invoke(url, {"hang": True})
-        assert "timed out after 2" in text, (status, text)
+        assert "timed out after 10" in text, (status, text)
     assert "the cause" in log.read_text()
 
 

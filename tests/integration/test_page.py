@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
+from helpers import patient
 from helpers.gateways import serving
 from helpers.page_model import CHROMIUM, LABELS, chromium, encoded, sample_photos, write_tflite
-from helpers.pages import LOADED, answers, choose_device, opened
+from helpers.pages import LOADED, WAIT, answers, choose_device, opened
 from PIL import Image
 
 from image_classification_trash.inference.images import FITS, Fit, Pixels, read_photo
@@ -49,7 +49,7 @@ def asked(requests: Sequence[Any]) -> int:
 
 
 def of_server(url: str, name: str, data: bytes) -> dict[str, float]:
-    (prediction,) = httpx.post(f"{url}/predict", files={"photos": (name, data)}).json()["predictions"]
+    (prediction,) = patient.post(f"{url}/predict", files={"photos": (name, data)}).json()["predictions"]
     return {entry["label"]: entry["probability"] for entry in prediction["probabilities"]}
 
 
@@ -194,7 +194,7 @@ def test_by_keyboard_alone(browser: Browser, gateway: str) -> None:
         expect(page.get_by_label("On this server")).to_be_focused()
         page.keyboard.press("ArrowDown")
         expect(page.get_by_label("On this device")).to_be_checked()
-        expect(page.locator("#engine")).to_contain_text(LOADED, timeout=60_000)
+        expect(page.locator("#engine")).to_contain_text(LOADED, timeout=WAIT)
         page.keyboard.press("Tab")
         expect(page.locator("#files")).to_be_focused()
         with page.expect_file_chooser() as chooser:
@@ -229,7 +229,7 @@ def test_a_model_that_does_not_load_is_said_and_no_photo_is_sent(browser: Browse
         page.context.route("**/model.tflite", lambda route: route.fulfill(status=503))
         page.get_by_label("On this device").check()
         page.set_input_files("#files", PHOTOS[0])
-        expect(page.locator("#engine")).to_contain_text("could not be loaded", timeout=60_000)
+        expect(page.locator("#engine")).to_contain_text("could not be loaded", timeout=WAIT)
         expect(page.locator("#results h2")).to_have_text(["No answer"])
         page.context.unroute_all()
         page.set_input_files("#files", PHOTOS[1])

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
+from helpers import patient
+from helpers.commands import GUARD, command
 from helpers.gateways import ranked, serving
 from helpers.page_model import CHROMIUM, chromium
 from PIL import Image
@@ -28,16 +29,9 @@ from image_classification_trash.serving import lambda_function
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(f"{sys.prefix}-stand-in/bin/python")
-"""Where `make stand-in` puts KServe, beside this environment."""
+"""Where `make tools` puts KServe, beside this environment."""
 pytestmark = pytest.mark.slow
 Rows = list[dict[str, float]]
-
-
-def command(folder: Path, *arguments: str) -> str:
-    line = [sys.executable, "-m", "image_classification_trash", *arguments]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +92,7 @@ def test_photos_get_different_answers(expected: Probabilities) -> None:
 
 
 def test_command(exported: Path, tflite: Path, photos: list[Path], agrees: Callable[[object], None]) -> None:
-    printed = command(exported, "predict", *map(str, photos), "--model", str(tflite), "--json")
+    printed = command(exported, "predict", *map(str, photos), "--model", str(tflite), "--json").stdout
     agrees(json.loads(printed)["predictions"])
 
 
@@ -107,7 +101,7 @@ def test_other_engines(
     exported: Path, file: str, photos: list[Path], agrees: Callable[[object], None]
 ) -> None:
     model = ["models/sample", "--runtime", "torch"] if file == "torch" else [f"models/sample/export/{file}"]
-    printed = command(exported, "predict", *map(str, photos), "--json", "--model", *model)
+    printed = command(exported, "predict", *map(str, photos), "--json", "--model", *model).stdout
     agrees(json.loads(printed)["predictions"])
 
 
@@ -116,7 +110,7 @@ def test_gateway(gateway: str, photos: list[Path], agrees: Callable[[object], No
 
 
 def asked(url: str, photo: Path) -> dict[str, float]:
-    answer = httpx.post(f"{url}/predict", files={"photos": (photo.name, photo.read_bytes())}, timeout=30)
+    answer = patient.post(f"{url}/predict", files={"photos": (photo.name, photo.read_bytes())})
     assert answer.status_code == 200, answer.text
     return ranked(answer.json()["predictions"][0])
 
@@ -132,7 +126,7 @@ def in_tensorflow_servings_dialect(url: str, photo: Path) -> list[float]:
         "signature_name": "serving_bytes",
         "instances": [{"b64": base64.b64encode(photo.read_bytes()).decode()}],
     }
-    answer = httpx.post(f"{url}/v1/models/trash:predict", json=body, timeout=30).json()
+    answer = patient.post(f"{url}/v1/models/trash:predict", json=body).json()
     return list(answer["predictions"][0])
 
 
@@ -143,7 +137,7 @@ def test_open_inference_protocol(gateway: str, photos: list[Path], agrees: Calla
 def by_open_inference(url: str, photo: Path) -> list[float]:
     data = [base64.b64encode(photo.read_bytes()).decode()]
     tensor = {"name": "image_bytes", "datatype": "BYTES", "shape": [1], "data": data}
-    answer = httpx.post(f"{url}/v2/models/trash/infer", json={"inputs": [tensor]}, timeout=30).json()
+    answer = patient.post(f"{url}/v2/models/trash/infer", json={"inputs": [tensor]}).json()
     return list(answer["outputs"][0]["data"])
 
 
@@ -159,7 +153,7 @@ def test_gateway_before_a_model_server(
 def model_server(tflite: Path) -> Iterator[str]:
     """KServe's server, in its own environment: not ours, and it speaks TensorFlow Serving's REST format."""
     if not STAND_IN.exists():
-        pytest.skip(f"{STAND_IN} is not there: make stand-in")
+        pytest.skip(f"{STAND_IN} is not there: make tools")
     line = [STAND_IN, ROOT / "scripts/model_stand_in.py", tflite, "--port", "0"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -180,7 +174,7 @@ def test_gateway_before_kserve(
 def test_kserves_error_is_passed_on(exported: Path, model_server: str, photos: list[Path]) -> None:
     before = ["--runtime", "tf-serving", "--backend-url", model_server, "--backend-model", "other"]
     with serving(exported / "models/sample", *before, ready=False) as (front, _):
-        answer = httpx.post(f"{front}/predict", files={"photos": photos[0].read_bytes()}, timeout=30)
+        answer = patient.post(f"{front}/predict", files={"photos": photos[0].read_bytes()})
         assert answer.status_code == 502 and "status 404" in answer.json()["error"]["message"]
 
 
@@ -229,6 +223,6 @@ photos = [bitmap(read_photo(path, config.input_size, config.fit)) for path in sy
 print(json.dumps(SavedModelRuntime(Path("models/sample/export/saved_model/1")).run_bytes(photos).tolist()))
 """
     line = [sys.executable, "-c", program, *map(str, photos)]
-    done = subprocess.run(line, cwd=exported, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(line, cwd=exported, capture_output=True, text=True, timeout=GUARD, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     agrees(json.loads(done.stdout))

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
+from helpers.commands import GUARD
 from helpers.gateways import photos
+from helpers.patient import PATIENCE
 
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.inference.bundle import BundleConfig
@@ -50,9 +52,9 @@ def mean_colour(photos: Pixels) -> Probabilities:
 @contextmanager
 def gateway(port: int) -> Iterator[str]:
     """A gateway that may fetch from loopback, from this port alone."""
-    rules = FetchRules(max_bytes=10**6, seconds=5, allowed_ports=(port,), may_connect=lambda _: True)
+    rules = FetchRules(max_bytes=10**6, seconds=PATIENCE, allowed_ports=(port,), may_connect=lambda _: True)
     classifier = TrashClassifier(CONFIG, mean_colour)
-    app = create_app(ServeSettings(), classifier, rules)
+    app = create_app(ServeSettings(model_seconds=PATIENCE), classifier, rules)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -65,7 +67,7 @@ def gateway(port: int) -> Iterator[str]:
 
 def send(links: Path, url: str, *more: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, str(ROOT / "scripts/send_urls.py"), str(links), "--gateway", url, *more]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=GUARD)
 
 
 def test_good_and_bad_links(photo_server: http.server.ThreadingHTTPServer, tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.commands import process
 
 pytest.importorskip("wandb")
 
-ROOT = Path(__file__).parents[2]
 PLAIN = ["--architecture", "sequential_cnn", "--no-head", "--freeze-stages", "0", "--epochs", "1"]
 SMALL = ["--input-height", "64", "--input-width", "96"]
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -19,24 +20,18 @@ PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 WITHOUT_MODE = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "image_classification_trash", *arguments]
-    environment = {**WITHOUT_MODE, **PROXIES, "WANDB_API_KEY": KEY}
-    return subprocess.run(
-        line, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=True
-    )
-
-
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def tracked(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with a tracked training and evaluation, the network unreachable, and all that was printed."""
     folder = tmp_path_factory.mktemp("tracked")
-    (folder / "data").mkdir()
-    (folder / "data" / "sample").symlink_to(ROOT / "data" / "sample")
-    command(folder, "data", "sample", "--no-embeddings")
+    shutil.copytree(prepared, folder, symlinks=True, dirs_exist_ok=True)
+    environment = {**WITHOUT_MODE, **PROXIES, "WANDB_API_KEY": KEY}
     runs = [
-        command(folder, "train", "sample", *PLAIN, *SMALL, "--tracker", "wandb"),
-        command(folder, "evaluate", "models/sample", "--tracker", "wandb"),
+        process(folder, *line, "--tracker", "wandb", environment=environment)
+        for line in (
+            ["train", "sample", *PLAIN, *SMALL],
+            ["evaluate", "models/sample", "--resamples", "100"],
+        )
     ]
     return folder, "".join(run.stdout + run.stderr for run in runs)
 

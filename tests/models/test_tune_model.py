@@ -13,6 +13,7 @@ from filelock import FileLock
 
 pytest.importorskip("optuna")
 
+from helpers.commands import command
 from helpers.photos import MakeTree
 
 from image_classification_trash.config.data import DataSettings
@@ -233,21 +234,17 @@ def test_a_recipe_for_train_is_where_a_search_begins(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_real_search_goes_on_and_its_recipe_trains(tmp_path: Path, make_tree: MakeTree) -> None:
-    def command(*arguments: str) -> str:
-        line = [sys.executable, "-m", "image_classification_trash", *arguments]
-        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
-    command("data", "mine", "--source", str(make_tree({"glass": 20, "paper": 20})), "--no-embeddings")
+    command(
+        tmp_path, "data", "mine", "--source", str(make_tree({"glass": 20, "paper": 20})), "--no-embeddings"
+    )
     plain = ["--architecture", "sequential_cnn", "--no-pretrained", "--epochs", "1", "--batch-size", "8"]
     line = ["tune", "mine", *plain, "--input-height", "64", "--input-width", "64"]
-    first = json.loads(command(*line, "--trials", "2", "--json"))
+    first = json.loads(command(tmp_path, *line, "--trials", "2", "--json").stdout)
     assert first["trials"] == {"finished": 2, "stopped early": 0, "failed": 0}
     assert 0 <= first["best"]["val_macro_f1"] <= 1
-    table = command(*line, "--trials", "3")
+    table = command(tmp_path, *line, "--trials", "3").stdout
     assert "3 finished" in table and "train --config reports/tuning/mine.yaml" in table
-    command("train", "--config", "reports/tuning/mine.yaml")
+    command(tmp_path, "train", "--config", "reports/tuning/mine.yaml")
     config = json.loads((tmp_path / "models/mine/config.json").read_text())
     searched = yaml.safe_load((tmp_path / "reports/tuning/mine.yaml").read_text())["train"]
     assert {name: config["training"]["settings"][name] for name in SPACE} == {

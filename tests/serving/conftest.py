@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from helpers.patient import PATIENCE
 from helpers.tiny_model import CONFIG, MakeClient, mean_colour
 
 from image_classification_trash.config.serving import ServeSettings
@@ -16,7 +17,8 @@ from image_classification_trash.serving.safe_fetch import FetchRules
 @pytest.fixture
 def make_client() -> MakeClient:
     def make(runtime: Runtime = mean_colour, rules: FetchRules | None = None, **settings: Any) -> TestClient:
-        app = create_app(ServeSettings(**settings), TrashClassifier(CONFIG, runtime), rules)
+        chosen = ServeSettings(**{"model_seconds": PATIENCE, **settings})
+        app = create_app(chosen, TrashClassifier(CONFIG, runtime), rules)
         return TestClient(app, raise_server_exceptions=False)
 
     return make

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
 import pytest
+from helpers.patient import PATIENCE
 
 from image_classification_trash.errors import FetchError, FetchTooLargeError, UrlRefusedError
 from image_classification_trash.serving.safe_fetch import Address, FetchRules, fetch, is_public
@@ -132,7 +133,7 @@ def served(handler: Handler, url: str = "http://photos.example:{port}/a.jpg", **
         port = server.sockets[0].getsockname()[1]
         chosen = {
             "max_bytes": 10_000,
-            "seconds": 5.0,
+            "seconds": PATIENCE,
             "allowed_ports": (port,),
             "resolve": names("127.0.0.1"),
             "may_connect": lambda address: address == ip_address("127.0.0.1"),
@@ -254,7 +255,7 @@ def test_what_is_asked() -> None:
 
 def test_byte_cap_by_header_and_by_count() -> None:
     with pytest.raises(FetchTooLargeError):
-        served(replies(b"HTTP/1.1 200 OK\r\nContent-Length: 10001\r\n\r\n", pause=60))
+        served(replies(b"HTTP/1.1 200 OK\r\nContent-Length: 10001\r\n\r\n", pause=PATIENCE))
     with pytest.raises(FetchTooLargeError):
         served(replies(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 5000] * 1000, pause=0.001))
     assert len(served(replies(good(b"x" * 10_000)))) == 10_000
@@ -263,10 +264,10 @@ def test_byte_cap_by_header_and_by_count() -> None:
 @pytest.mark.parametrize(
     "handler",
     [
-        replies(good()[:-10], pause=60),
-        replies(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 1000, pause=0.05),
-        replies(*[b"%c" % byte for byte in good(more="X: y\r\n" * 500)], pause=0.05),
-        replies(b"", pause=60),
+        replies(good()[:-10], pause=PATIENCE),
+        replies(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 1000, pause=0.1),
+        replies(*[b"%c" % byte for byte in good(more="X: y\r\n" * 500)], pause=0.1),
+        replies(b"", pause=PATIENCE),
     ],
     ids=["stalls in the body", "drips the body", "drips the head", "says nothing"],
 )
@@ -277,7 +278,7 @@ def test_the_deadline_covers_the_whole_transfer(handler: Handler) -> None:
 
 def test_the_deadline_covers_resolving() -> None:
     async def resolve(host: str, port: int) -> list[Address]:
-        await asyncio.sleep(60)
+        await asyncio.sleep(PATIENCE)
         return []
 
     with pytest.raises(FetchError, match="within"):
