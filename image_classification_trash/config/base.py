@@ -157,23 +157,18 @@ class BackboneSettings(Part):
     pretrained: bool = Field(True, description="Start from pretrained weights instead of random ones")
 
 
-class ProjectSettings(Part):
-    """Where the tracker keeps what it is told."""
+class TrackSettings(Part):
+    """The service that a run is logged to."""
 
     heading: ClassVar[str] = "Experiment tracking"
 
+    tracker: Literal["none", "wandb"] = Field(
+        "none", description="Service that the run is logged to; wandb: Weights & Biases"
+    )
+    log_photos: bool = Field(False, description="Upload the photos to the tracker too, not just their list")
     tracker_project: str = Field(
         "image-classification-trash", min_length=1, description="Project in Weights & Biases"
     )
     tracker_entity: str | None = Field(
         None, description="Team or user in Weights & Biases; without one, the API key's own"
     )
-
-
-class TrackSettings(ProjectSettings):
-    """Where a run is followed from outside."""
-
-    tracker: Literal["none", "wandb"] = Field(
-        "none", description="Service that the run is logged to; wandb: Weights & Biases"
-    )
-    log_photos: bool = Field(False, description="Upload the photos to the tracker too, not just their list")
