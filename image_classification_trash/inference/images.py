@@ -8,14 +8,27 @@ RGB, one resize filter. Everything after that (scaling, normalisation, temperatu
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from image_classification_trash.errors import PhotoError, PhotoTooLargeError
+from image_classification_trash.inference.photo_cost import (
+    DEFAULT_BUDGET,
+    SHRINK_HINT,
+    Budget,
+    Cost,
+    Header,
+    check_budget,
+    photo_cost,
+    photo_header,
+)
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
@@ -40,34 +53,51 @@ SUFFIXES = {
 PHOTO_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 MAX_BYTES = 256 * 2**20
-MAX_PIXELS = 80_000_000  # above today's 50-megapixel phones, below Pillow's own alarm
 MIN_SIDE = 8
 RESIZE_FILTER = Image.Resampling.BILINEAR
 DRAFT_MARGIN = 2  # JPEGs are decoded to no less than this many times the size wanted, then resized
+STRIP_PIXELS = (
+    2**18
+)  # frames of 4 times as many are turned, made RGB and resized in strips of about so many pixels
+STRIP_BYTES = 24  # a pixel of a strip, in all forms that it takes
 
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
+_EITHER_BRANDS = (b"mif1", b"msf1")
+_FROM_THE_END = frozenset({3, 4, 7, 8})
 _USE_ANOTHER = "Save it again as JPEG, PNG or WebP, or leave it out."
 
 
-def read_photo(source: PhotoSource, size: Size | None = None, fit: Fit = "stretch") -> Pixels:
+def read_photo(
+    source: PhotoSource, size: Size | None = None, fit: Fit = "stretch", budget: Budget = DEFAULT_BUDGET
+) -> Pixels:
     """Decode one photo to RGB.
 
     Args:
-        source: encoded bytes, a path, or an open PIL image.
+        source: encoded bytes, a path, or an open PIL image, whose budget is its owner's affair.
         size: height and width wanted; None keeps the photo's own.
         fit: how a frame of another shape meets `size`.
+        budget: what decoding may ask for; the pixels do not depend on it.
 
     Returns:
         uint8 (H, W, 3), RGB, 0 to 255.
 
     Raises:
         PhotoError: missing, empty, truncated, too small, or not a picture; says which.
-        PhotoTooLargeError: more than `MAX_PIXELS`; raised from the header, before any pixel is decoded.
+        PhotoTooLargeError: above `budget`; raised from the header, before any pixel is decoded.
     """
     name = _name_of(source)
-    image = source if isinstance(source, Image.Image) else open_photo(photo_bytes(source), name)
+    image = source if isinstance(source, Image.Image) else open_photo(photo_bytes(source), name, budget, size)
     try:
-        return np.asarray(fit_photo(_to_rgb(image, size), size, fit))
+        return _decoded(image, size, fit)
     except PhotoError:
         raise
     except Exception as error:  # hostile bytes make decoders raise almost anything
@@ -87,30 +117,26 @@ def photo_bytes(source: bytes | str | Path) -> bytes:
     return data
 
 
-def open_photo(data: bytes, name: str = "photo") -> Image.Image:
-    """Open encoded bytes as a PIL image, header only, within the limits of this module.
+def open_photo(
+    data: bytes, name: str = "photo", budget: Budget = DEFAULT_BUDGET, size: Size | None = None
+) -> Image.Image:
+    """Open encoded bytes as a PIL image, header only, if decoding them to `size` keeps within `budget`.
 
     Raises:
         PhotoError: not a picture in an accepted format, or too small to show anything.
-        PhotoTooLargeError: more than `MAX_PIXELS`.
+        PhotoTooLargeError: above `budget`.
     """
-    formats = FORMATS + (HEIF_FORMATS if _is_heif(data) and _register_heif(name) else ())
-    try:
-        image = Image.open(io.BytesIO(data), formats=formats)
-    except Image.DecompressionBombError as error:
-        found = f"{name} would decode to far more than {MAX_PIXELS // 10**6} million pixels."
-        raise PhotoTooLargeError(found, _shrink_hint()) from error
-    except Exception as error:  # hostile headers make decoders raise almost anything
-        known = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP"
-        raise PhotoError(f"{name} is not a picture that can be read ({known}).", _USE_ANOTHER) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        found = f"{name} would decode to {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million."
-        raise PhotoTooLargeError(found, _shrink_hint())
-    if min(width, height) < MIN_SIDE:
-        found = (
-            f"{name} has {width} x {height} pixels; at least {MIN_SIDE} a side are needed to show anything."
-        )
+    header = photo_header(data, budget.max_parts)
+    if header is None:
+        raise _not_a_photo(name)
+    formats = _formats(data, header.kind, name)
+    check_budget(header, _cost(header, len(data), size), budget, name)
+    image = _open(data, formats, name)
+    if image.width * image.height > header.pixels:  # the decoder reads the header otherwise: its word counts
+        header = replace(header, width=image.width, height=image.height)
+        check_budget(header, _cost(header, len(data), size), budget, name)
+    if min(image.size) < MIN_SIDE:
+        found = f"{name} has {image.width} x {image.height} pixels; at least {MIN_SIDE} a side are needed to show anything."
         raise PhotoError(found, "Use the photo's full-size original.")
     return image
 
@@ -119,34 +145,93 @@ def fit_photo(image: Image.Image, size: Size | None, fit: Fit) -> Image.Image:
     """Bring an RGB image to `size` (height, width) as `fit` says."""
     if size is None:
         return image
+    (width, height), box = _target(image.size, size, fit)
+    return _on_canvas(image.resize((width, height), RESIZE_FILTER, box), size)
+
+
+def _target(
+    frame: tuple[int, int], size: Size, fit: Fit
+) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
+    """Width and height to resize a frame (width, height) to, and the box of it that is shown."""
     height, width = size
+    whole = (0.0, 0.0, float(frame[0]), float(frame[1]))
     if fit == "stretch":
-        return image.resize((width, height), RESIZE_FILTER)
+        return (width, height), whole
     if fit == "crop":
-        return image.resize((width, height), RESIZE_FILTER, box=_centre_box(image, size))
-    scale = min(width / image.width, height / image.height)
-    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        return (width, height), _centre_box(frame, size)
+    scale = min(width / frame[0], height / frame[1])
+    return (max(1, round(frame[0] * scale)), max(1, round(frame[1] * scale))), whole
+
+
+def _on_canvas(image: Image.Image, size: Size) -> Image.Image:
+    """The image in the middle of a white one of `size`; itself where it fills that."""
+    height, width = size
+    if image.size == (width, height):
+        return image
     canvas = Image.new("RGB", (width, height), "white")
-    canvas.paste(image.resize(inner, RESIZE_FILTER), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return canvas
 
 
-def _centre_box(image: Image.Image, size: Size) -> tuple[float, float, float, float]:
+def _centre_box(frame: tuple[int, int], size: Size) -> tuple[float, float, float, float]:
     height, width = size
-    scale = min(image.width / width, image.height / height)
+    scale = min(frame[0] / width, frame[1] / height)
     box_width, box_height = width * scale, height * scale
-    left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
+    left, top = (frame[0] - box_width) / 2, (frame[1] - box_height) / 2
     return (left, top, left + box_width, top + box_height)
 
 
-def _to_rgb(image: Image.Image, size: Size | None) -> Image.Image:
+def _decoded(image: Image.Image, size: Size | None, fit: Fit) -> Pixels:
     if size is not None and image.format in ("JPEG", "MPO"):
         # The JPEG library halves while decoding: far cheaper for phone photos, never below the size wanted.
         side = DRAFT_MARGIN * max(size)
         image.draft(None, (side, side))
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose copies even what is upright
-        image = ImageOps.exif_transpose(image)
+    orientation: object = image.getexif().get(ExifTags.Base.Orientation)
+    plain = image.mode == "RGB" and not image.has_transparency_data and orientation not in _TURNS
+    if image.width * image.height <= 4 * STRIP_PIXELS or (plain and size is not None):
+        return np.asarray(fit_photo(_upright_rgb(image, orientation), size, fit))
+    return _decoded_in_strips(image, orientation, size, fit)
+
+
+def _decoded_in_strips(image: Image.Image, orientation: object, size: Size | None, fit: Fit) -> Pixels:
+    """As `fit_photo` of the whole frame gives it, without a copy of the frame.
+
+    Resizing goes across and then down, each rounded to bytes: so strips are narrowed one by one, and their stack is
+    shortened in the end.
+    """
+    width, height = image.size[::-1] if orientation in _ON_THEIR_SIDE else image.size
+    strips = _upright_strips(image, orientation)
+    if size is None:
+        pixels = np.empty((height, width, 3), np.uint8)
+        for start, strip in strips:
+            pixels[start : start + strip.height] = np.asarray(strip)
+        pixels.flags.writeable = False  # as that of an image is
+        return pixels
+    (inner_width, inner_height), (left, top, right, bottom) = _target((width, height), size, fit)
+    narrow = Image.new("RGB", (inner_width, height))
+    for start, strip in strips:
+        across = (left, 0, right, strip.height)
+        narrow.paste(strip.resize((inner_width, strip.height), RESIZE_FILTER, across), (0, start))
+    inner = narrow.resize((inner_width, inner_height), RESIZE_FILTER, (0, top, inner_width, bottom))
+    return np.asarray(_on_canvas(inner, size))
+
+
+def _upright_strips(image: Image.Image, orientation: object) -> Iterator[tuple[int, Image.Image]]:
+    """The first row and the pixels, RGB, of the upright frame's strips, top to bottom."""
+    on_its_side = orientation in _ON_THEIR_SIDE
+    width, height = image.size[::-1] if on_its_side else image.size
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        first, last = (height - bottom, height - top) if orientation in _FROM_THE_END else (top, bottom)
+        box = (first, 0, last, width) if on_its_side else (0, first, width, last)
+        yield top, _upright_rgb(image.crop(box), orientation)
+
+
+def _upright_rgb(image: Image.Image, orientation: object) -> Image.Image:
+    if isinstance(orientation, int) and orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.has_transparency_data:
@@ -165,18 +250,61 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
-def _is_heif(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+def _cost(header: Header, file_bytes: int, size: Size | None) -> Cost:
+    """What decoding a photo to `size` asks for: one strip, and the narrowed frame, are held beside the frame."""
+    scale = _draft_scale(header.width, header.height, size) if header.scalable else 1
+    narrowed = size[1] * max(header.width, header.height) // scale * 4 if size else 0
+    strip = STRIP_BYTES * min(STRIP_PIXELS, header.pixels)
+    return photo_cost(header, file_bytes, scale, strip + narrowed)
 
 
-def _register_heif(name: str) -> bool:
+def _draft_scale(width: int, height: int, size: Size | None) -> int:
+    """By how much the JPEG library divides the sides of a frame that is wanted at `size`, as `Image.draft` chooses."""
+    if size is None:
+        return 1
+    side = DRAFT_MARGIN * max(size)
+    fits = min(width, height) // side
+    return next((scale for scale in (8, 4, 2) if fits >= scale), 1)
+
+
+def _formats(data: bytes, kind: str, name: str) -> tuple[str, ...]:
+    """Pillow's decoders to try for a photo of a kind.
+
+    Raises:
+        PhotoError: it is a HEIC, and the library for those is not installed.
+    """
+    if kind != "HEIF":
+        return (kind,)
+    _register_heif(name)
+    return ("AVIF", "HEIF") if data[8:12] in _EITHER_BRANDS else ("HEIF",)
+
+
+def _open(data: bytes, formats: tuple[str, ...], name: str) -> Image.Image:
+    """As `Image.open` does, without its own limit on pixels, for a budget may be above that."""
+    for kind in formats:
+        if kind not in Image.OPEN:
+            Image.init()
+        if kind not in Image.OPEN:
+            continue
+        opener, accepts = Image.OPEN[kind]
+        if accepts is None or accepts(data[:16]) is True:
+            with suppress(Exception):  # hostile headers make decoders raise almost anything
+                return opener(io.BytesIO(data), "")
+    raise _not_a_photo(name)
+
+
+def _not_a_photo(name: str) -> PhotoError:
+    known = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP"
+    return PhotoError(f"{name} is not a picture that can be read ({known}).", _USE_ANOTHER)
+
+
+def _register_heif(name: str) -> None:
     try:
         import pillow_heif  # noqa: PLC0415  optional, and slow to import where no HEIC comes along
     except ImportError as error:
         hint = "Install it with: pip install pillow-heif, or save the photo as JPEG."
         raise PhotoError(f"{name} is a HEIC photo, which needs the library pillow-heif.", hint) from error
     pillow_heif.register_heif_opener()
-    return True
 
 
 def _read_file(path: Path) -> bytes:
@@ -184,7 +312,7 @@ def _read_file(path: Path) -> bytes:
         size = path.stat().st_size
         if size > MAX_BYTES:
             found = f"{path} has {size / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
-            raise PhotoTooLargeError(found, _shrink_hint())
+            raise PhotoTooLargeError(found, SHRINK_HINT)
         return path.read_bytes()
     except OSError as error:
         reason = error.strerror or _first_line(error)
@@ -195,10 +323,6 @@ def _read_file(path: Path) -> bytes:
 
 def _name_of(source: PhotoSource) -> str:
     return str(source) if isinstance(source, str | Path) else "photo"
-
-
-def _shrink_hint() -> str:
-    return "Scale the photo down; a few hundred pixels a side are enough."
 
 
 def _first_line(error: Exception) -> str:
