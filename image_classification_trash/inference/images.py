@@ -24,11 +24,11 @@ from image_classification_trash.inference.photo_cost import (
     SHRINK_HINT,
     Budget,
     Cost,
-    Header,
     check_budget,
     photo_cost,
     photo_header,
 )
+from image_classification_trash.inference.photo_headers.header import Header
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
