@@ -17,6 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
+from PIL import __version__ as pillow_version
 
 from image_classification_trash.errors import PhotoError, PhotoTooLargeError
 from image_classification_trash.inference.photo_cost import (
@@ -54,6 +55,7 @@ PHOTO_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix i
 
 MAX_BYTES = 256 * 2**20
 MIN_SIDE = 8
+PILLOW = int(pillow_version.partition(".")[0])
 RESIZE_FILTER = Image.Resampling.BILINEAR
 DRAFT_MARGIN = 2  # JPEGs are decoded to no less than this many times the size wanted, then resized
 STRIP_PIXELS = (
@@ -72,7 +74,8 @@ _TURNS = {
 }
 _ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
 _EITHER_BRANDS = (b"mif1", b"msf1")
-_FROM_THE_END = frozenset({3, 4, 7, 8})
+_MIRRORED_ACROSS = frozenset({2, 3, 7, 8})
+_MIRRORED_DOWN = frozenset({3, 4, 6, 7})
 _USE_ANOTHER = "Save it again as JPEG, PNG or WebP, or leave it out."
 
 
@@ -177,8 +180,9 @@ def _centre_box(frame: tuple[int, int], size: Size) -> tuple[float, float, float
     height, width = size
     scale = min(frame[0] / width, frame[1] / height)
     box_width, box_height = width * scale, height * scale
-    left, top = (frame[0] - box_width) / 2, (frame[1] - box_height) / 2
-    return (left, top, left + box_width, top + box_height)
+    # One of the sides is the frame's own, but for a last digit that Pillow would not forgive.
+    left, top = max(0.0, (frame[0] - box_width) / 2), max(0.0, (frame[1] - box_height) / 2)
+    return (left, top, min(frame[0], left + box_width), min(frame[1], top + box_height))
 
 
 def _decoded(image: Image.Image, size: Size | None, fit: Fit) -> Pixels:
@@ -195,38 +199,61 @@ def _decoded(image: Image.Image, size: Size | None, fit: Fit) -> Pixels:
 
 
 def _decoded_in_strips(image: Image.Image, orientation: object, size: Size | None, fit: Fit) -> Pixels:
-    """As `fit_photo` of the whole frame gives it, without a copy of the frame.
+    """As the whole frame gives it, without a copy of that.
 
-    Resizing goes across and then down, each rounded to bytes: so strips are narrowed one by one, and their stack is
-    shortened in the end.
+    Pillow resizes one way and then the other, each rounded to bytes. So strips are resized the first way, one by one,
+    and what they add up to, which is small, is resized the second way in the end.
     """
     width, height = image.size[::-1] if orientation in _ON_THEIR_SIDE else image.size
-    strips = _upright_strips(image, orientation)
     if size is None:
         pixels = np.empty((height, width, 3), np.uint8)
-        for start, strip in strips:
-            pixels[start : start + strip.height] = np.asarray(strip)
+        for box, strip in _upright_strips(image, orientation, in_columns=False):
+            pixels[box[1] : box[3]] = np.asarray(strip)
         pixels.flags.writeable = False  # as that of an image is
         return pixels
-    (inner_width, inner_height), (left, top, right, bottom) = _target((width, height), size, fit)
-    narrow = Image.new("RGB", (inner_width, height))
-    for start, strip in strips:
-        across = (left, 0, right, strip.height)
-        narrow.paste(strip.resize((inner_width, strip.height), RESIZE_FILTER, across), (0, start))
-    inner = narrow.resize((inner_width, inner_height), RESIZE_FILTER, (0, top, inner_width, bottom))
-    return np.asarray(_on_canvas(inner, size))
+    inner, (left, top, right, bottom) = _target((width, height), size, fit)
+    down_first = _resizes_down_first((width, height), inner)
+    half = Image.new("RGB", (width, inner[1]) if down_first else (inner[0], height))
+    for box, strip in _upright_strips(image, orientation, in_columns=down_first):
+        if down_first:
+            part = strip.resize((strip.width, inner[1]), RESIZE_FILTER, (0, top, strip.width, bottom))
+        else:
+            part = strip.resize((inner[0], strip.height), RESIZE_FILTER, (left, 0, right, strip.height))
+        half.paste(part, box[:2])
+    rest = (left, 0, right, inner[1]) if down_first else (0, top, inner[0], bottom)
+    return np.asarray(_on_canvas(half.resize(inner, RESIZE_FILTER, rest), size))
 
 
-def _upright_strips(image: Image.Image, orientation: object) -> Iterator[tuple[int, Image.Image]]:
-    """The first row and the pixels, RGB, of the upright frame's strips, top to bottom."""
-    on_its_side = orientation in _ON_THEIR_SIDE
-    width, height = image.size[::-1] if on_its_side else image.size
-    rows = max(1, STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        bottom = min(height, top + rows)
-        first, last = (height - bottom, height - top) if orientation in _FROM_THE_END else (top, bottom)
-        box = (first, 0, last, width) if on_its_side else (0, first, width, last)
-        yield top, _upright_rgb(image.crop(box), orientation)
+def _resizes_down_first(frame: tuple[int, int], inner: tuple[int, int]) -> bool:
+    """Whether Pillow shortens a frame before it narrows it: from version 13 on, where the height shrinks far more."""
+    return PILLOW >= 13 and frame[1] > inner[1] and frame[1] - inner[1] > 2 * (frame[0] - inner[0])
+
+
+def _upright_strips(
+    image: Image.Image, orientation: object, in_columns: bool
+) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """Boxes of the upright frame, in rows or columns of about `STRIP_PIXELS`, and their pixels in RGB."""
+    width, height = image.size[::-1] if orientation in _ON_THEIR_SIDE else image.size
+    length, breadth = (width, height) if in_columns else (height, width)
+    step = max(1, STRIP_PIXELS // breadth)
+    for start in range(0, length, step):
+        stop = min(length, start + step)
+        box = (start, 0, stop, height) if in_columns else (0, start, width, stop)
+        yield box, _upright_rgb(image.crop(_stored_box(box, orientation, image.size)), orientation)
+
+
+def _stored_box(
+    box: tuple[int, int, int, int], orientation: object, stored: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Where a box of the upright frame lies in the frame as it is stored."""
+    left, top, right, bottom = box
+    if orientation in _ON_THEIR_SIDE:
+        left, top, right, bottom = top, left, bottom, right
+    if orientation in _MIRRORED_ACROSS:
+        left, right = stored[0] - right, stored[0] - left
+    if orientation in _MIRRORED_DOWN:
+        top, bottom = stored[1] - bottom, stored[1] - top
+    return left, top, right, bottom
 
 
 def _upright_rgb(image: Image.Image, orientation: object) -> Image.Image:
@@ -251,11 +278,11 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _cost(header: Header, file_bytes: int, size: Size | None) -> Cost:
-    """What decoding a photo to `size` asks for: one strip, and the narrowed frame, are held beside the frame."""
+    """What decoding a photo to `size` asks for: a strip, and the frame resized one way, are held beside it."""
     scale = _draft_scale(header.width, header.height, size) if header.scalable else 1
-    narrowed = size[1] * max(header.width, header.height) // scale * 4 if size else 0
+    half = max(size) * max(header.width, header.height) // scale * 4 if size else 0
     strip = STRIP_BYTES * min(STRIP_PIXELS, header.pixels)
-    return photo_cost(header, file_bytes, scale, strip + narrowed)
+    return photo_cost(header, file_bytes, scale, strip + half)
 
 
 def _draft_scale(width: int, height: int, size: Size | None) -> int:

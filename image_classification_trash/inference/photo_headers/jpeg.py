@@ -32,7 +32,7 @@ SMOOTHING_STEPS = 400  # a block of a progressive photo, for libjpeg guesses wha
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xDE}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
-_LENGTHLESS = frozenset({0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
+_LENGTHLESS = frozenset({0, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 _TABLES = frozenset({*_FRAMES, 0xDB, 0xED})
 _FILL = re.compile(rb"\xff+")
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -45,51 +45,46 @@ class _Walk:
     marker: int = 0
     width: int = 0
     height: int = 0
-    components: dict[int, tuple[int, int]] = field(default_factory=dict)
+    blocks: dict[int, int] = field(default_factory=dict)  # of each component
     parts: int = 0
     work: int = 0
     kept: int = 0
     exif: list[int] = field(default_factory=list)
     scans: list[tuple[tuple[int, ...], int, bool]] = field(default_factory=list)
 
-    def blocks(self, component: int) -> int:
-        """Blocks of a component; of all together if it is not one of the frame's."""
-        across = max((h for h, _ in self.components.values()), default=1)
-        down = max((v for _, v in self.components.values()), default=1)
-        h, v = self.components.get(component, (across, down))
-        return -(-self.width * h // (8 * across)) * -(-self.height * v // (8 * down))
-
     @property
     def in_one_pass(self) -> bool:
-        return self.marker not in _PROGRESSIVE and len(self.scans[0][0]) >= len(self.components)
+        """Whether a first scan holds all, so that no other is decoded."""
+        if not self.scans:
+            return True
+        return self.marker not in _PROGRESSIVE and len(self.scans[0][0]) >= len(self.blocks)
 
 
 def inspect_jpeg(data: bytes, max_parts: int) -> Header:
     """Walk over a JPEG's segments, and over its scans where they are decoded one by one."""
     walk = _Walk()
     position = _walk_segments(data, walk, max_parts)
-    if walk.scans and not walk.in_one_pass:
+    coefficients = smoothing = 0
+    if not walk.in_one_pass:
         _walk_scans(data, position, walk, max_parts)
+        blocks = sum(walk.blocks.values())
+        coefficients, smoothing = blocks * BLOCK * COEFFICIENT_BYTES, blocks * SMOOTHING_STEPS
     exif = sum(walk.exif)
-    joining = exif * len(walk.exif) // 10
-    one_pass = not walk.scans or walk.in_one_pass
-    blocks = sum(walk.blocks(component) for component in walk.components)
-    coefficients = 0 if one_pass else blocks * BLOCK * COEFFICIENT_BYTES
-    after = 0 if one_pass else blocks * SMOOTHING_STEPS
+    metadata = (
+        exif * EXIF_STEPS + exif * len(walk.exif) // 10
+    )  # Pillow joins the segments one after the other
     return Header(
         "JPEG",
         walk.width,
         walk.height,
         walk.parts,
-        pixel_bytes=1 if len(walk.components) == 1 else 4,
-        pixel_steps=5,
+        pixel_bytes=1 if len(walk.blocks) == 1 else 4,
         memory=coefficients + walk.kept * SEGMENT_COPIES + exif * EXIF_MEMORY,
         work=walk.work
         + walk.parts * PART_STEPS
-        + exif * EXIF_STEPS
-        + joining
+        + metadata
         + _scan_steps(walk)
-        + after
+        + smoothing
         + len(data) * CODED_STEPS,
         scalable=walk.marker not in _LOSSLESS,
     )
@@ -97,23 +92,17 @@ def inspect_jpeg(data: bytes, max_parts: int) -> Header:
 
 def _walk_segments(data: bytes, walk: _Walk, max_parts: int) -> int:
     """Read what stands before the first scan, as Pillow does; returns where that scan's data begin."""
-    position, end = 2, len(data)
+    position, end = 2, len(data) - 1
     while position < end and walk.parts <= max_parts:
-        fill = _FILL.match(data, position)
-        if fill is None:
-            found = data.find(b"\xff", position)
-            found = end if found < 0 else found
-            walk.work += (found - position) * FILL_STEPS
-            position = found
+        marker = data[position + 1]
+        if data[position] != 0xFF or marker == 0xFF:
+            start = position
+            position = _behind_fill(data, position)
+            walk.work += (position - start) * FILL_STEPS
             continue
-        walk.work += (fill.end() - position - 1) * FILL_STEPS
-        position = fill.end()
-        if position >= end:
-            break
-        marker = data[position]
-        position += 1
+        position += 2
         walk.parts += 1
-        if marker == 0 or marker in _LENGTHLESS:
+        if marker in _LENGTHLESS:
             continue
         if marker < 0xC0:
             break
@@ -121,6 +110,15 @@ def _walk_segments(data: bytes, walk: _Walk, max_parts: int) -> int:
         if marker == 0xDA:
             break
     return position
+
+
+def _behind_fill(data: bytes, position: int) -> int:
+    """Where the next 0xFF is, or the last one of a row of them."""
+    if data[position] != 0xFF:
+        found = data.find(b"\xff", position)
+        return len(data) if found < 0 else found
+    fill = _FILL.match(data, position)
+    return fill.end() - 1 if fill else position + 1
 
 
 def _walk_scans(data: bytes, position: int, walk: _Walk, max_parts: int) -> None:
@@ -156,17 +154,18 @@ def _next_marker(data: bytes, position: int) -> int:
 def _read_segment(data: bytes, position: int, marker: int, walk: _Walk, opened: bool = False) -> int:
     length = max(2, int.from_bytes(data[position : position + 2]))
     body = position + 2
-    if marker in _FRAMES and not opened:
-        _read_frame(data[body : position + min(length, 18)], marker, walk)
-    elif marker == 0xDA:
-        walk.scans.append(_read_scan(data[body : position + min(length, 14)]))
-    if not opened:
-        if marker >= 0xE0:
-            walk.kept += length
+    if marker == 0xDA:
+        walk.scans.append(_read_scan(data[body : body + min(length, 12)]))
+    elif opened:
+        return position + length
+    elif marker >= 0xE0:
+        walk.kept += length
         if marker == 0xE1 and data.startswith(b"Exif\0\0", body):
             walk.exif.append(length)
-        if marker in _TABLES:
-            walk.work += length * TABLE_STEPS
+    elif marker in _FRAMES:
+        _read_frame(data[body : body + min(length, 16)], marker, walk)
+    if marker in _TABLES:
+        walk.work += length * TABLE_STEPS
     return position + length
 
 
@@ -177,28 +176,31 @@ def _read_frame(body: bytes, marker: int, walk: _Walk) -> None:
     if width * height >= walk.width * walk.height:
         walk.width, walk.height = width, height
     walk.marker = marker
-    rows = [body[at : at + 3] for at in range(6, min(len(body), 6 + 3 * body[5]), 3)]
-    walk.components = {row[0]: (max(1, row[1] >> 4), max(1, row[1] & 15)) for row in rows if len(row) == 3}
+    rows = [
+        (body[at], max(1, body[at + 1] >> 4), max(1, body[at + 1] & 15))
+        for at in range(6, min(len(body) - 2, 6 + 3 * body[5]), 3)
+    ]
+    across, down = max((row[1] for row in rows), default=1), max((row[2] for row in rows), default=1)
+    walk.blocks = {
+        name: -(-walk.width * h // (8 * across)) * -(-walk.height * v // (8 * down)) for name, h, v in rows
+    }
 
 
 def _read_scan(body: bytes) -> tuple[tuple[int, ...], int, bool]:
     """Components of a scan, coefficients that it covers, and whether it refines them."""
     count = body[0] if body else 0
-    components = tuple(body[1 : 1 + 2 * count : 2])
     first, last, bits = (*body[1 + 2 * count : 4 + 2 * count], 0, 63, 0)[:3]
-    return components, max(1, min(63, last) - first + 1), bits >> 4 > 0
+    return tuple(body[1 : 1 + 2 * count : 2]), max(1, min(63, last) - first + 1), bits >> 4 > 0
 
 
 def _scan_steps(walk: _Walk) -> int:
     """Steps of all scans, however little their data: each goes over the blocks of its components."""
-    scans = walk.scans[:1] if walk.scans and walk.in_one_pass else walk.scans
-    arithmetic = walk.marker >= 0xC9
+    scans = walk.scans[:1] if walk.in_one_pass else walk.scans
+    every = BLOCK_STEPS + (LOSSLESS_STEPS * BLOCK if walk.marker in _LOSSLESS else 0)
+    arithmetic = ARITHMETIC_STEPS if walk.marker >= 0xC9 else 0
+    most = max(walk.blocks.values(), default=0)
     steps = 0
     for components, coefficients, refines in scans:
-        block = BLOCK_STEPS + (REFINING_STEPS * coefficients if refines else 0)
-        if arithmetic:
-            block += ARITHMETIC_STEPS * coefficients
-        if walk.marker in _LOSSLESS:
-            block += LOSSLESS_STEPS * BLOCK
-        steps += block * sum(walk.blocks(component) for component in components)
+        block = every + coefficients * (arithmetic + (REFINING_STEPS if refines else 0))
+        steps += block * sum([walk.blocks.get(component, most) for component in components])
     return steps
