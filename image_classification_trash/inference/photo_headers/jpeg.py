@@ -20,7 +20,7 @@ from image_classification_trash.inference.photo_headers.header import (
 BLOCK = 64  # pixels
 COEFFICIENT_BYTES = 2
 SEGMENT_COPIES = 3  # Pillow keeps a segment in a list, under its name and, some, in its info
-FILL_STEPS = 300  # a byte of filling or junk before the first scan, which Pillow reads one by one
+FILL_STEPS = 450  # a byte of filling or junk before the first scan, which Pillow reads one by one
 TABLE_STEPS = 150  # a byte of a segment that Pillow takes apart: quantisation tables, Photoshop's resources
 CODED_STEPS = 12  # a byte of the file, through Huffman's tables
 BLOCK_STEPS = 30  # of each scan, even if it holds nothing
