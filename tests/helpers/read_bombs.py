@@ -14,7 +14,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.photo_bombs import BOMBS
-
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.inference.images import read_photo
 

@@ -47,9 +47,10 @@ def kinds_of_bombs() -> list[str]:
 def test_a_header_tells_a_photos_format_and_size(kind: str, size: tuple[int, int]) -> None:
     header = photo_header(encoded(picture(1, size), kind))
     assert header is not None
-    if kind == "HEIF":  # coded in blocks of 64, and cut
-        size = (-(-size[0] // 64) * 64, -(-size[1] // 64) * 64)
-    assert (header.kind, header.height, header.width) == (kind, *size)
+    slack = 64 if kind == "HEIF" else 1  # coded in blocks, and cut
+    assert header.kind == kind
+    assert 0 <= header.height - size[0] < slack
+    assert 0 <= header.width - size[1] < slack
 
 
 @pytest.mark.parametrize("sequence", ["WEBP", "AVIF", "GIF", "PNG"])
@@ -63,13 +64,15 @@ def test_an_animations_header_tells_the_size_of_its_first_picture(sequence: str)
 @pytest.mark.parametrize("budget", [DEFAULT_BUDGET, SERVING])
 @pytest.mark.parametrize("kind", KINDS)
 def test_ordinary_photos_of_12_megapixels_are_within_every_budget(kind: str, budget: Budget) -> None:
+    open_photo(twelve_megapixels(kind), "photo", budget, SIZE)
+
+
+@cache
+def twelve_megapixels(kind: str) -> bytes:
     if kind == "HEIF":
-        data = grid("HEIF", 7)  # as phones make them: 12.8 million pixels in tiles
-    else:
-        data = encoded(
-            Image.new("RGB", (4032, 3024), (90, 120, 40)), kind, **({"speed": 10} if kind == "AVIF" else {})
-        )
-    open_photo(data, "photo", budget, SIZE)
+        return grid("HEIF", 7)  # in tiles, as phones make them
+    options = {"speed": 10} if kind == "AVIF" else {}
+    return encoded(Image.new("RGB", (4032, 3024), (90, 120, 40)), kind, **options)
 
 
 def test_a_50_megapixel_jpeg_of_a_phone_is_within_the_budget_of_serving() -> None:
