@@ -58,9 +58,7 @@ MIN_SIDE = 8
 PILLOW = int(pillow_version.partition(".")[0])
 RESIZE_FILTER = Image.Resampling.BILINEAR
 DRAFT_MARGIN = 2  # JPEGs are decoded to no less than this many times the size wanted, then resized
-STRIP_PIXELS = (
-    2**18
-)  # frames of 4 times as many are turned, made RGB and resized in strips of about so many pixels
+STRIP_PIXELS = 2**18  # of a strip; frames of over 4 times as many are turned, made RGB and resized in strips
 STRIP_BYTES = 24  # a pixel of a strip, in all forms that it takes
 
 _TURNS = {
@@ -133,15 +131,23 @@ def open_photo(
     if header is None:
         raise _not_a_photo(name)
     formats = _formats(data, header.kind, name)
-    check_budget(header, _cost(header, len(data), size), budget, name)
+    check_budget(header, decoding_cost(header, len(data), size), budget, name)
     image = _open(data, formats, name)
     if image.width * image.height > header.pixels:  # the decoder reads the header otherwise: its word counts
         header = replace(header, width=image.width, height=image.height)
-        check_budget(header, _cost(header, len(data), size), budget, name)
+        check_budget(header, decoding_cost(header, len(data), size), budget, name)
     if min(image.size) < MIN_SIDE:
         found = f"{name} has {image.width} x {image.height} pixels; at least {MIN_SIDE} a side are needed to show anything."
         raise PhotoError(found, "Use the photo's full-size original.")
     return image
+
+
+def decoding_cost(header: Header, file_bytes: int, size: Size | None) -> Cost:
+    """What `read_photo` at `size` asks for: a strip, and the frame resized one way, are held beside the frame."""
+    scale = _draft_scale(header.width, header.height, size) if header.scalable else 1
+    half = max(size) * max(header.width, header.height) // scale * 4 if size else 0
+    strip = STRIP_BYTES * min(STRIP_PIXELS, header.pixels)
+    return photo_cost(header, file_bytes, scale, strip + half)
 
 
 def fit_photo(image: Image.Image, size: Size | None, fit: Fit) -> Image.Image:
@@ -275,14 +281,6 @@ def _over_white(image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")
-
-
-def _cost(header: Header, file_bytes: int, size: Size | None) -> Cost:
-    """What decoding a photo to `size` asks for: a strip, and the frame resized one way, are held beside it."""
-    scale = _draft_scale(header.width, header.height, size) if header.scalable else 1
-    half = max(size) * max(header.width, header.height) // scale * 4 if size else 0
-    strip = STRIP_BYTES * min(STRIP_PIXELS, header.pixels)
-    return photo_cost(header, file_bytes, scale, strip + half)
 
 
 def _draft_scale(width: int, height: int, size: Size | None) -> int:

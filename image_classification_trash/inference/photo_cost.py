@@ -4,9 +4,9 @@ A few dozen bytes can ask for gigabytes, and a small file for hours. So before a
 over the photo's segments, chunks or boxes, without a decoder and within a stated number of them, and `check_budget`
 holds what they ask for against a `Budget`:
 
-    header = photo_header(data)                         # kind, width, height, parts, ...
-    cost = photo_cost(header, len(data), scale=1)       # bytes held at once, steps of work
-    check_budget(header, cost, SERVING, "photo.jpg")    # PhotoTooLargeError, or nothing
+    header = photo_header(data)                            # kind, width, height, parts, ...
+    cost = decoding_cost(header, len(data), (224, 288))    # of `images`: bytes held at once, steps of work
+    check_budget(header, cost, SERVING, "photo.jpg")       # PhotoTooLargeError, or nothing
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class Budget:
 
 DEFAULT_BUDGET = Budget()
 """Of everything that decodes photos of its own user: 400 MiB and a few seconds for the worst photo."""
-SERVING = Budget(50_500_000, 224 * MEBIBYTE, STEPS_A_SECOND, 16_384)
+SERVING = Budget(50_500_000, 224 * MEBIBYTE, 3 * STEPS_A_SECOND // 2, 16_384)
 """Of photos from strangers."""
 
 

@@ -10,6 +10,17 @@ _DEEPEST = 8
 
 
 @dataclass
+class Track:
+    """A sequence's pictures: how many, their width and height, and where the first one lies."""
+
+    samples: int = 0
+    width: int = 0
+    height: int = 0
+    start: int = 0
+    length: int = 0
+
+
+@dataclass
 class Container:
     """What the tables of a file say.
 
@@ -22,9 +33,7 @@ class Container:
         references: item and kind of reference to the items that it names, repeated where they are.
         extents: item to (construction, start, length) of its pieces.
         inner: body of `idat`, which extents of construction 1 count from.
-        samples: of the longest track.
-        first_sample: start and length of that track's first one.
-        track_size: width and height of the largest track.
+        tracks: of a sequence.
     """
 
     data: bytes
@@ -37,9 +46,7 @@ class Container:
     references: dict[tuple[int, bytes], list[int]] = field(default_factory=lambda: defaultdict(list))
     extents: dict[int, list[tuple[int, int, int]]] = field(default_factory=lambda: defaultdict(list))
     inner: int = 0
-    samples: int = 0
-    first_sample: tuple[int, int] = (0, 0)
-    track_size: tuple[int, int] = (0, 0)
+    tracks: list[Track] = field(default_factory=list)
 
     @property
     def is_over(self) -> bool:
@@ -100,6 +107,8 @@ def _walk(container: Container, kind: bytes, start: int, end: int, depth: int) -
         if kind == b"ipco":
             container.properties.append((name, container.data[first : min(last, first + 4096)]))
         elif name in _NESTED and depth < _DEEPEST:
+            if name == b"trak":
+                container.tracks.append(Track())
             _walk(container, name, first, last, depth + 1)
         elif name in _READERS:
             _READERS[name](container, first, last)
@@ -180,20 +189,23 @@ def _read_inner(container: Container, start: int, end: int) -> None:
 
 def _read_sample_sizes(container: Container, start: int, end: int) -> None:
     del end
-    size, count = container.number(start + 4, 4), container.number(start + 8, 4)
-    container.samples = max(container.samples, count)
-    container.first_sample = (container.first_sample[0], size or container.number(start + 12, 4))
+    size = container.number(start + 4, 4)
+    for track in container.tracks[-1:]:
+        track.samples = container.number(start + 8, 4)
+        track.length = size or container.number(start + 12, 4)
 
 
 def _read_chunk_offsets(container: Container, start: int, end: int) -> None:
-    wide = 8 if end - start >= 16 and container.data[start - 4 : start] == b"co64" else 4
-    container.first_sample = (container.number(start + 8, wide), container.first_sample[1])
+    del end
+    wide = 8 if container.data[start - 4 : start] == b"co64" else 4
+    for track in container.tracks[-1:]:
+        track.start = container.number(start + 8, wide)
 
 
-def _read_track(container: Container, start: int, end: int) -> None:
+def _read_track_header(container: Container, start: int, end: int) -> None:
     del start
-    size = container.number(end - 8, 2), container.number(end - 4, 2)
-    container.track_size = max(container.track_size, size, key=lambda sides: sides[0] * sides[1])
+    for track in container.tracks[-1:]:
+        track.width, track.height = container.number(end - 8, 2), container.number(end - 4, 2)
 
 
 _READERS = {
@@ -206,5 +218,5 @@ _READERS = {
     b"stsz": _read_sample_sizes,
     b"stco": _read_chunk_offsets,
     b"co64": _read_chunk_offsets,
-    b"tkhd": _read_track,
+    b"tkhd": _read_track_header,
 }
