@@ -22,6 +22,7 @@ import numpy.typing as npt
 from image_classification_trash.errors import BundleError, PhotoError
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, read_bundle
 from image_classification_trash.inference.images import PhotoSource, Pixels, read_photo
+from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
 from image_classification_trash.inference.runtimes import Runtime, open_bundle, open_file
 from image_classification_trash.inference.shipped import shipped_model
 from image_classification_trash.inference.tf_serving import ModelServer, TfServingRuntime
@@ -125,7 +126,11 @@ class TrashClassifier:
         return not isinstance(self._runtime, TfServingRuntime) or self._runtime.is_available()
 
     def predict(
-        self, photos: Iterable[PhotoSource], batch_size: int = BATCH_SIZE, top_k: int | None = None
+        self,
+        photos: Iterable[PhotoSource],
+        batch_size: int = BATCH_SIZE,
+        top_k: int | None = None,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> list[Prediction]:
         """Answer all photos, in their order; a photo that cannot be read has an `error` and no label.
 
@@ -133,11 +138,16 @@ class TrashClassifier:
             photos: paths, encoded bytes or PIL images, mixed as you like.
             batch_size: photos run through the model at once.
             top_k: keep only the k most probable classes in `probabilities`.
+            budget: what decoding one photo may ask for; a photo above it has an `error`.
         """
-        return list(self.stream(photos, batch_size, top_k))
+        return list(self.stream(photos, batch_size, top_k, budget))
 
     def stream(
-        self, photos: Iterable[PhotoSource], batch_size: int = BATCH_SIZE, top_k: int | None = None
+        self,
+        photos: Iterable[PhotoSource],
+        batch_size: int = BATCH_SIZE,
+        top_k: int | None = None,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> Iterator[Prediction]:
         """Like `predict`, but yields each answer as it comes; memory stays flat however many photos there are.
 
@@ -148,12 +158,12 @@ class TrashClassifier:
         batches = _batches(enumerate(photos), batch_size)
         start = list(islice(batches, 2))
         if len(start) < 2:  # a single batch needs no other thread
-            yield from (answer for batch in start for answer in self._answer(batch, top_k))
+            yield from (answer for batch in start for answer in self._answer(batch, top_k, budget))
             return
         running: deque[Future[list[Prediction]]] = deque()
         with ThreadPoolExecutor(self._workers) as pool:
             for batch in chain(start, batches):
-                running.append(pool.submit(self._answer, batch, top_k))
+                running.append(pool.submit(self._answer, batch, top_k, budget))
                 if len(running) > 2 * self._workers:
                     yield from running.popleft().result()
             while running:
@@ -178,14 +188,16 @@ class TrashClassifier:
             raise BundleError(found, hint)
         return rows
 
-    def _decode(self, photo: PhotoSource) -> Pixels | str:
+    def _decode(self, photo: PhotoSource, budget: Budget) -> Pixels | str:
         try:
-            return read_photo(photo, self.config.input_size, self.config.fit)
+            return read_photo(photo, self.config.input_size, self.config.fit, budget)
         except PhotoError as error:
             return str(error)
 
-    def _answer(self, batch: Sequence[tuple[int, PhotoSource]], top_k: int | None) -> list[Prediction]:
-        decoded = [self._decode(photo) for _, photo in batch]
+    def _answer(
+        self, batch: Sequence[tuple[int, PhotoSource]], top_k: int | None, budget: Budget
+    ) -> list[Prediction]:
+        decoded = [self._decode(photo, budget) for _, photo in batch]
         good = [pixels for pixels in decoded if not isinstance(pixels, str)]
         rows = iter(self.probabilities(np.stack(good)) if good else ())
         return [

@@ -8,14 +8,28 @@ RGB, one resize filter. Everything after that (scaling, normalisation, temperatu
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
+from PIL import __version__ as pillow_version
 
 from image_classification_trash.errors import PhotoError, PhotoTooLargeError, first_line
+from image_classification_trash.inference.photo_cost import (
+    DEFAULT_BUDGET,
+    SHRINK_HINT,
+    Budget,
+    Cost,
+    check_budget,
+    photo_cost,
+    photo_header,
+)
+from image_classification_trash.inference.photo_headers.header import Header
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
@@ -40,34 +54,51 @@ SUFFIXES = {
 PHOTO_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 MAX_BYTES = 256 * 2**20
-MAX_PIXELS = 80_000_000  # above today's 50-megapixel phones, below Pillow's own alarm
 MIN_SIDE = 8
+PILLOW = int(pillow_version.partition(".")[0])
 RESIZE_FILTER = Image.Resampling.BILINEAR
 DRAFT_MARGIN = 2  # JPEGs are decoded to no less than this many times the size wanted, then resized
+STRIP_PIXELS = 2**18  # of a strip; frames of over 4 times as many are turned, made RGB and resized in strips
+STRIP_BYTES = 24  # a pixel of a strip, in all forms that it takes
 
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
+_EITHER_BRANDS = (b"mif1", b"msf1")
+_MIRRORED_ACROSS = frozenset({2, 3, 7, 8})
+_MIRRORED_DOWN = frozenset({3, 4, 6, 7})
 _USE_ANOTHER = "Save it again as JPEG, PNG or WebP, or leave it out."
 
 
-def read_photo(source: PhotoSource, size: Size | None = None, fit: Fit = "stretch") -> Pixels:
+def read_photo(
+    source: PhotoSource, size: Size | None = None, fit: Fit = "stretch", budget: Budget = DEFAULT_BUDGET
+) -> Pixels:
     """Decode one photo to RGB.
 
     Args:
-        source: encoded bytes, a path, or an open PIL image.
+        source: encoded bytes, a path, or an open PIL image, whose budget is its owner's affair.
         size: height and width wanted; None keeps the photo's own.
         fit: how a frame of another shape meets `size`.
+        budget: what decoding may ask for; the pixels do not depend on it.
 
     Returns:
         uint8 (H, W, 3), RGB, 0 to 255.
 
     Raises:
         PhotoError: missing, empty, truncated, too small, or not a picture; says which.
-        PhotoTooLargeError: more than `MAX_PIXELS`; raised from the header, before any pixel is decoded.
+        PhotoTooLargeError: above `budget`; raised from the header, before any pixel is decoded.
     """
     name = _name_of(source)
-    image = source if isinstance(source, Image.Image) else open_photo(photo_bytes(source), name)
+    image = source if isinstance(source, Image.Image) else open_photo(photo_bytes(source), name, budget, size)
     try:
-        return np.asarray(fit_photo(_to_rgb(image, size), size, fit))
+        return _decoded(image, size, fit)
     except PhotoError:
         raise
     except Exception as error:  # hostile bytes make decoders raise almost anything
@@ -89,66 +120,153 @@ def photo_bytes(source: bytes | str | Path) -> bytes:
     return data
 
 
-def open_photo(data: bytes, name: str = "photo") -> Image.Image:
-    """Open encoded bytes as a PIL image, header only, within the limits of this module.
+def open_photo(
+    data: bytes, name: str = "photo", budget: Budget = DEFAULT_BUDGET, size: Size | None = None
+) -> Image.Image:
+    """Open encoded bytes as a PIL image, header only, if decoding them to `size` keeps within `budget`.
 
     Raises:
         PhotoError: not a picture in an accepted format, or too small to show anything.
-        PhotoTooLargeError: more than `MAX_PIXELS`.
+        PhotoTooLargeError: above `budget`.
     """
-    formats = FORMATS + (HEIF_FORMATS if _is_heif(data) and _register_heif(name) else ())
-    try:
-        image = Image.open(io.BytesIO(data), formats=formats)
-    except Image.DecompressionBombError as error:
-        found = f"{name} would decode to far more than {MAX_PIXELS // 10**6} million pixels."
-        raise PhotoTooLargeError(found, _shrink_hint()) from error
-    except Exception as error:  # hostile headers make decoders raise almost anything
-        known = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP"
-        raise PhotoError(f"{name} is not a picture that can be read ({known}).", _USE_ANOTHER) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        found = f"{name} would decode to {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million."
-        raise PhotoTooLargeError(found, _shrink_hint())
-    if min(width, height) < MIN_SIDE:
-        found = (
-            f"{name} has {width} x {height} pixels; at least {MIN_SIDE} a side are needed to show anything."
-        )
+    header = photo_header(data, budget.max_parts)
+    if header is None:
+        raise _not_a_photo(name)
+    formats = _formats(data, header.kind, name)
+    check_budget(header, decoding_cost(header, len(data), size), budget, name)
+    image = _open(data, formats, name)
+    if image.width * image.height > header.pixels:  # the decoder reads the header otherwise: its word counts
+        header = replace(header, width=image.width, height=image.height)
+        check_budget(header, decoding_cost(header, len(data), size), budget, name)
+    if min(image.size) < MIN_SIDE:
+        found = f"{name} has {image.width} x {image.height} pixels; at least {MIN_SIDE} a side are needed to show anything."
         raise PhotoError(found, "Use the photo's full-size original.")
     return image
+
+
+def decoding_cost(header: Header, file_bytes: int, size: Size | None) -> Cost:
+    """What `read_photo` at `size` asks for: a strip, and the frame resized one way, are held beside the frame."""
+    scale = _draft_scale(header.width, header.height, size) if header.scalable else 1
+    half = max(size) * max(header.width, header.height) // scale * 4 if size else 0
+    strip = STRIP_BYTES * min(STRIP_PIXELS, header.pixels)
+    return photo_cost(header, file_bytes, scale, strip + half)
 
 
 def fit_photo(image: Image.Image, size: Size | None, fit: Fit) -> Image.Image:
     """Bring an RGB image to `size` (height, width) as `fit` says."""
     if size is None:
         return image
+    (width, height), box = _target(image.size, size, fit)
+    return _on_canvas(image.resize((width, height), RESIZE_FILTER, box), size)
+
+
+def _target(
+    frame: tuple[int, int], size: Size, fit: Fit
+) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
+    """Width and height to resize a frame (width, height) to, and the box of it that is shown."""
     height, width = size
+    whole = (0.0, 0.0, float(frame[0]), float(frame[1]))
     if fit == "stretch":
-        return image.resize((width, height), RESIZE_FILTER)
+        return (width, height), whole
     if fit == "crop":
-        return image.resize((width, height), RESIZE_FILTER, box=_centre_box(image, size))
-    scale = min(width / image.width, height / image.height)
-    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        return (width, height), _centre_box(frame, size)
+    scale = min(width / frame[0], height / frame[1])
+    return (max(1, round(frame[0] * scale)), max(1, round(frame[1] * scale))), whole
+
+
+def _on_canvas(image: Image.Image, size: Size) -> Image.Image:
+    """The image in the middle of a white one of `size`; itself where it fills that."""
+    height, width = size
+    if image.size == (width, height):
+        return image
     canvas = Image.new("RGB", (width, height), "white")
-    canvas.paste(image.resize(inner, RESIZE_FILTER), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return canvas
 
 
-def _centre_box(image: Image.Image, size: Size) -> tuple[float, float, float, float]:
+def _centre_box(frame: tuple[int, int], size: Size) -> tuple[float, float, float, float]:
     height, width = size
-    scale = min(image.width / width, image.height / height)
+    scale = min(frame[0] / width, frame[1] / height)
     box_width, box_height = width * scale, height * scale
-    left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
-    return (left, top, left + box_width, top + box_height)
+    # One of the sides is the frame's own, but for a last digit that Pillow would not forgive.
+    left, top = max(0.0, (frame[0] - box_width) / 2), max(0.0, (frame[1] - box_height) / 2)
+    return (left, top, min(frame[0], left + box_width), min(frame[1], top + box_height))
 
 
-def _to_rgb(image: Image.Image, size: Size | None) -> Image.Image:
+def _decoded(image: Image.Image, size: Size | None, fit: Fit) -> Pixels:
     if size is not None and image.format in ("JPEG", "MPO"):
         # The JPEG library halves while decoding: far cheaper for phone photos, never below the size wanted.
         side = DRAFT_MARGIN * max(size)
         image.draft(None, (side, side))
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose copies even what is upright
-        image = ImageOps.exif_transpose(image)
+    orientation: object = image.getexif().get(ExifTags.Base.Orientation)
+    plain = image.mode == "RGB" and not image.has_transparency_data and orientation not in _TURNS
+    if image.width * image.height <= 4 * STRIP_PIXELS or (plain and size is not None):
+        return np.asarray(fit_photo(_upright_rgb(image, orientation), size, fit))
+    return _decoded_in_strips(image, orientation, size, fit)
+
+
+def _decoded_in_strips(image: Image.Image, orientation: object, size: Size | None, fit: Fit) -> Pixels:
+    """As the whole frame gives it, without a copy of that.
+
+    Pillow resizes one way and then the other, each rounded to bytes. So strips are resized the first way, one by one,
+    and what they add up to, which is small, is resized the second way in the end.
+    """
+    width, height = image.size[::-1] if orientation in _ON_THEIR_SIDE else image.size
+    if size is None:
+        pixels = np.empty((height, width, 3), np.uint8)
+        for box, strip in _upright_strips(image, orientation, in_columns=False):
+            pixels[box[1] : box[3]] = np.asarray(strip)
+        pixels.flags.writeable = False  # as that of an image is
+        return pixels
+    inner, (left, top, right, bottom) = _target((width, height), size, fit)
+    down_first = _resizes_down_first((width, height), inner)
+    half = Image.new("RGB", (width, inner[1]) if down_first else (inner[0], height))
+    for box, strip in _upright_strips(image, orientation, in_columns=down_first):
+        if down_first:
+            part = strip.resize((strip.width, inner[1]), RESIZE_FILTER, (0, top, strip.width, bottom))
+        else:
+            part = strip.resize((inner[0], strip.height), RESIZE_FILTER, (left, 0, right, strip.height))
+        half.paste(part, box[:2])
+    rest = (left, 0, right, inner[1]) if down_first else (0, top, inner[0], bottom)
+    return np.asarray(_on_canvas(half.resize(inner, RESIZE_FILTER, rest), size))
+
+
+def _resizes_down_first(frame: tuple[int, int], inner: tuple[int, int]) -> bool:
+    """Whether Pillow shortens a frame before it narrows it: from version 13 on, where the height shrinks far more."""
+    return PILLOW >= 13 and frame[1] > inner[1] and frame[1] - inner[1] > 2 * (frame[0] - inner[0])
+
+
+def _upright_strips(
+    image: Image.Image, orientation: object, in_columns: bool
+) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """Boxes of the upright frame, in rows or columns of about `STRIP_PIXELS`, and their pixels in RGB."""
+    width, height = image.size[::-1] if orientation in _ON_THEIR_SIDE else image.size
+    length, breadth = (width, height) if in_columns else (height, width)
+    step = max(1, STRIP_PIXELS // breadth)
+    for start in range(0, length, step):
+        stop = min(length, start + step)
+        box = (start, 0, stop, height) if in_columns else (0, start, width, stop)
+        yield box, _upright_rgb(image.crop(_stored_box(box, orientation, image.size)), orientation)
+
+
+def _stored_box(
+    box: tuple[int, int, int, int], orientation: object, stored: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Where a box of the upright frame lies in the frame as it is stored."""
+    left, top, right, bottom = box
+    if orientation in _ON_THEIR_SIDE:
+        left, top, right, bottom = top, left, bottom, right
+    if orientation in _MIRRORED_ACROSS:
+        left, right = stored[0] - right, stored[0] - left
+    if orientation in _MIRRORED_DOWN:
+        top, bottom = stored[1] - bottom, stored[1] - top
+    return left, top, right, bottom
+
+
+def _upright_rgb(image: Image.Image, orientation: object) -> Image.Image:
+    if isinstance(orientation, int) and orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.has_transparency_data:
@@ -167,18 +285,53 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
-def _is_heif(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+def _draft_scale(width: int, height: int, size: Size | None) -> int:
+    """By how much the JPEG library divides the sides of a frame that is wanted at `size`, as `Image.draft` chooses."""
+    if size is None:
+        return 1
+    side = DRAFT_MARGIN * max(size)
+    fits = min(width, height) // side
+    return next((scale for scale in (8, 4, 2) if fits >= scale), 1)
 
 
-def _register_heif(name: str) -> bool:
+def _formats(data: bytes, kind: str, name: str) -> tuple[str, ...]:
+    """Pillow's decoders to try for a photo of a kind.
+
+    Raises:
+        PhotoError: it is a HEIC, and the library for those is not installed.
+    """
+    if kind != "HEIF":
+        return (kind,)
+    _register_heif(name)
+    return ("AVIF", "HEIF") if data[8:12] in _EITHER_BRANDS else ("HEIF",)
+
+
+def _open(data: bytes, formats: tuple[str, ...], name: str) -> Image.Image:
+    """As `Image.open` does, without its own limit on pixels, for a budget may be above that."""
+    for kind in formats:
+        if kind not in Image.OPEN:
+            Image.init()
+        if kind not in Image.OPEN:
+            continue
+        opener, accepts = Image.OPEN[kind]
+        if accepts is None or accepts(data[:16]) is True:
+            with suppress(Exception):  # hostile headers make decoders raise almost anything
+                return opener(io.BytesIO(data), "")
+    raise _not_a_photo(name)
+
+
+def _not_a_photo(name: str) -> PhotoError:
+    known = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP"
+    return PhotoError(f"{name} is not a picture that can be read ({known}).", _USE_ANOTHER)
+
+
+def _register_heif(name: str) -> None:
     try:
         import pillow_heif  # noqa: PLC0415  optional, and slow to import where no HEIC comes along
     except ImportError as error:
         hint = "Install it with: pip install pillow-heif, or save the photo as JPEG."
         raise PhotoError(f"{name} is a HEIC photo, which needs the library pillow-heif.", hint) from error
     pillow_heif.register_heif_opener()
-    return True
 
 
 def _read_file(path: Path) -> bytes:
@@ -186,10 +339,10 @@ def _read_file(path: Path) -> bytes:
         size = path.stat().st_size
         if size > MAX_BYTES:
             found = f"{path} has {size / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
-            raise PhotoTooLargeError(found, _shrink_hint())
+            raise PhotoTooLargeError(found, SHRINK_HINT)
         return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or first_line(error).rstrip(".")
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or first_line(error).rstrip(".")
         raise PhotoError(
             f"{path} cannot be read: {reason}.", "Check the path and its permissions."
         ) from error
@@ -197,7 +350,3 @@ def _read_file(path: Path) -> bytes:
 
 def _name_of(source: PhotoSource) -> str:
     return str(source) if isinstance(source, str | Path) else "photo"
-
-
-def _shrink_hint() -> str:
-    return "Scale the photo down; a few hundred pixels a side are enough."

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from image_classification_trash.errors import PhotoError, PhotoTooLargeError
 from image_classification_trash.inference import images
@@ -112,6 +112,70 @@ def test_exif_orientation_6_turns_the_photo_upright(size: tuple[int, int] | None
 @pytest.mark.parametrize("frame", [(100, 20), (20, 100), (9, 500), (48, 64)])
 def test_each_fit_gives_the_size_that_was_asked_for(fit: Fit, frame: tuple[int, int]) -> None:
     assert read_photo(Image.new("RGB", frame), (36, 48), fit).shape == (36, 48, 3)
+
+
+def plainly(image: Image.Image, size: tuple[int, int] | None, fit: Fit) -> np.ndarray[Any, Any]:
+    """What `read_photo` must give, with a copy of the whole frame for each step."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        values = np.asarray(image, dtype=np.float32)
+        rgb = Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    elif image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        rgb = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    else:
+        rgb = image.convert("RGB")
+    return np.asarray(images.fit_photo(rgb, size, fit))
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "1", "P", "transparent P", "16", "CMYK"])
+def test_pixels_made_in_strips_are_those_of_the_whole_frame(
+    mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(orientation)
+    monkeypatch.setattr(images, "STRIP_PIXELS", 700)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for frame, size in (
+        ((90, 131), (40, 50)),
+        ((211, 64), (40, 50)),
+        ((64, 211), (50, 40)),
+        ((70, 80), (96, 75)),
+    ):
+        noise = Image.fromarray(rng.integers(0, 256, (*frame, 4), dtype=np.uint8))
+        options: dict[str, Any] = {"exif": exif}
+        if mode == "16":
+            photo = Image.fromarray(rng.integers(0, 65536, frame, dtype=np.uint16))
+        elif mode.endswith("P"):
+            photo = noise.convert("RGB").quantize(64)
+            options |= {"transparency": bytes(range(64))} if mode != "P" else {}
+        else:
+            photo = noise.convert(mode)
+        data = encoded(photo, "JPEG" if mode == "CMYK" else "PNG", **options)
+        for fit in FITS:
+            expected = plainly(Image.open(io.BytesIO(data)), size, fit)
+            assert np.array_equal(read_photo(data, size, fit), expected), (frame, fit)
+        assert np.array_equal(read_photo(data), plainly(Image.open(io.BytesIO(data)), None, "stretch"))
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "GIF", "BMP"])
+def test_pixels_in_strips_of_other_formats(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "STRIP_PIXELS", 700)
+    rng = np.random.default_rng(1)
+    for mode in ("RGB", "RGBA", "L"):
+        photo = Image.fromarray(rng.integers(0, 256, (120, 90, 4), dtype=np.uint8)).convert(mode)
+        data = encoded(photo, kind)
+        assert np.array_equal(
+            read_photo(data, (40, 50)), plainly(Image.open(io.BytesIO(data)), (40, 50), "stretch")
+        )
+
+
+@pytest.mark.parametrize("frame", [(101, 79), (97, 131), (139, 47), (53, 148)])
+def test_a_crop_is_read_whatever_the_last_digit_of_its_box(frame: tuple[int, int]) -> None:
+    for height in range(8, 150, 7):
+        for width in range(9, 150, 13):
+            assert read_photo(Image.new("L", frame), (height, width), "crop").shape == (height, width, 3)
 
 
 def test_crop_takes_the_centre_and_pad_adds_white() -> None:

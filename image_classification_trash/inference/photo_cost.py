@@ -1,0 +1,160 @@
+"""A budget for every photo, decided from its header.
+
+A few dozen bytes can ask for gigabytes, and a small file for hours. So before a pixel is decoded, `photo_header` walks
+over the photo's segments, chunks or boxes, without a decoder and within a stated number of them, and `check_budget`
+holds what they ask for against a `Budget`:
+
+    header = photo_header(data)                            # kind, width, height, parts, ...
+    cost = decoding_cost(header, len(data), (224, 288))    # of `images`: bytes held at once, steps of work
+    check_budget(header, cost, SERVING, "photo.jpg")       # PhotoTooLargeError, or nothing
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from image_classification_trash.errors import PhotoTooLargeError
+from image_classification_trash.inference.photo_headers.bmp import inspect_bmp
+from image_classification_trash.inference.photo_headers.gif import inspect_gif
+from image_classification_trash.inference.photo_headers.header import Header
+from image_classification_trash.inference.photo_headers.heif import inspect_avif, inspect_heif
+from image_classification_trash.inference.photo_headers.jpeg import inspect_jpeg
+from image_classification_trash.inference.photo_headers.png import inspect_png
+from image_classification_trash.inference.photo_headers.webp import inspect_webp
+
+SHRINK_HINT = "Scale the photo down and save it as a plain JPEG; a few hundred pixels a side are enough."
+MEBIBYTE = 2**20
+STEPS_A_SECOND = 10**9  # about; see photo_headers.header
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What decoding one photo may ask for.
+
+    Attributes:
+        max_pixels: width times height, as stored.
+        max_memory: bytes held at once for one photo: the file, what its decoder keeps, and the frame; what is returned
+            is not counted.
+        max_work: steps; one is about a nanosecond of one core.
+        max_parts: segments, chunks, blocks, boxes and rows of tables that are looked at.
+    """
+
+    max_pixels: int = 80_000_000  # above today's 50-megapixel phones, below Pillow's own alarm
+    max_memory: int = 384 * MEBIBYTE
+    max_work: int = 3 * STEPS_A_SECOND
+    max_parts: int = 65_536
+
+    def with_max_pixels(self, max_pixels: int) -> "Budget":
+        """A budget for photos of so many pixels: above this one's, memory, work and parts grow in proportion.
+
+        Raises:
+            ValueError: not a positive number.
+        """
+        if max_pixels < 1:
+            raise ValueError(f"max_pixels must be at least 1, not {max_pixels}")
+        growth = max(1.0, max_pixels / self.max_pixels)
+        return Budget(
+            max_pixels,
+            int(self.max_memory * growth),
+            int(self.max_work * growth),
+            int(self.max_parts * growth),
+        )
+
+
+DEFAULT_BUDGET = Budget()
+"""Of everything that decodes photos of its own user: 400 MiB and a few seconds for the worst photo."""
+SERVING = Budget(50_500_000, 224 * MEBIBYTE, 3 * STEPS_A_SECOND // 2, 16_384)
+"""Of photos from strangers."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What decoding a photo asks for.
+
+    Attributes:
+        memory: bytes held at once: the file, what the decoder keeps, and the frame.
+        work: steps; one is about a nanosecond of one core.
+    """
+
+    memory: int
+    work: int
+
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+)
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_INSPECTORS: dict[str, Callable[[bytes, int], Header]] = {
+    "JPEG": inspect_jpeg,
+    "PNG": inspect_png,
+    "WEBP": inspect_webp,
+    "AVIF": inspect_avif,
+    "HEIF": inspect_heif,
+    "GIF": inspect_gif,
+    "BMP": inspect_bmp,
+}
+
+
+def photo_kind(data: bytes) -> str | None:
+    """The format that a photo's first bytes announce; None if it is none of those that are read."""
+    if data[4:8] == b"ftyp":
+        return "AVIF" if data[8:12] in _AVIF_BRANDS else "HEIF" if data[8:12] in _HEIF_BRANDS else None
+    if data[:4] == b"RIFF":
+        return "WEBP" if data[8:12] == b"WEBP" else None
+    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
+
+
+def photo_header(data: bytes, max_parts: int = DEFAULT_BUDGET.max_parts) -> Header | None:
+    """What a photo's headers say; None if it is in no format that is read.
+
+    Damage is not looked for: what cannot be understood is left out, and the decoder will say so.
+    """
+    kind = photo_kind(data)
+    return _INSPECTORS[kind](data, max_parts) if kind else None
+
+
+def photo_cost(header: Header, file_bytes: int, scale: int = 1, beside: int = 0) -> Cost:
+    """What decoding asks for.
+
+    Args:
+        header: of the photo.
+        file_bytes: its length.
+        scale: by how much the sides of the frame are divided, where its decoder can do that.
+        beside: bytes that are held beside the frame to make pixels of it.
+    """
+    pixels = header.pixels // (scale * scale if header.scalable else 1)
+    memory = file_bytes + header.memory + pixels * header.pixel_bytes + beside
+    return Cost(memory, header.work + pixels * header.pixel_steps)
+
+
+def check_budget(header: Header, cost: Cost, budget: Budget, name: str = "photo") -> None:
+    """Refuse a photo that asks for more than its budget.
+
+    Raises:
+        PhotoTooLargeError: too many pixels, parts, bytes at once, or steps; says which, and how many.
+    """
+    if header.pixels > budget.max_pixels:
+        found = f"would decode to {header.width} x {header.height} pixels, more than {_millions(budget.max_pixels)} pixels"
+    elif header.parts > budget.max_parts:
+        found = f"has more than {budget.max_parts} segments, chunks or tables' rows"
+    elif cost.memory > budget.max_memory:
+        found = (
+            f"({header.width} x {header.height} {header.kind}) would take {cost.memory / MEBIBYTE:.0f} MiB to decode, "
+            f"more than {budget.max_memory / MEBIBYTE:.0f}"
+        )
+    elif cost.work > budget.max_work:
+        found = (
+            f"({header.width} x {header.height} {header.kind}) would take about {cost.work / STEPS_A_SECOND:.1f} s to "
+            f"decode, more than {budget.max_work / STEPS_A_SECOND:.1f}"
+        )
+    else:
+        return
+    raise PhotoTooLargeError(f"{name} {found}.", SHRINK_HINT)
+
+
+def _millions(pixels: int) -> str:
+    return f"{pixels / 10**6:g} million"
