@@ -11,6 +11,7 @@ import pytest
 import yaml
 from helpers.commands import GUARD
 
+from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.inference.classifier import TrashClassifier
 
@@ -151,7 +152,7 @@ def test_the_manifest_knows_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None
     assert f"USER {pod['securityContext']['runAsUser']}:" in image
     for variable in container["env"]:
         monkeypatch.setenv(variable["name"], variable["value"])
-    settings = ServeSettings()
+    settings = load_settings(ServeSettings, [])
     assert settings.allowed_hosts == ["none.invalid"]
     assert pod["terminationGracePeriodSeconds"] > settings.stop_seconds
     routes = (ROOT / "image_classification_trash/serving/http/gateway.py").read_text(encoding="utf-8")
