@@ -164,8 +164,8 @@ from image_classification_trash.networks.network import load_network
 from image_classification_trash.visualization.gradcam import grad_cam
 
 confidence = evaluation.probabilities.max(1)
-guess = evaluation.probabilities.argmax(1)
-wrong = np.nonzero(guess != evaluation.truth)[0]
+y_pred = evaluation.probabilities.argmax(1)
+wrong = np.nonzero(y_pred != evaluation.y_true)[0]
 worst = wrong[np.argsort(-confidence[wrong])][:4]
 network = load_network(bundle)
 
@@ -177,7 +177,7 @@ def beside_heat(index):
 
 
 def caption(index):
-    return f"{labels[guess[index]]} ({confidence[index]:.0%}), is {labels[evaluation.truth[index]]}"
+    return f"{labels[y_pred[index]]} ({confidence[index]:.0%}), is {labels[evaluation.y_true[index]]}"
 
 
 rows = [[*beside_heat(a), *beside_heat(b)] for a, b in zip(worst[::2], worst[1::2], strict=False)]
@@ -206,7 +206,7 @@ plots.reliability_diagram(metrics.reliability_before, metrics.reliability)
 # %%
 from image_classification_trash.evaluation.metrics import risk_coverage
 
-curve = risk_coverage(evaluation.truth, evaluation.probabilities)
+curve = risk_coverage(evaluation.y_true, evaluation.probabilities)
 answered = metrics.answered
 point = None if answered.precision is None else (answered.coverage, 1 - answered.precision)
 plots.risk_coverage(curve.coverage, curve.risk, point)

@@ -111,7 +111,7 @@ test = manifest.part("test")
 photos = np.stack(
     [read_photo(manifest.path_of(p), bundle.config.input_size, bundle.config.fit) for p in test]
 )
-truth = np.array([bundle.config.labels.index(photo.label) for photo in test])
+y_true = np.array([bundle.config.labels.index(photo.label) for photo in test])
 files = ("model.tflite", "model_fp16.tflite", "model_int8.tflite")
 engines = {"PyTorch": TrashClassifier.load(bundle, runtime="torch", threads=1)}
 engines |= {name: TrashClassifier.load(exported.folder / name, threads=1) for name in files}
@@ -125,7 +125,7 @@ for name, engine in engines.items():
 trained = answers["PyTorch"]
 print(f"{'engine':<20}{'right':>10}{'same answer':>13}{'ms a photo':>12}")
 for name, rows in answers.items():
-    right, same = (rows.argmax(1) == truth).mean(), (rows.argmax(1) == trained.argmax(1)).mean()
+    right, same = (rows.argmax(1) == y_true).mean(), (rows.argmax(1) == trained.argmax(1)).mean()
     print(f"{name:<20}{right:>10.1%}{same:>13.1%}{milliseconds[name]:>12.1f}")
 
 # %% [markdown]

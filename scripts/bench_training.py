@@ -47,13 +47,13 @@ def main() -> None:
     _freeze(network, settings.freeze_stages)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad])
 
-    def step(x: torch.Tensor, truth: torch.Tensor) -> None:
+    def step(x: torch.Tensor, y_true: torch.Tensor) -> None:
         optimizer.zero_grad()
-        F.cross_entropy(network.logits(x), truth).backward()
+        F.cross_entropy(network.logits(x), y_true).backward()
         optimizer.step()
 
     ready = torch.rand(BATCH, 3, *settings.input_size).mul(255).contiguous(memory_format=torch.channels_last)
-    truth = torch.zeros(BATCH, dtype=torch.long)
+    y_true = torch.zeros(BATCH, dtype=torch.long)
     part = TrainingData(manifest, settings).train
     augment = Augmentation(
         *settings.input_size,
@@ -62,7 +62,7 @@ def main() -> None:
         },
     )
     generator = torch.Generator().manual_seed(0)
-    ours = iter(batches(part, Shuffled(len(part.truth), BATCH, lambda: 0), 0))
+    ours = iter(batches(part, Shuffled(len(part.y_true), BATCH, lambda: 0), 0))
     plain = iter(plain_loader(settings.processed_dir / options.name / "train", settings.input_size))
 
     def train_ours() -> None:
@@ -74,7 +74,7 @@ def main() -> None:
         step(x.contiguous(memory_format=torch.channels_last), labels)
 
     rates = in_turns(
-        {"ready tensors": lambda: step(ready, truth), "ours": train_ours, "ImageFolder": train_plain}
+        {"ready tensors": lambda: step(ready, y_true), "ours": train_ours, "ImageFolder": train_plain}
     )
     report("training", rates)
 

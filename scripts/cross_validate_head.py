@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from image_classification_trash.data.manifest import read_manifest, truth_of
+from image_classification_trash.data.manifest import class_numbers, read_manifest
 from image_classification_trash.data.splits import grouped_folds
 from image_classification_trash.features.build_features import PixelSettings, embeddings
 from image_classification_trash.networks.network import EmbeddingBackbone, build_network
@@ -35,16 +35,16 @@ def main() -> None:
     backbone = EmbeddingBackbone(build_network(options.architecture, len(manifest.labels)))
     pixels = PixelSettings(tuple(options.size), options.fit)
     vectors = embeddings(photos, manifest.root, backbone, pixels, Path("data/interim"))
-    truth = truth_of(photos, manifest.labels)
+    y_true = class_numbers(photos, manifest.labels)
     fold = np.array(grouped_folds(photos, FOLDS, options.seed))
     scores = []
     for held_out in range(FOLDS):
         test, val = fold == held_out, fold == (held_out + 1) % FOLDS
         train = ~(test | val)
-        head = fit_head(vectors[train], truth[train], vectors[val], truth[val], len(manifest.labels), 0.5)
-        scores.append(float((head.logits(vectors[test]).argmax(1) == truth[test]).mean()))
+        head = fit_head(vectors[train], y_true[train], vectors[val], y_true[val], len(manifest.labels), 0.5)
+        scores.append(float((head.logits(vectors[test]).argmax(1) == y_true[test]).mean()))
     print(
-        f"{options.architecture} {tuple(options.size)} {options.fit}, seed {options.seed}, n = {len(truth)}"
+        f"{options.architecture} {tuple(options.size)} {options.fit}, seed {options.seed}, n = {len(y_true)}"
     )
     print(
         f"grouped {FOLDS}-fold accuracy {np.mean(scores):.4f}, folds {', '.join(f'{s:.4f}' for s in scores)}"

@@ -52,12 +52,12 @@ class Material:
     def __init__(self, manifest: Manifest, settings: TrainSettings) -> None:
         data = TrainingData(manifest, settings)
         logging.info("decoding")
-        self.train, self.truth = np.array(data.train_pixels), data.train_truth
+        self.train, self.y_true = np.array(data.train_pixels), data.y_train
         logging.info("cutting out")
         self.masks = data.train_masks
         logging.info("shifting")
         self.shifted: ShiftedPhotos = data.shifted
-        self.val, self.val_truth = self.shifted.clean, data.val_truth
+        self.val, self.y_val = self.shifted.clean, data.y_val
 
     def pasted(self, seed: int) -> Pixels:
         logging.info("pasting, seed %d", seed)
@@ -86,20 +86,18 @@ def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[s
         logging.info("head on %s", ingredients)
         for seed in seeds if ingredients else seeds[:1]:
             x = np.concatenate([clean, *(extra[seed][name] for name in ingredients)])
-            y = np.tile(material.truth, 1 + len(ingredients))
-            head = fit_head(x, y, val, material.val_truth, 6, 1.0)
+            y = np.tile(material.y_true, 1 + len(ingredients))
+            head = fit_head(x, y, val, material.y_val, 6, 1.0)
             rows.append([float((head.logits(e).argmax(1) == t).mean()) for e, t in measured])
         name = " + ".join(["photos as they are", *ingredients])
         yield f"| frozen, head on {name} | {cells(np.array(rows))} | |"
 
 
 def shifted_embeddings(material: Material, embed: Embed) -> list[tuple[Floats, Ints]]:
-    pasted_truth = material.shifted.truth[len(material.val) :]
-    sets = [(material.val, material.val_truth), (material.shifted.pasted, pasted_truth)]
-    sets += [
-        (np.stack([fault(photo) for photo in material.val]), material.val_truth) for fault in FIXED.values()
-    ]
-    return [(embed(photos), truth) for photos, truth in sets]
+    y_pasted = material.shifted.y_true[len(material.val) :]
+    sets = [(material.val, material.y_val), (material.shifted.pasted, y_pasted)]
+    sets += [(np.stack([fault(photo) for photo in material.val]), material.y_val) for fault in FIXED.values()]
+    return [(embed(photos), y_true) for photos, y_true in sets]
 
 
 def cells(rows: Floats) -> str:
@@ -138,13 +136,13 @@ def scores_rows(name: str, network: TrashNetwork, material: Material) -> Iterato
     waste = embed(material.shifted.clean_and_pasted)
     negative = embed(material.shifted.no_waste)
     detector = fit_detector(train, other, waste, negative, LOST)
-    for score, function in score_functions(network, train, np.tile(material.truth, 2)).items():
+    for score, function in score_functions(network, train, np.tile(material.y_true, 2)).items():
         yield score_row(name, score, function(waste), function(negative))
     yield score_row(name, "linear detector", detector.logits(waste), detector.logits(negative))
 
 
 def score_functions(
-    network: TrashNetwork, train: Floats, truth: Ints
+    network: TrashNetwork, train: Floats, y_true: Ints
 ) -> dict[str, Callable[[Floats], Floats]]:
     def logits(embedded: Floats) -> Floats:
         with torch.inference_mode():
@@ -155,8 +153,8 @@ def score_functions(
         return 1 / np.exp(shifted).sum(1)
 
     unit = train / np.linalg.norm(train, axis=1, keepdims=True)
-    means = np.stack([train[truth == c].mean(0) for c in range(6)])
-    spread = np.cov((train - means[truth]).T) + 1e-3 * np.eye(train.shape[1]) * train.var()
+    means = np.stack([train[y_true == c].mean(0) for c in range(6)])
+    spread = np.cov((train - means[y_true]).T) + 1e-3 * np.eye(train.shape[1]) * train.var()
     inverse = np.linalg.inv(spread)
 
     def neighbour(embedded: Floats) -> Floats:
@@ -204,8 +202,8 @@ def virtual_logit(
 
 
 def score_row(name: str, score: str, waste: Floats, negative: Floats) -> str:
-    truth = np.r_[np.ones(len(waste)), np.zeros(len(negative))]
-    auroc = roc_auc_score(truth, np.r_[waste, negative])
+    y_true = np.r_[np.ones(len(waste)), np.zeros(len(negative))]
+    auroc = roc_auc_score(y_true, np.r_[waste, negative])
     alarms = (negative >= np.quantile(waste, 0.05)).mean()
     return f"| {name} | {score} | {auroc:.3f} | {100 * alarms:.1f}% |"
 

@@ -255,7 +255,7 @@ def with_splits(photos: Sequence[Photo], splits: Mapping[str, str]) -> list[Phot
     return [replace(photo, split=splits[photo.path]) for photo in photos]
 
 
-def truth_of(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
+def class_numbers(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
     """Class numbers (N,) of photos."""
     number = {label: i for i, label in enumerate(labels)}
     return np.array([number[photo.label] for photo in photos], dtype=np.int64)

@@ -55,7 +55,7 @@ class Calibration:
 
 
 def calibrate(
-    truth: Ints,
+    y_true: Ints,
     scores: Floats,
     waste: Floats | None,
     target_precision: float,
@@ -65,51 +65,51 @@ def calibrate(
     """Fit temperature, threshold and candidates.
 
     Args:
-        truth: class numbers (N,).
+        y_true: class numbers (N,).
         scores: of the classes (N, C), float64, at temperature 1.
         waste: probability of each photo to show waste, (N,); None without a rejection head.
         target_precision: that answers reach, in `choose_threshold`.
         most_turned_away: largest share without an answer, in `cap_threshold`.
         candidate_coverage: share of photos whose right class is a candidate, in `fit_candidate_mass`.
     """
-    temperature = fit_temperature(truth, scores)
+    temperature = fit_temperature(y_true, scores)
     shares = softmax(scores / temperature)  # (N, C), given that there is waste
-    mass = fit_candidate_mass(truth, shares, candidate_coverage)
+    mass = fit_candidate_mass(y_true, shares, candidate_coverage)
     probabilities = shares if waste is None else shares * waste[:, None]
-    threshold = choose_threshold(truth, probabilities, target_precision)
+    threshold = choose_threshold(y_true, probabilities, target_precision)
     threshold = cap_threshold(probabilities, threshold, most_turned_away)
-    done = answered(truth, probabilities, threshold, waste)
+    done = answered(y_true, probabilities, threshold, waste)
     validation = Validation(
-        n=len(truth),
-        accuracy=float((scores.argmax(1) == truth).mean()),
-        macro_f1=macro_f1(truth, scores.argmax(1)),
+        n=len(y_true),
+        accuracy=float((scores.argmax(1) == y_true).mean()),
+        macro_f1=macro_f1(y_true, scores.argmax(1)),
         threshold=done.threshold,
         answered=done.answered,
         coverage=done.coverage,
         precision=done.precision,
-        candidates=candidate_sets(truth, shares, mass),
+        candidates=candidate_sets(y_true, shares, mass),
     )
     return Calibration(temperature, threshold, mass, validation)
 
 
-def fit_temperature(truth: Ints, logits: Floats) -> float:
+def fit_temperature(y_true: Ints, logits: Floats) -> float:
     """The temperature that makes `softmax(logits / T)` most probable (Guo et al., 2017), between 0.05 and 20."""
 
     def loss(log_temperature: float) -> float:
-        return float(log_losses(truth, softmax(logits / np.exp(log_temperature))).mean())
+        return float(log_losses(y_true, softmax(logits / np.exp(log_temperature))).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(found.x))
 
 
-def choose_threshold(truth: Ints, probabilities: Floats, target_precision: float) -> float:
+def choose_threshold(y_true: Ints, probabilities: Floats, target_precision: float) -> float:
     """The smallest top probability above which answers reach a precision; 1.0 where none do.
 
     Every candidate is a confidence that occurs, and precision is taken over all photos at or above it.
     """
     order = np.argsort(-probabilities.max(1), kind="stable")
     confidence = probabilities.max(1)[order]
-    right = (probabilities.argmax(1) == truth)[order]
+    right = (probabilities.argmax(1) == y_true)[order]
     precision = np.cumsum(right) / np.arange(1, len(right) + 1)
     last_of_ties = np.append(confidence[1:] < confidence[:-1], True)
     good = np.nonzero((precision >= target_precision) & last_of_ties)[0]
@@ -123,23 +123,23 @@ def cap_threshold(probabilities: Floats, threshold: float, share: float) -> floa
     return min(threshold, float(confidence[allowed]))
 
 
-def fit_candidate_mass(truth: Ints, probabilities: Floats, coverage: float) -> float:
+def fit_candidate_mass(y_true: Ints, probabilities: Floats, coverage: float) -> float:
     """The mass up to which classes are candidates, so that `coverage` of photos have the right one among theirs.
 
     Split conformal prediction (Vovk et al., 2005) with what more probable classes hold as the score (adaptive sets,
     Romano et al., 2020, without their random last step, so that the most probable class is always one): it holds for
     photos like these ones, and for no others.
     """
-    scores = np.sort(mass_before(probabilities)[np.arange(len(truth)), truth])
-    rank = math.ceil((len(truth) + 1) * coverage)
-    return float(scores[rank - 1]) if rank <= len(truth) else 1.0
+    scores = np.sort(mass_before(probabilities)[np.arange(len(y_true)), y_true])
+    rank = math.ceil((len(y_true) + 1) * coverage)
+    return float(scores[rank - 1]) if rank <= len(y_true) else 1.0
 
 
-def candidate_sets(truth: Ints, probabilities: Floats, mass: float) -> CandidateSets:
+def candidate_sets(y_true: Ints, probabilities: Floats, mass: float) -> CandidateSets:
     """How often the right class is among the candidates, and how many there are."""
     kept = mass_before(probabilities) <= mass
     return CandidateSets(
-        right_among=float(kept[np.arange(len(truth)), truth].mean()),
+        right_among=float(kept[np.arange(len(y_true)), y_true].mean()),
         mean_size=float(kept.sum(1).mean()),
         single=float((kept.sum(1) == 1).mean()),
     )

@@ -25,12 +25,12 @@ _TINY = 1e-12
 
 
 def describe(
-    truth: Ints, probabilities: Floats, labels: Sequence[str], resamples: int = 2000, seed: int = 0
+    y_true: Ints, probabilities: Floats, labels: Sequence[str], resamples: int = 2000, seed: int = 0
 ) -> Scores:
     """All scores of one evaluation.
 
     Args:
-        truth: class numbers (N,).
+        y_true: class numbers (N,).
         probabilities: calibrated, (N, C), rows summing to 1.
         labels: the C class names.
         resamples: bootstrap resamples.
@@ -39,80 +39,80 @@ def describe(
     Returns:
         Figures with intervals; one that has no meaning for these photos (a class without any) is None.
     """
-    weights = _bootstrap_weights(len(truth), resamples, seed)
-    guess = probabilities.argmax(1)
+    weights = _bootstrap_weights(len(y_true), resamples, seed)
+    y_pred = probabilities.argmax(1)
     classes = range(len(labels))
     per_class = {
-        label: _class_scores(truth == c, guess == c, probabilities[:, c], weights)
+        label: _class_scores(y_true == c, y_pred == c, probabilities[:, c], weights)
         for c, label in zip(classes, labels, strict=True)
     }
-    present = [c for c in classes if (truth == c).any()]
-    recall_of = np.stack([_ratio(weights, (truth == c) & (guess == c), truth == c) for c in present])
-    f1_of = np.stack([_f1(weights, truth == c, guess == c) for c in present])
-    auc_of = np.stack([_auc(probabilities[:, c], truth == c, weights) for c in present])
+    present = [c for c in classes if (y_true == c).any()]
+    recall_of = np.stack([_ratio(weights, (y_true == c) & (y_pred == c), y_true == c) for c in present])
+    f1_of = np.stack([_f1(weights, y_true == c, y_pred == c) for c in present])
+    auc_of = np.stack([_auc(probabilities[:, c], y_true == c, weights) for c in present])
     return Scores(
-        n=len(truth),
-        accuracy=_interval(weights @ (truth == guess) / weights.sum(1)),
+        n=len(y_true),
+        accuracy=_interval(weights @ (y_true == y_pred) / weights.sum(1)),
         balanced_accuracy=_interval(_mean_of_classes(recall_of)),
         macro_f1=_interval(_mean_of_classes(f1_of)),
         roc_auc=_interval(_mean_of_classes(auc_of)),
-        log_loss=_interval(weights @ log_losses(truth, probabilities) / weights.sum(1)),
-        brier=_interval(weights @ _brier_scores(truth, probabilities) / weights.sum(1)),
-        ece=_interval(_ece(truth, probabilities, weights)),
+        log_loss=_interval(weights @ log_losses(y_true, probabilities) / weights.sum(1)),
+        brier=_interval(weights @ _brier_scores(y_true, probabilities) / weights.sum(1)),
+        ece=_interval(_ece(y_true, probabilities, weights)),
         per_class=per_class,
-        confusion=confusion(truth, guess, len(labels)).tolist(),
+        confusion=confusion(y_true, y_pred, len(labels)).tolist(),
     )
 
 
-def confusion(truth: Ints, guess: Ints, classes: int) -> Ints:
+def confusion(y_true: Ints, y_pred: Ints, classes: int) -> Ints:
     """Counts (C, C): rows are true classes, columns predicted ones."""
     matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (truth, guess), 1)
+    np.add.at(matrix, (y_true, y_pred), 1)
     return matrix
 
 
-def macro_f1(truth: Ints, guess: Ints) -> float:
-    """Mean F1 over the classes that occur in `truth`."""
-    once = np.ones((1, len(truth)))
-    scores = [_f1(once, truth == c, guess == c)[0] for c in np.unique(truth)]
+def macro_f1(y_true: Ints, y_pred: Ints) -> float:
+    """Mean F1 over the classes that occur in `y_true`."""
+    once = np.ones((1, len(y_true)))
+    scores = [_f1(once, y_true == c, y_pred == c)[0] for c in np.unique(y_true)]
     return float(np.mean(scores))
 
 
-def reliability(truth: Ints, probabilities: Floats, bins: int = BINS) -> Reliability:
+def reliability(y_true: Ints, probabilities: Floats, bins: int = BINS) -> Reliability:
     """Mean confidence, accuracy and count of equal-width bins of the top probability, and the ECE over them.
 
     Expected calibration error as in Guo et al., "On Calibration of Modern Neural Networks", 2017.
     """
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == y_true
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     inside = [place == b for b in range(bins)]
     return Reliability(
         confidence=[float(confidence[m].mean()) if m.any() else None for m in inside],
         accuracy=[float(right[m].mean()) if m.any() else None for m in inside],
         count=[int(m.sum()) for m in inside],
-        ece=float(_ece(truth, probabilities, np.ones((1, len(truth))), bins)[0]),
+        ece=float(_ece(y_true, probabilities, np.ones((1, len(y_true))), bins)[0]),
     )
 
 
-def risk_coverage(truth: Ints, probabilities: Floats) -> RiskCoverage:
+def risk_coverage(y_true: Ints, probabilities: Floats) -> RiskCoverage:
     """Error among the answered photos as more of them are answered, surest first, and the area under that curve.
 
     El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification", 2010.
     """
     order = np.argsort(-probabilities.max(1), kind="stable")
-    wrong = (probabilities.argmax(1) != truth)[order]
+    wrong = (probabilities.argmax(1) != y_true)[order]
     answered = np.arange(1, len(wrong) + 1)
     risk = np.cumsum(wrong) / answered
     return RiskCoverage((answered / len(wrong)).tolist(), risk.tolist(), float(risk.mean()))
 
 
 def answered(
-    truth: Ints, probabilities: Floats, threshold: float, waste: Floats | None = None, limit: float = 0.5
+    y_true: Ints, probabilities: Floats, threshold: float, waste: Floats | None = None, limit: float = 0.5
 ) -> Answered:
     """How many photos are answered, and how many of these rightly.
 
     Args:
-        truth: class numbers (N,).
+        y_true: class numbers (N,).
         probabilities: of the classes, (N, C).
         threshold: smallest top probability that is answered.
         waste: probability of each photo to show waste, (N,); None: nothing is said about that.
@@ -120,18 +120,18 @@ def answered(
     """
     sure = probabilities.max(1) >= threshold
     sure = sure if waste is None else sure & (1 - waste < limit)
-    right = probabilities.argmax(1) == truth
+    right = probabilities.argmax(1) == y_true
     precision = float(right[sure].mean()) if sure.any() else None
     return Answered(threshold, int(sure.sum()), float(sure.mean()), precision)
 
 
 def most_confident(
-    truth: Ints, probabilities: Floats, coverage: float = 0.8, resamples: int = 2000, seed: int = 0
+    y_true: Ints, probabilities: Floats, coverage: float = 0.8, resamples: int = 2000, seed: int = 0
 ) -> MostConfident:
     """Accuracy on the `coverage` of photos whose answers are most confident, with its interval and n."""
-    count = max(1, round(coverage * len(truth)))
+    count = max(1, round(coverage * len(y_true)))
     kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
-    right = (probabilities.argmax(1) == truth)[kept]
+    right = (probabilities.argmax(1) == y_true)[kept]
     weights = _bootstrap_weights(count, resamples, seed)
     value, low, high = _with_ends(weights @ right / weights.sum(1))
     return MostConfident(coverage, count, value, low, high)
@@ -162,14 +162,14 @@ def _with_ends(values: Floats) -> tuple[float, float, float]:
 
 
 def _class_scores(
-    is_class: npt.NDArray[np.bool_], guessed: npt.NDArray[np.bool_], score: Floats, weights: Floats
+    is_class: npt.NDArray[np.bool_], is_predicted: npt.NDArray[np.bool_], score: Floats, weights: Floats
 ) -> ClassScores:
-    hit = is_class & guessed
+    hit = is_class & is_predicted
     return ClassScores(
         n=int(is_class.sum()),
-        precision=_interval(_ratio(weights, hit, guessed)),
+        precision=_interval(_ratio(weights, hit, is_predicted)),
         recall=_interval(_ratio(weights, hit, is_class)),
-        f1=_interval(_f1(weights, is_class, guessed)),
+        f1=_interval(_f1(weights, is_class, is_predicted)),
         roc_auc=_interval(_auc(score, is_class, weights)),
     )
 
@@ -179,10 +179,10 @@ def _ratio(weights: Floats, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.b
     return np.asarray(np.where(below > 0, weights @ part / np.maximum(below, _TINY), np.nan))
 
 
-def _f1(weights: Floats, is_class: npt.NDArray[np.bool_], guessed: npt.NDArray[np.bool_]) -> Floats:
-    below = weights @ is_class + weights @ guessed
+def _f1(weights: Floats, is_class: npt.NDArray[np.bool_], is_predicted: npt.NDArray[np.bool_]) -> Floats:
+    below = weights @ is_class + weights @ is_predicted
     return np.asarray(
-        np.where(below > 0, 2 * (weights @ (is_class & guessed)) / np.maximum(below, _TINY), np.nan)
+        np.where(below > 0, 2 * (weights @ (is_class & is_predicted)) / np.maximum(below, _TINY), np.nan)
     )
 
 
@@ -209,17 +209,17 @@ def _mean_of_classes(values: Floats) -> Floats:
     return np.asarray(np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1))
 
 
-def log_losses(truth: Ints, probabilities: Floats) -> Floats:
+def log_losses(y_true: Ints, probabilities: Floats) -> Floats:
     """Negative log likelihoods (N,) of the true classes."""
-    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-15)))
+    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(y_true)), y_true], 1e-15)))
 
 
-def _brier_scores(truth: Ints, probabilities: Floats) -> Floats:
-    return np.asarray(((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(1))
+def _brier_scores(y_true: Ints, probabilities: Floats) -> Floats:
+    return np.asarray(((probabilities - np.eye(probabilities.shape[1])[y_true]) ** 2).sum(1))
 
 
-def _ece(truth: Ints, probabilities: Floats, weights: Floats, bins: int = BINS) -> Floats:
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+def _ece(y_true: Ints, probabilities: Floats, weights: Floats, bins: int = BINS) -> Floats:
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == y_true
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gap = np.stack([weights @ ((place == b) * (right - confidence)) for b in range(bins)])
     return np.asarray(np.abs(gap).sum(0) / weights.sum(1))

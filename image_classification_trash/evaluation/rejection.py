@@ -65,8 +65,8 @@ def _is_certain(answer: Prediction) -> bool:
 
 
 def _auroc(waste: Floats, other: Floats) -> float:
-    truth = np.r_[np.ones(len(waste)), np.zeros(len(other))]
-    return float(roc_auc_score(truth, np.r_[waste, other]))
+    y_true = np.r_[np.ones(len(waste)), np.zeros(len(other))]
+    return float(roc_auc_score(y_true, np.r_[waste, other]))
 
 
 def _false_alarms(waste: Floats, other: Floats) -> float:

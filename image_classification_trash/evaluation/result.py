@@ -245,7 +245,7 @@ class Evaluation:
     Attributes:
         bundle: the bundle, its metrics and card on disk brought up to date.
         photos: what it was measured on.
-        truth: class numbers (N,) of the photos that could be read.
+        y_true: class numbers (N,) of the photos that could be read.
         probabilities: calibrated, (N, C), of the classes of waste, given that there is some.
         paths: of the photos that could be read.
         metrics: what was measured, conditions included.
@@ -254,7 +254,7 @@ class Evaluation:
 
     bundle: Bundle
     photos: LabelledPhotos
-    truth: Ints
+    y_true: Ints
     probabilities: Floats
     paths: tuple[Path, ...]
     metrics: Metrics

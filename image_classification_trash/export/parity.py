@@ -29,13 +29,13 @@ class GatePhotos:
 
     Attributes:
         pixels: uint8 (N, H, W, 3): the validation part, then odd pictures, then drawn grounds without waste.
-        truth: class numbers (M,) of the validation part, M <= N.
+        y_true: class numbers (M,) of the validation part, M <= N.
         files: paths of the validation part's photos.
         grounds: how many of the last are drawn grounds; 0 for a model that does not know of no waste.
     """
 
     pixels: Pixels
-    truth: Ints
+    y_true: Ints
     files: tuple[Path, ...]
     grounds: int = 0
 
@@ -65,7 +65,7 @@ def run_all(run: Run, pixels: Pixels, name: str, batch_size: int = 16) -> Probab
 def compare(
     reference: Probabilities,
     answers: Probabilities,
-    truth: Ints,
+    y_true: Ints,
     labels: Sequence[str],
     latency_ms: float,
     grounds: int = 0,
@@ -73,10 +73,10 @@ def compare(
 ) -> Parity:
     """Hold a file's answers (N, C) against the trained model's (N, C).
 
-    The first M photos have a truth, the last `grounds` show no waste, which is the last label then and is answered
+    The first M photos have a class, the last `grounds` show no waste, which is the last label then and is answered
     from a probability of `negative_threshold` on.
     """
-    known = len(truth)
+    known = len(y_true)
     largest = float(np.abs(reference - answers).max())
     ours, theirs = answers[:known].astype(np.float64), reference[:known].astype(np.float64)
     difference = np.abs(ours - theirs)
@@ -86,12 +86,12 @@ def compare(
         largest_difference=largest,
         mean_difference=float(difference.mean()),
         top1_agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
-        accuracy=float((ours.argmax(1) == truth).mean()),
-        accuracy_of_model=float((theirs.argmax(1) == truth).mean()),
-        macro_f1=macro_f1(truth, ours.argmax(1)),
-        macro_f1_of_model=macro_f1(truth, theirs.argmax(1)),
-        ece=reliability(truth, ours).ece,
-        ece_of_model=reliability(truth, theirs).ece,
+        accuracy=float((ours.argmax(1) == y_true).mean()),
+        accuracy_of_model=float((theirs.argmax(1) == y_true).mean()),
+        macro_f1=macro_f1(y_true, ours.argmax(1)),
+        macro_f1_of_model=macro_f1(y_true, theirs.argmax(1)),
+        ece=reliability(y_true, ours).ece,
+        ece_of_model=reliability(y_true, theirs).ece,
         moved_most=labels[int(difference.mean(0).argmax())],
         latency_ms=latency_ms,
         turned_away=_turned_away(answers, grounds, negative_threshold),

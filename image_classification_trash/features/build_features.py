@@ -21,7 +21,14 @@ from tqdm import tqdm
 from image_classification_trash.arrays import Embeddings, Ints
 from image_classification_trash.config.data import FeatureSettings
 from image_classification_trash.data.make_dataset import Embed
-from image_classification_trash.data.manifest import SPLITS, Manifest, Photo, Split, read_manifest, truth_of
+from image_classification_trash.data.manifest import (
+    SPLITS,
+    Manifest,
+    Photo,
+    Split,
+    class_numbers,
+    read_manifest,
+)
 from image_classification_trash.errors import CacheError
 from image_classification_trash.features.content_cache import read_rows, write_rows
 from image_classification_trash.files import atomic_path, sha256_of, write_text
@@ -77,9 +84,9 @@ class SplitCaches:
         photos = self.manifest.part(split)
         return pixel_cache(photos, self.manifest.root, self.settings, self.folder, split)
 
-    def truth(self, split: Split) -> Ints:
+    def y_true(self, split: Split) -> Ints:
         """Class numbers (N,)."""
-        return truth_of(self.manifest.part(split), self.manifest.labels)
+        return class_numbers(self.manifest.part(split), self.manifest.labels)
 
     def embeddings(self, split: Split, backbone: Backbone) -> Embeddings:
         """Embeddings float32 (N, D), as `embeddings` gives them."""

@@ -21,7 +21,7 @@ from image_classification_trash.arrays import Embeddings, Floats
 from image_classification_trash.config.data import AuditSettings
 from image_classification_trash.data.corrections import SUGGESTED, Correction, corrections_csv
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS, Embed
-from image_classification_trash.data.manifest import Manifest, Photo, read_manifest, truth_of
+from image_classification_trash.data.manifest import Manifest, Photo, class_numbers, read_manifest
 from image_classification_trash.features.build_features import near_duplicate_embedder
 from image_classification_trash.features.image_quality import KINDS as FLAWS
 from image_classification_trash.features.image_quality import find_flaws
@@ -142,15 +142,15 @@ def audit_data(settings: AuditSettings) -> DataAudit:
     manifest = read_manifest(folder)
     embed = near_duplicate_embedder(settings.interim_dir)
     vectors = embed(manifest.photos, manifest.root)
-    truth = truth_of(manifest.photos, manifest.labels)
+    y_true = class_numbers(manifest.photos, manifest.labels)
     kept_out = list(_kept_out(manifest, folder))
-    lacking = classes_in_too_few_folds(manifest.photos, truth, settings.seed)
+    lacking = classes_in_too_few_folds(manifest.photos, y_true, settings.seed)
     probabilities, notes = None, []
     if lacking:
         named = ", ".join(manifest.labels[i] for i in lacking)
         notes.append(f"labels were not checked: too few different objects of {named} to leave some out")
     else:
-        probabilities = out_of_fold(vectors, truth, manifest.photos, len(manifest.labels), settings.seed)
+        probabilities = out_of_fold(vectors, y_true, manifest.photos, len(manifest.labels), settings.seed)
         kept_out = _with_better_labels(kept_out, manifest, vectors, embed, settings.seed)
     findings = [
         *kept_out,
@@ -208,8 +208,8 @@ def _with_better_labels(
     if not torn:
         return list(kept_out)
     photos = [Photo(f.path, f.label, "", "", f.sha256, 0, 0) for f in torn]
-    truth = truth_of(manifest.photos, manifest.labels)
-    head = head_on_all(vectors, truth, manifest.photos, len(manifest.labels), seed)
+    y_true = class_numbers(manifest.photos, manifest.labels)
+    head = head_on_all(vectors, y_true, manifest.photos, len(manifest.labels), seed)
     guesses = softmax(head.logits(embed(photos, manifest.root)))
     better = {}
     for finding, row in zip(torn, guesses, strict=True):
@@ -242,7 +242,7 @@ def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Finding]:
 def _suspects(manifest: Manifest, probabilities: Floats | None) -> Iterator[Finding]:
     if probabilities is None:
         return
-    for suspect in find_suspects(truth_of(manifest.photos, manifest.labels), probabilities):
+    for suspect in find_suspects(class_numbers(manifest.photos, manifest.labels), probabilities):
         photo, better = manifest.photos[suspect.index], manifest.labels[suspect.suggested]
         detail = f"rather {better} ({suspect.probability:.0%}) than {photo.label} ({suspect.given:.0%})"
         yield _finding(photo, "suspect_label", round(suspect.given, 4), better, "", detail)
@@ -287,8 +287,8 @@ def _order(finding: Finding) -> tuple[int, str, float, str]:
 def _accuracy(manifest: Manifest, probabilities: Floats | None) -> float | None:
     if probabilities is None:
         return None
-    truth = truth_of(manifest.photos, manifest.labels)
-    return round(float((probabilities.argmax(1) == truth).mean()), 4)
+    y_true = class_numbers(manifest.photos, manifest.labels)
+    return round(float((probabilities.argmax(1) == y_true).mean()), 4)
 
 
 def _number(text: str) -> float:

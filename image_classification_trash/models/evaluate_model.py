@@ -75,11 +75,11 @@ def _evaluate(settings: EvaluateSettings) -> Evaluation:
     predictions = _predict(classifier, photos.paths, photos.name, settings.batch_size)
     good = [i for i, prediction in enumerate(predictions) if prediction.error is None]
     classes = bundle.config.classes
-    truth = np.array([classes.index(photos.labels[i]) for i in good], dtype=np.int64)
+    y_true = np.array([classes.index(photos.labels[i]) for i in good], dtype=np.int64)
     answers = [predictions[i] for i in good]
     probabilities = np.array([[answer.probabilities[label] for label in classes] for answer in answers])
     unreadable = tuple(prediction for prediction in predictions if prediction.error is not None)
-    metrics = replace(_measure(bundle, photos, truth, probabilities, settings), unreadable=len(unreadable))
+    metrics = replace(_measure(bundle, photos, y_true, probabilities, settings), unreadable=len(unreadable))
     if settings.negatives is not None:
         negatives = _predict(
             classifier, photos_in(settings.negatives), settings.negatives.name, settings.batch_size
@@ -90,7 +90,7 @@ def _evaluate(settings: EvaluateSettings) -> Evaluation:
     measured = bundle.metrics() | {photos.name: metrics.as_json()}
     add_to_bundle(bundle, {METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n", CARD: card})
     paths = tuple(photos.paths[i] for i in good)
-    return Evaluation(bundle, photos, truth, probabilities, paths, metrics, unreadable)
+    return Evaluation(bundle, photos, y_true, probabilities, paths, metrics, unreadable)
 
 
 def of_classes(shares: Floats) -> Floats:
@@ -159,7 +159,7 @@ def _predict(
 
 
 def _measure(
-    bundle: Bundle, photos: LabelledPhotos, truth: Ints, probabilities: Floats, settings: EvaluateSettings
+    bundle: Bundle, photos: LabelledPhotos, y_true: Ints, probabilities: Floats, settings: EvaluateSettings
 ) -> Metrics:
     config, shares = bundle.config, probabilities
     waste = shares.sum(1) if config.negative_label is not None else None
@@ -176,12 +176,12 @@ def _measure(
     )
     mass = config.candidate_mass
     return Metrics(
-        **vars(describe(truth, probabilities, config.classes, settings.resamples, settings.seed)),
+        **vars(describe(y_true, probabilities, config.classes, settings.resamples, settings.seed)),
         conditions=conditions,
-        reliability_before=reliability(truth, before),
-        reliability=reliability(truth, probabilities),
-        risk_coverage_area=risk_coverage(truth, probabilities).area,
-        answered=answered(truth, shares, config.threshold, waste, config.negative_threshold),
-        candidates=None if mass is None else candidate_sets(truth, probabilities, mass),
-        most_confident=most_confident(truth, shares, 0.8, settings.resamples, settings.seed),
+        reliability_before=reliability(y_true, before),
+        reliability=reliability(y_true, probabilities),
+        risk_coverage_area=risk_coverage(y_true, probabilities).area,
+        answered=answered(y_true, shares, config.threshold, waste, config.negative_threshold),
+        candidates=None if mass is None else candidate_sets(y_true, probabilities, mass),
+        most_confident=most_confident(y_true, shares, 0.8, settings.resamples, settings.seed),
     )

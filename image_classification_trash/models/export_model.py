@@ -327,7 +327,7 @@ def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[s
         return compare(
             workshop.reference,
             answers,
-            gate.truth,
+            gate.y_true,
             labels,
             latency_ms,
             gate.grounds,
@@ -344,11 +344,11 @@ def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[s
     model = SavedModelRuntime(path)
     answers = run_all(model, gate.pixels, target.name)
     yield DEFAULT, against_model(answers, latency(model, gate.pixels[:1]))
-    known = len(gate.truth)
+    known = len(gate.y_true)
     encoded = [file.read_bytes() for file in gate.files]
     answers = np.concatenate([model.run_bytes(encoded[i : i + 16]) for i in range(0, known, 16)])
     time = latency(lambda _: model.run_bytes(encoded[:1]), gate.pixels[:1])
-    yield BYTES, compare(workshop.reference[:known], answers, gate.truth, labels, time)
+    yield BYTES, compare(workshop.reference[:known], answers, gate.y_true, labels, time)
 
 
 def _keep(workshop: Workshop, folder: Path, records: Mapping[str, ExportRecord]) -> Exported:
@@ -384,11 +384,11 @@ def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhoto
     grounds = _grounds(bundle, HELD_OUT)
     together = np.concatenate([caches.pixels("val"), odd_pictures(config.input_size), *grounds])
     files = tuple(manifest.path_of(photo) for photo in manifest.part("val"))
-    return GatePhotos(together, caches.truth("val"), files, sum(map(len, grounds)))
+    return GatePhotos(together, caches.y_true("val"), files, sum(map(len, grounds)))
 
 
 def _made_up(gate: GatePhotos) -> str:
-    odd = f"{len(gate.pixels) - len(gate.truth) - gate.grounds} odd pictures"
+    odd = f"{len(gate.pixels) - len(gate.y_true) - gate.grounds} odd pictures"
     return f"{odd} and {gate.grounds} drawn grounds" if gate.grounds else odd
 
 

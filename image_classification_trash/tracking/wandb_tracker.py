@@ -133,7 +133,7 @@ class WandbTracker:
         self._run.config.update({"bundle": evaluation.bundle.config.name, **asdict(metrics.conditions)})
         self._use(self._model(evaluation.bundle), [content_alias(evaluation.bundle)])
         matrix = self._wandb.plot.confusion_matrix(
-            y_true=evaluation.truth.tolist(),
+            y_true=evaluation.y_true.tolist(),
             preds=evaluation.probabilities.argmax(1).tolist(),
             class_names=labels,
         )
@@ -193,12 +193,12 @@ class WandbTracker:
         """A table of photos, evenly spaced over the part; with their pixels only where asked."""
         labels = evaluation.bundle.config.classes
         photos = ["image"] if self._settings.log_photos else []
-        table = self._wandb.Table(columns=["photo", "truth", "predicted", *labels, *photos])
-        for i in range(0, len(evaluation.truth), max(1, len(evaluation.truth) // SAMPLES)):
+        table = self._wandb.Table(columns=["photo", "y_true", "y_pred", *labels, *photos])
+        for i in range(0, len(evaluation.y_true), max(1, len(evaluation.y_true) // SAMPLES)):
             path, row = evaluation.paths[i], evaluation.probabilities[i]
             image = [self._wandb.Image(str(path))] if photos else []
-            truth = labels[int(evaluation.truth[i])]
-            table.add_data(path.name, truth, labels[int(row.argmax())], *map(float, row), *image)
+            y_true = labels[int(evaluation.y_true[i])]
+            table.add_data(path.name, y_true, labels[int(row.argmax())], *map(float, row), *image)
         return table
 
 

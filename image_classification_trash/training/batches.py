@@ -32,7 +32,7 @@ class Part:
     """
 
     pixels: Pixels
-    truth: Ints
+    y_true: Ints
     alter: Alteration | None = None
     grounds: Pixels | None = None
 
@@ -86,7 +86,7 @@ class AlteredPhotos(Dataset[Batch]):
         _forget_pages(self.part.pixels)
         if self.part.alter is not None:
             photos = self.part.alter(photos, wanted.rows, np.random.default_rng(wanted.seeds))
-        return torch.from_numpy(photos), torch.from_numpy(self.part.truth[wanted.rows])
+        return torch.from_numpy(photos), torch.from_numpy(self.part.y_true[wanted.rows])
 
 
 def batches(part: Part, order: Shuffled, workers: int) -> DataLoader[Batch]:
@@ -127,12 +127,12 @@ class OrderedBatches:
 
     def __len__(self) -> int:
         """Number of batches, the last one perhaps short."""
-        return math.ceil(len(self.part.truth) / self.batch_size)
+        return math.ceil(len(self.part.y_true) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """uint8 photos (B, H, W, 3) and class numbers (B,)."""
-        for start in range(0, len(self.part.truth), self.batch_size):
+        for start in range(0, len(self.part.y_true), self.batch_size):
             rows = slice(start, start + self.batch_size)
             photos = np.array(self.part.pixels[rows])
             _forget_pages(self.part.pixels)
-            yield torch.from_numpy(photos), torch.from_numpy(self.part.truth[rows])
+            yield torch.from_numpy(photos), torch.from_numpy(self.part.y_true[rows])

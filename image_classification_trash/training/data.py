@@ -65,9 +65,9 @@ class TrainingData:
         self._seed = settings.seed
 
     @cached_property
-    def train_truth(self) -> Ints:
+    def y_train(self) -> Ints:
         """Class numbers (N,) of the train split."""
-        return self._caches.truth("train")
+        return self._caches.y_true("train")
 
     @cached_property
     def train_pixels(self) -> Pixels:
@@ -84,33 +84,33 @@ class TrainingData:
         """The train split for fine-tuning, larger than the input, with the backgrounds and corruptions that were asked for."""
         pixels = self._larger.pixels("train")
         if not (self._paste or self._corruption or self._outliers):
-            return Part(pixels, self.train_truth)
+            return Part(pixels, self.y_train)
         grounds = draw_grounds(TRAINING, GROUNDS, self._larger.settings.size, self._seed)
         paster = Paster(self.train_masks, grounds, self._paste, pixels) if self._paste else None
-        return Part(pixels, self.train_truth, FieldAlteration(paster, self._corruption), grounds)
+        return Part(pixels, self.y_train, FieldAlteration(paster, self._corruption), grounds)
 
     @cached_property
-    def val_truth(self) -> Ints:
+    def y_val(self) -> Ints:
         """Class numbers (M,) of the val split."""
-        return self._caches.truth("val")
+        return self._caches.y_true("val")
 
     @cached_property
     def val(self) -> Part:
         """The val split at the input size, a memory map."""
-        return Part(self._caches.pixels("val"), self.val_truth)
+        return Part(self._caches.pixels("val"), self.y_val)
 
     @cached_property
     def shifted(self) -> ShiftedPhotos:
         """What the val split might look like in the field, in memory."""
         masks = masks_of(self.manifest.part("val"), self.manifest.root, self._interim)
-        return shifted_photos(self.val.pixels, self.val.truth, masks)
+        return shifted_photos(self.val.pixels, self.val.y_true, masks)
 
     @property
     def selection(self) -> Part:
         """The photos that choose the best epoch: the val split, and with copy-paste its pasted photos behind it."""
         if not self._paste:
             return self.val
-        return Part(self.shifted.clean_and_pasted, self.shifted.truth)
+        return Part(self.shifted.clean_and_pasted, self.shifted.y_true)
 
     def rejection_photos(self) -> tuple[Pixels, Pixels]:
         """What a rejection head learns from beside the train split, with corruptions as asked for.

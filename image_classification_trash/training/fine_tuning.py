@@ -71,7 +71,7 @@ class FineTuning(pl.LightningModule):
         self.settings = settings
         self.history: list[dict[str, float]] = []
         self._train, self._val = train, val
-        weights = class_weights(train.truth, network.classes, settings.class_weighting)
+        weights = class_weights(train.y_true, network.classes, settings.class_weighting)
         self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
         chosen = settings.model_dump(include=set(Augmentation.__dataclass_fields__))
         self._augment = Augmentation(settings.input_height, settings.input_width, **chosen)
@@ -109,7 +109,7 @@ class FineTuning(pl.LightningModule):
     def _order(self) -> Shuffled:
         rank, processes = self.trainer.global_rank, self.trainer.world_size
         return Shuffled(
-            len(self._train.truth), self.settings.batch_size, lambda: self._seed(0), rank, processes
+            len(self._train.y_true), self.settings.batch_size, lambda: self._seed(0), rank, processes
         )
 
     def val_dataloader(self) -> OrderedBatches:
@@ -124,16 +124,16 @@ class FineTuning(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         """Augment, mix, and compare with smoothed, class-weighted targets."""
-        photos, truth = batch
+        photos, y_true = batch
         x = self._augment(photos, self._generator)
-        targets = F.one_hot(truth, len(self.class_weights)).float()
+        targets = F.one_hot(y_true, len(self.class_weights)).float()
         targets = (
             targets * (1 - self.settings.label_smoothing) + self.settings.label_smoothing / targets.shape[1]
         )
         x, targets = mixup(x, targets, self.settings.mixup, self._generator)
         if self._teachers:
             targets = torch.lerp(targets, taught(self._teachers, x), self.settings.teacher_share)
-        x, targets, weight = self._with_grounds(x, targets, self.class_weights[truth])
+        x, targets, weight = self._with_grounds(x, targets, self.class_weights[y_true])
         scores = self.network.logits(x)
         loss = (F.cross_entropy(scores, targets, reduction="none") * weight).mean()
         self._train_losses.append(loss.detach())
@@ -158,19 +158,19 @@ class FineTuning(pl.LightningModule):
         )
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Keep scores and truth until the epoch's end."""
-        photos, truth = batch
-        self._val_outputs.append((self.network.logits(to_planes(photos)).float().cpu(), truth.cpu()))
+        """Keep scores and y_true until the epoch's end."""
+        photos, y_true = batch
+        self._val_outputs.append((self.network.logits(to_planes(photos)).float().cpu(), y_true.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Score the validation part."""
-        scores, truth = (torch.cat(column) for column in zip(*self._val_outputs, strict=True))
+        scores, y_true = (torch.cat(column) for column in zip(*self._val_outputs, strict=True))
         self._val_outputs.clear()
-        guess = scores.argmax(1)
+        y_pred = scores.argmax(1)
         measured = {
-            "val_loss": float(F.cross_entropy(scores, truth)),
-            "val_accuracy": float((guess == truth).float().mean()),
-            MONITOR: macro_f1(truth.numpy(), guess.numpy()),
+            "val_loss": float(F.cross_entropy(scores, y_true)),
+            "val_accuracy": float((y_pred == y_true).float().mean()),
+            MONITOR: macro_f1(y_true.numpy(), y_pred.numpy()),
         }
         self.log_dict(measured, prog_bar=True, sync_dist=True)
         if not self.trainer.sanity_checking and self._train_losses:

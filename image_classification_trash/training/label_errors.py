@@ -36,22 +36,24 @@ class Suspect:
     probability: float
 
 
-def classes_in_too_few_folds(photos: Sequence[Photo], truth: Ints, seed: int) -> list[int]:
+def classes_in_too_few_folds(photos: Sequence[Photo], y_true: Ints, seed: int) -> list[int]:
     """Class numbers that would be missing from the training side of a fold."""
     fold = _folds(photos, seed)
     lacking = set()
     for held_out in range(FOLDS):
         train = _sides(fold, held_out)[0]
-        lacking |= set(truth.tolist()) - set(truth[train].tolist())
+        lacking |= set(y_true.tolist()) - set(y_true[train].tolist())
     return sorted(lacking)
 
 
-def out_of_fold(vectors: Embeddings, truth: Ints, photos: Sequence[Photo], classes: int, seed: int) -> Floats:
+def out_of_fold(
+    vectors: Embeddings, y_true: Ints, photos: Sequence[Photo], classes: int, seed: int
+) -> Floats:
     """Probabilities (N, C) for each photo, of a linear head that saw neither it nor its near-duplicates.
 
     Args:
         vectors: embeddings (N, D).
-        truth: class numbers (N,).
+        y_true: class numbers (N,).
         photos: with their groups, as in the manifest.
         classes: number of classes C.
         seed: of the folds.
@@ -60,26 +62,28 @@ def out_of_fold(vectors: Embeddings, truth: Ints, photos: Sequence[Photo], class
         ValueError: a class is missing from a fold's training side; see `classes_in_too_few_folds`.
     """
     fold = _folds(photos, seed)
-    probabilities = np.zeros((len(truth), classes))
+    probabilities = np.zeros((len(y_true), classes))
     strengths: Sequence[float] = STRENGTHS
     for held_out in range(FOLDS):
         train, val, test = _sides(fold, held_out)
-        head = fit_head(vectors[train], truth[train], vectors[val], truth[val], classes, WEIGHTING, strengths)
+        head = fit_head(
+            vectors[train], y_true[train], vectors[val], y_true[val], classes, WEIGHTING, strengths
+        )
         probabilities[test] = softmax(head.logits(vectors[test]))
         strengths = (head.strength,)  # chosen once: the folds are alike, and each fit takes seconds
     return probabilities
 
 
 def head_on_all(
-    vectors: Embeddings, truth: Ints, photos: Sequence[Photo], classes: int, seed: int
+    vectors: Embeddings, y_true: Ints, photos: Sequence[Photo], classes: int, seed: int
 ) -> LinearHead:
     """A linear head for photos that are not among these; arguments as in `out_of_fold`."""
     fold = _folds(photos, seed)
     train, val = fold != 0, fold == 0
-    return fit_head(vectors[train], truth[train], vectors[val], truth[val], classes, WEIGHTING)
+    return fit_head(vectors[train], y_true[train], vectors[val], y_true[val], classes, WEIGHTING)
 
 
-def find_suspects(truth: Ints, probabilities: Floats) -> list[Suspect]:
+def find_suspects(y_true: Ints, probabilities: Floats) -> list[Suspect]:
     """Label faults by confident learning, the worst first.
 
     A photo counts as another class's where that class's probability exceeds the mean that its own photos get; such
@@ -88,12 +92,12 @@ def find_suspects(truth: Ints, probabilities: Floats) -> list[Suspect]:
     from cleanlab.filter import find_label_issues  # noqa: PLC0415  takes seconds; only this function needs it
 
     ranked = find_label_issues(
-        truth, probabilities, filter_by="both", return_indices_ranked_by="self_confidence", n_jobs=1
+        y_true, probabilities, filter_by="both", return_indices_ranked_by="self_confidence", n_jobs=1
     )
     return [
         Suspect(
             int(i),
-            float(probabilities[i, truth[i]]),
+            float(probabilities[i, y_true[i]]),
             int(probabilities[i].argmax()),
             float(probabilities[i].max()),
         )

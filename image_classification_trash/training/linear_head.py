@@ -36,26 +36,26 @@ class LinearHead:
         return np.asarray(embeddings @ self.weight.T + self.bias, dtype=np.float64)
 
 
-def class_weights(truth: Ints, classes: int, weighting: float) -> npt.NDArray[np.float64]:
+def class_weights(y_true: Ints, classes: int, weighting: float) -> npt.NDArray[np.float64]:
     """A weight per class, (C,), with mean 1 over the photos: 0 gives all photos, 1 all classes the same weight."""
-    counts = np.maximum(np.bincount(truth, minlength=classes), 1)
+    counts = np.maximum(np.bincount(y_true, minlength=classes), 1)
     weights = counts ** -float(weighting)
-    return np.asarray(weights * len(truth) / (weights * counts).sum())
+    return np.asarray(weights * len(y_true) / (weights * counts).sum())
 
 
 def fit_linear_head(network: TrashNetwork, data: TrainingData, weighting: float) -> LinearHead:
     """Fit a head on the network's embeddings of the train split, chosen on the val split, and put it in place."""
     train, val = data.embeddings(EmbeddingBackbone(network))
-    head = fit_head(train, data.train_truth, val, data.val_truth, len(data.labels), weighting)
+    head = fit_head(train, data.y_train, val, data.y_val, len(data.labels), weighting)
     network.set_linear_head(head.weight, head.bias)
     return head
 
 
 def fit_head(
     train: Embeddings,
-    train_truth: Ints,
+    y_train: Ints,
     val: Embeddings,
-    val_truth: Ints,
+    y_val: Ints,
     classes: int,
     weighting: float,
     strengths: Sequence[float] = STRENGTHS,
@@ -72,11 +72,11 @@ def fit_head(
         strengths: to choose from.
     """
     mean, spread = train.mean(0), train.std(0) + 1e-6
-    sample_weight = class_weights(train_truth, classes, weighting)[train_truth]
+    sample_weight = class_weights(y_train, classes, weighting)[y_train]
     best: LinearHead | None = None
     for strength in tqdm(strengths, desc="fit head", unit="fit"):
-        weight, bias = _fit((train - mean) / spread, train_truth, sample_weight, classes, strength)
-        head = _score(weight / spread, bias - (weight / spread) @ mean, strength, val, val_truth)
+        weight, bias = _fit((train - mean) / spread, y_train, sample_weight, classes, strength)
+        head = _score(weight / spread, bias - (weight / spread) @ mean, strength, val, y_val)
         if best is None or head.val_log_loss < best.val_log_loss:
             best = head
     assert best is not None
@@ -85,12 +85,12 @@ def fit_head(
 
 
 def _fit(
-    x: Embeddings, truth: Ints, sample_weight: npt.NDArray[np.float64], classes: int, strength: float
+    x: Embeddings, y_true: Ints, sample_weight: npt.NDArray[np.float64], classes: int, strength: float
 ) -> tuple[Embeddings, Embeddings]:
     with warnings.catch_warnings():
         # A head that has not quite converged is a fine head; the choice is made on validation.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LogisticRegression(C=strength, max_iter=300).fit(x, truth, sample_weight)
+        fitted = LogisticRegression(C=strength, max_iter=300).fit(x, y_true, sample_weight)
     if len(fitted.classes_) != classes:
         missing = sorted(set(range(classes)) - set(fitted.classes_.tolist()))
         raise ValueError(f"classes {missing} have no photo in train")
@@ -104,9 +104,11 @@ def _fit(
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def _score(weight: Embeddings, bias: Embeddings, strength: float, val: Embeddings, truth: Ints) -> LinearHead:
+def _score(
+    weight: Embeddings, bias: Embeddings, strength: float, val: Embeddings, y_true: Ints
+) -> LinearHead:
     logits = (val @ weight.T + bias).astype(np.float64)
     log_probability = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    loss = float(-log_probability[np.arange(len(truth)), truth].mean()) if len(truth) else 0.0
-    accuracy = float((logits.argmax(1) == truth).mean()) if len(truth) else 0.0
+    loss = float(-log_probability[np.arange(len(y_true)), y_true].mean()) if len(y_true) else 0.0
+    accuracy = float((logits.argmax(1) == y_true).mean()) if len(y_true) else 0.0
     return LinearHead(weight.astype(np.float32), bias.astype(np.float32), strength, accuracy, loss)

@@ -51,8 +51,8 @@ def _fit(waste: Embeddings, other: Embeddings, val_waste: Embeddings, val_other:
          strength: float, turned_away: float) -> Detector:  # fmt: skip
     mean, spread = waste.mean(0), _spread(waste)
     x = (np.concatenate([waste, other]) - mean) / spread
-    truth = np.r_[np.ones(len(waste)), np.zeros(len(other))]
-    fitted = LogisticRegression(C=strength, class_weight="balanced", max_iter=500).fit(x, truth)
+    y_true = np.r_[np.ones(len(waste)), np.zeros(len(other))]
+    fitted = LogisticRegression(C=strength, class_weight="balanced", max_iter=500).fit(x, y_true)
     weight = (fitted.coef_[0] / spread).astype(np.float32)
     weight *= _steepness(val_waste @ weight, val_other @ weight)
     scores, others = val_waste @ weight, val_other @ weight
@@ -74,7 +74,7 @@ def _spread(waste: Embeddings) -> Embeddings:
 def _steepness(waste: Floats, other: Floats) -> np.float32:
     """The factor that makes differences of scores differences of log odds on validation (Platt, 1999)."""
     scores = np.r_[waste, other]
-    truth = np.r_[np.ones(len(waste)), np.zeros(len(other))]
+    y_true = np.r_[np.ones(len(waste)), np.zeros(len(other))]
     spread = scores.std() + 1e-12
-    fitted = LogisticRegression(C=10, class_weight="balanced").fit((scores / spread)[:, None], truth)
+    fitted = LogisticRegression(C=10, class_weight="balanced").fit((scores / spread)[:, None], y_true)
     return np.float32(max(fitted.coef_[0, 0], 1e-3) / spread)

@@ -10,20 +10,20 @@ from image_classification_trash.networks.network import PIECE, TrashNetwork, to_
 from image_classification_trash.training.batches import OrderedBatches, Part
 
 
-def adjust_logits(network: TrashNetwork, truth: Ints, share: float) -> None:
+def adjust_logits(network: TrashNetwork, y_true: Ints, share: float) -> None:
     """Take `share` of the classes' log frequencies among training photos off their scores (logit adjustment, Menon et al., 2021).
 
     How frequent a class is where photos will be taken is not known from how frequent it is among those of training. A
     loss weighted by frequency to the power of minus w has taken off w of it already; 1 - w more makes all classes alike.
     """
-    network.shift_scores(-share * np.log(np.bincount(truth) / len(truth)))
+    network.shift_scores(-share * np.log(np.bincount(y_true) / len(y_true)))
 
 
 def calibrate_network(network: TrashNetwork, val: Part, settings: TrainSettings) -> Calibration:
     """Calibrate on the val split and put the temperature into the network, which is on the CPU afterwards."""
     scores, waste = validation_scores(network, val)
     calibration = calibrate(
-        val.truth,
+        val.y_true,
         scores,
         waste,
         settings.target_precision,

@@ -234,16 +234,16 @@ def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> Any:
 
 
 def _risk_coverage(evaluation: Evaluation) -> Figure:
-    curve = risk_coverage(evaluation.truth, evaluation.probabilities)
+    curve = risk_coverage(evaluation.y_true, evaluation.probabilities)
     done = evaluation.metrics.answered
     chosen = None if done.precision is None else (done.coverage, 1 - done.precision)
     return plots.risk_coverage(curve.coverage, curve.risk, chosen)
 
 
 def _worst_errors(evaluation: Evaluation) -> Figure | None:
-    guess = evaluation.probabilities.argmax(1)
+    y_pred = evaluation.probabilities.argmax(1)
     confidence = evaluation.probabilities.max(1)
-    wrong = np.nonzero(guess != evaluation.truth)[0]
+    wrong = np.nonzero(y_pred != evaluation.y_true)[0]
     if not len(wrong):
         return None
     config, network = evaluation.bundle.config, load_network(evaluation.bundle)
@@ -252,8 +252,8 @@ def _worst_errors(evaluation: Evaluation) -> Figure | None:
         photo = read_photo(evaluation.paths[i], config.input_size, config.fit)
         heat = grad_cam(network, photo)
         cells.append([photo] if heat is None else [photo, plots.overlay(photo, heat)])
-        truth, answer = config.labels[evaluation.truth[i]], config.labels[guess[i]]
-        captions.append(f"{evaluation.paths[i].stem}: {answer} ({confidence[i]:.0%}), is {truth}")
+        y_true, answer = config.labels[evaluation.y_true[i]], config.labels[y_pred[i]]
+        captions.append(f"{evaluation.paths[i].stem}: {answer} ({confidence[i]:.0%}), is {y_true}")
     rows = [cells[i] + (cells[i + 1] if i + 1 < len(cells) else []) for i in range(0, len(cells), 2)]
     texts = [[*captions[i : i + 2], ""][:2] for i in range(0, len(captions), 2)]
     return plots.image_rows(rows, texts, f"Surest errors ({len(wrong)} in all)")

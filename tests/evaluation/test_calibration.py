@@ -11,18 +11,18 @@ from image_classification_trash.evaluation.calibration import calibrate
 def scores() -> tuple[np.ndarray, np.ndarray]:
     """Class numbers (300,) and scores (300, 4) that are right more often than not."""
     rng = np.random.default_rng(0)
-    truth = rng.integers(0, 4, 300)
-    return truth, rng.normal(size=(300, 4)) + 2 * np.eye(4)[truth]
+    y_true = rng.integers(0, 4, 300)
+    return y_true, rng.normal(size=(300, 4)) + 2 * np.eye(4)[y_true]
 
 
 def test_a_calibration_is_made_of_its_parts(scores: tuple[np.ndarray, np.ndarray]) -> None:
-    truth, logits = scores
-    found = calibrate(truth, logits, None, 0.95, 1.0, 0.9)
-    assert found.temperature == calibration.fit_temperature(truth, logits)
+    y_true, logits = scores
+    found = calibrate(y_true, logits, None, 0.95, 1.0, 0.9)
+    assert found.temperature == calibration.fit_temperature(y_true, logits)
     probabilities = metrics.softmax(logits / found.temperature)
-    assert found.threshold == calibration.choose_threshold(truth, probabilities, 0.95)
-    assert found.candidate_mass == calibration.fit_candidate_mass(truth, probabilities, 0.9)
-    assert found.validation.n == 300 and found.validation.accuracy == (logits.argmax(1) == truth).mean()
+    assert found.threshold == calibration.choose_threshold(y_true, probabilities, 0.95)
+    assert found.candidate_mass == calibration.fit_candidate_mass(y_true, probabilities, 0.9)
+    assert found.validation.n == 300 and found.validation.accuracy == (logits.argmax(1) == y_true).mean()
     assert found.validation.precision is not None and found.validation.precision >= 0.95
     assert found.validation.candidates.right_among >= 0.9
 

@@ -13,31 +13,31 @@ LABELS = ["a", "b", "c"]
 
 def scores(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 3, n)
-    logits = rng.normal(size=(n, 3)) + 1.5 * np.eye(3)[truth]
-    return truth, metrics.softmax(logits)
+    y_true = rng.integers(0, 3, n)
+    logits = rng.normal(size=(n, 3)) + 1.5 * np.eye(3)[y_true]
+    return y_true, metrics.softmax(logits)
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=20)
 def test_agrees_with_scikit_learn(seed: int) -> None:
-    truth, probabilities = scores(seed)
-    guess = probabilities.argmax(1)
-    found = metrics.describe(truth, probabilities, LABELS, resamples=100)
-    assert found.accuracy.value == pytest.approx(sk.accuracy_score(truth, guess))
-    assert found.balanced_accuracy.value == pytest.approx(sk.balanced_accuracy_score(truth, guess))
-    assert found.macro_f1.value == pytest.approx(sk.f1_score(truth, guess, average="macro"))
-    assert found.roc_auc.value == pytest.approx(sk.roc_auc_score(truth, probabilities, multi_class="ovr"))
-    assert found.log_loss.value == pytest.approx(sk.log_loss(truth, probabilities))
-    assert (np.array(found.confusion) == sk.confusion_matrix(truth, guess)).all()
-    precision = sk.precision_score(truth, guess, average=None, zero_division=np.nan)
+    y_true, probabilities = scores(seed)
+    y_pred = probabilities.argmax(1)
+    found = metrics.describe(y_true, probabilities, LABELS, resamples=100)
+    assert found.accuracy.value == pytest.approx(sk.accuracy_score(y_true, y_pred))
+    assert found.balanced_accuracy.value == pytest.approx(sk.balanced_accuracy_score(y_true, y_pred))
+    assert found.macro_f1.value == pytest.approx(sk.f1_score(y_true, y_pred, average="macro"))
+    assert found.roc_auc.value == pytest.approx(sk.roc_auc_score(y_true, probabilities, multi_class="ovr"))
+    assert found.log_loss.value == pytest.approx(sk.log_loss(y_true, probabilities))
+    assert (np.array(found.confusion) == sk.confusion_matrix(y_true, y_pred)).all()
+    precision = sk.precision_score(y_true, y_pred, average=None, zero_division=np.nan)
     assert [found.per_class[c].precision.value for c in LABELS] == pytest.approx(precision.tolist())
 
 
 def test_ties_in_roc_auc_count_half() -> None:
-    truth = np.array([0, 1, 0, 1])
+    y_true = np.array([0, 1, 0, 1])
     probabilities = np.full((4, 2), 0.5)
-    assert metrics.describe(truth, probabilities, ["a", "b"]).roc_auc.value == pytest.approx(0.5)
+    assert metrics.describe(y_true, probabilities, ["a", "b"]).roc_auc.value == pytest.approx(0.5)
 
 
 def test_intervals_cover_the_value_and_shrink_with_n() -> None:
@@ -50,9 +50,9 @@ def test_intervals_cover_the_value_and_shrink_with_n() -> None:
 
 
 def test_a_class_without_photos_has_no_figures() -> None:
-    truth, probabilities = scores(2)
-    keep = truth != 2
-    found = metrics.describe(truth[keep], probabilities[keep], LABELS, resamples=100)
+    y_true, probabilities = scores(2)
+    keep = y_true != 2
+    found = metrics.describe(y_true[keep], probabilities[keep], LABELS, resamples=100)
     assert found.per_class["c"].recall is None and found.per_class["c"].n == 0
     assert found.macro_f1 is not None
 
@@ -62,32 +62,32 @@ def test_temperature_is_recovered_and_can_be_undone(temperature: float) -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(size=(20_000, 4)) * 2
     chances = metrics.softmax(logits)
-    truth = (chances.cumsum(1) > rng.random((len(chances), 1))).argmax(1)
-    assert calibration.fit_temperature(truth, logits * temperature) == pytest.approx(temperature, rel=0.05)
+    y_true = (chances.cumsum(1) > rng.random((len(chances), 1))).argmax(1)
+    assert calibration.fit_temperature(y_true, logits * temperature) == pytest.approx(temperature, rel=0.05)
     assert np.allclose(calibration.uncalibrated(metrics.softmax(logits / temperature), temperature), chances)
 
 
 def test_ece_of_honest_and_of_boastful_probabilities() -> None:
-    truth = np.array([0] * 70 + [1] * 30)
+    y_true = np.array([0] * 70 + [1] * 30)
     honest, boastful = (np.tile([p, 1 - p], (100, 1)) for p in (0.7, 0.99))
-    assert metrics.reliability(truth, honest).ece == pytest.approx(0.0, abs=1e-9)
-    assert metrics.reliability(truth, boastful).ece == pytest.approx(0.29)
+    assert metrics.reliability(y_true, honest).ece == pytest.approx(0.0, abs=1e-9)
+    assert metrics.reliability(y_true, boastful).ece == pytest.approx(0.29)
 
 
 def test_threshold_reaches_the_precision_with_the_most_answers() -> None:
-    truth = np.zeros(10, dtype=int)
+    y_true = np.zeros(10, dtype=int)
     top = np.array([0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.56, 0.55])
     probabilities = np.stack([top, 1 - top], 1)
     probabilities[[4, 8]] = probabilities[[4, 8]][:, ::-1]
-    threshold = calibration.choose_threshold(truth, probabilities, 0.85)
-    done = metrics.answered(truth, probabilities, threshold)
+    threshold = calibration.choose_threshold(y_true, probabilities, 0.85)
+    done = metrics.answered(y_true, probabilities, threshold)
     assert threshold == pytest.approx(0.6) and done.answered == 8
     assert done.precision is not None and done.precision >= 0.85
-    assert calibration.choose_threshold(truth + 1, np.tile([0.9, 0.1], (10, 1)), 0.9) == 1.0
+    assert calibration.choose_threshold(y_true + 1, np.tile([0.9, 0.1], (10, 1)), 0.9) == 1.0
 
 
 def test_risk_coverage_ends_at_the_error_rate() -> None:
-    truth, probabilities = scores(5)
-    curve = metrics.risk_coverage(truth, probabilities)
+    y_true, probabilities = scores(5)
+    curve = metrics.risk_coverage(y_true, probabilities)
     assert curve.coverage[-1] == 1.0
-    assert curve.risk[-1] == pytest.approx((probabilities.argmax(1) != truth).mean())
+    assert curve.risk[-1] == pytest.approx((probabilities.argmax(1) != y_true).mean())

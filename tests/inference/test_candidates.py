@@ -54,9 +54,9 @@ def photos_of(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(n, 6))
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    truth = np.array([rng.choice(6, p=row) for row in shares])
+    y_true = np.array([rng.choice(6, p=row) for row in shares])
     sharp = shares**2 / (shares**2).sum(1, keepdims=True)
-    return truth, sharp
+    return y_true, sharp
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.99])
@@ -71,9 +71,9 @@ def test_the_right_class_is_among_them_as_often_as_promised(coverage: float) -> 
 
 
 def test_too_few_photos_promise_nothing_so_all_classes_are_named() -> None:
-    truth, shares = photos_of(50, 1)
-    assert fit_candidate_mass(truth, shares, 0.99) == 1.0
-    assert candidate_sets(truth, shares, 1.0) == CandidateSets(right_among=1.0, mean_size=6.0, single=0.0)
+    y_true, shares = photos_of(50, 1)
+    assert fit_candidate_mass(y_true, shares, 0.99) == 1.0
+    assert candidate_sets(y_true, shares, 1.0) == CandidateSets(right_among=1.0, mean_size=6.0, single=0.0)
 
 
 @pytest.mark.parametrize(

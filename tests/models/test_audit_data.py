@@ -154,20 +154,20 @@ def test_poor_photos_are_found_by_kind(tmp_path) -> None:
 def test_out_of_fold_never_sees_a_near_duplicate() -> None:
     """Labels are random but the same within a group: a head that saw the group's other photo would know."""
     rng = np.random.default_rng(0)
-    truth = np.repeat(rng.integers(0, 2, 60), 2)
+    y_true = np.repeat(rng.integers(0, 2, 60), 2)
     vectors = np.repeat(rng.normal(size=(60, 40)), 2, axis=0).astype(np.float32)
-    photos = [Photo(f"{i}.jpg", str(truth[i]), "train", f"{i // 2}", "", 1, 1) for i in range(120)]
-    assert not classes_in_too_few_folds(photos, truth, 0)
-    hidden = out_of_fold(vectors, truth, photos, 2, 0)
-    seen = out_of_fold(vectors, truth, [replace(p, group=p.path) for p in photos], 2, 0)
-    assert (hidden.argmax(1) == truth).mean() < 0.7 < (seen.argmax(1) == truth).mean()
+    photos = [Photo(f"{i}.jpg", str(y_true[i]), "train", f"{i // 2}", "", 1, 1) for i in range(120)]
+    assert not classes_in_too_few_folds(photos, y_true, 0)
+    hidden = out_of_fold(vectors, y_true, photos, 2, 0)
+    seen = out_of_fold(vectors, y_true, [replace(p, group=p.path) for p in photos], 2, 0)
+    assert (hidden.argmax(1) == y_true).mean() < 0.7 < (seen.argmax(1) == y_true).mean()
 
 
 def test_suspects_are_ranked_by_the_probability_of_their_label() -> None:
-    truth = np.array([0] * 20 + [1] * 20)
-    probabilities = np.where(truth[:, None] == [0, 1], 0.9, 0.1)
+    y_true = np.array([0] * 20 + [1] * 20)
+    probabilities = np.where(y_true[:, None] == [0, 1], 0.9, 0.1)
     probabilities[3], probabilities[30] = (0.02, 0.98), (0.99, 0.01)
-    assert [(s.index, s.suggested) for s in find_suspects(truth, probabilities)] == [(30, 0), (3, 1)]
+    assert [(s.index, s.suggested) for s in find_suspects(y_true, probabilities)] == [(30, 0), (3, 1)]
 
 
 def test_outliers_are_far_from_their_neighbours() -> None:

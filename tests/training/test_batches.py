@@ -35,16 +35,16 @@ def test_workers_change_nothing() -> None:
 
 def test_an_epoch_shows_a_photo_once_altered_anew_by_its_seed() -> None:
     first, other = epoch(1), epoch(2)
-    rows = torch.cat([truth for _, truth in first])
+    rows = torch.cat([y_true for _, y_true in first])
     assert len(set(rows.tolist())) == len(rows) == 9
-    assert not torch.equal(rows, torch.cat([truth for _, truth in other]))
+    assert not torch.equal(rows, torch.cat([y_true for _, y_true in other]))
     photos = torch.cat([photos for photos, _ in first]).numpy()
     change = photos.astype(int) - PIXELS[rows.numpy()]
     assert change.min() >= 0 and 0 < change.max() < 50
 
 
 def test_processes_share_no_photo() -> None:
-    rows = [{int(row) for _, truth in epoch(7, rank=rank, processes=2) for row in truth} for rank in (0, 1)]
+    rows = [{int(row) for _, y_true in epoch(7, rank=rank, processes=2) for row in y_true} for rank in (0, 1)]
     assert rows[0] and rows[1] and not rows[0] & rows[1]
 
 

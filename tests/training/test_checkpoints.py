@@ -29,7 +29,7 @@ def test_the_last_epoch_is_kept_where_the_first_was_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter((0.9, 0.5, 0.4))
-    monkeypatch.setattr(fine_tuning, "macro_f1", lambda truth, guess: next(scores))
+    monkeypatch.setattr(fine_tuning, "macro_f1", lambda y_true, y_pred: next(scores))
     network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
     history = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker())
     assert history is not None and len(history) == 3

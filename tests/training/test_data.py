@@ -59,8 +59,8 @@ def test_every_cache_is_opened_once(make_data: Make, monkeypatch: pytest.MonkeyP
     data = make_data(paste=0.5)
     assert not opened
     for _ in range(2):
-        assert len(data.train.truth) == len(data.train_pixels) == len(data.train_masks.masks) == 8
-        assert len(data.val.pixels) == 4 and len(data.selection.truth) == len(data.shifted.truth)
+        assert len(data.train.y_true) == len(data.train_pixels) == len(data.train_masks.masks) == 8
+        assert len(data.val.pixels) == 4 and len(data.selection.y_true) == len(data.shifted.y_true)
     assert opened == {"pixel_cache": 3, "masks_of": 2}  # train at two sizes, val; train, val
 
 
@@ -73,8 +73,8 @@ def test_photos_stay_on_disk(make_data: Make) -> None:
 
 def test_class_numbers_are_those_of_the_photos(make_data: Make) -> None:
     data = make_data()
-    assert data.train_truth.tolist() == data.train.truth.tolist() == [0] * 4 + [1] * 4
-    assert data.val_truth.tolist() == data.val.truth.tolist() == [0, 0, 1, 1]
+    assert data.y_train.tolist() == data.train.y_true.tolist() == [0] * 4 + [1] * 4
+    assert data.y_val.tolist() == data.val.y_true.tolist() == [0, 0, 1, 1]
 
 
 def test_pasted_validation_photos_lie_behind_the_others_in_one_array(make_data: Make) -> None:
@@ -83,8 +83,8 @@ def test_pasted_validation_photos_lie_behind_the_others_in_one_array(make_data: 
     shifted = pasting.shifted
     assert (shifted.clean == plain.val.pixels).all() and shifted.count == 4
     assert np.shares_memory(shifted.pasted, shifted.clean_and_pasted)
-    assert len(shifted.pasted) == len(shifted.truth) - 4 == 12
-    assert shifted.truth.tolist() == plain.val_truth.tolist() * 4
+    assert len(shifted.pasted) == len(shifted.y_true) - 4 == 12
+    assert shifted.y_true.tolist() == plain.y_val.tolist() * 4
 
 
 @pytest.mark.parametrize(

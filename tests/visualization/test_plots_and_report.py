@@ -48,16 +48,16 @@ def test_training_curves_mark_the_best_epoch() -> None:
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_many_classes_with_long_names_are_drawn() -> None:
     rng = np.random.default_rng(0)
-    truth = rng.integers(0, 12, 200)
+    y_true = rng.integers(0, 12, 200)
     probabilities = metrics.softmax(rng.normal(size=(200, 12)))
-    found = metrics.describe(truth, probabilities, MANY, resamples=100)
-    curve = metrics.risk_coverage(truth, probabilities)
+    found = metrics.describe(y_true, probabilities, MANY, resamples=100)
+    curve = metrics.risk_coverage(y_true, probabilities)
     for figure in (
         plots.confusion_matrix(np.array(found.confusion), MANY),
         plots.per_class_scores(found.per_class),
-        plots.embedding_map(rng.normal(size=(200, 2)), [MANY[i] for i in truth]),
+        plots.embedding_map(rng.normal(size=(200, 2)), [MANY[i] for i in y_true]),
         plots.reliability_diagram(
-            metrics.reliability(truth, probabilities), metrics.reliability(truth, probabilities)
+            metrics.reliability(y_true, probabilities), metrics.reliability(y_true, probabilities)
         ),
         plots.risk_coverage(curve.coverage, curve.risk, chosen=(0.5, 0.5)),
     ):

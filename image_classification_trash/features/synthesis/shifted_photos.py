@@ -30,13 +30,13 @@ class ShiftedPhotos:
 
     Attributes:
         clean_and_pasted: uint8 (N + P, H, W, 3): the photos as they are, then their objects on held-out grounds.
-        truth: class numbers (N + P,) of both.
+        y_true: class numbers (N + P,) of both.
         no_waste: grounds without objects, uint8 (M, H, W, 3).
         count: N, how many photos there were.
     """
 
     clean_and_pasted: Pixels
-    truth: Ints
+    y_true: Ints
     no_waste: Pixels
     count: int
 
@@ -51,7 +51,7 @@ class ShiftedPhotos:
         return self.clean_and_pasted[self.count :]
 
 
-def shifted_photos(pixels: Pixels, truth: Ints, masks: Masks, seed: int = 0) -> ShiftedPhotos:
+def shifted_photos(pixels: Pixels, y_true: Ints, masks: Masks, seed: int = 0) -> ShiftedPhotos:
     """Make them from the decoded photos of a split, uint8 (N, H, W, 3), and the masks of their objects."""
     rng = np.random.default_rng([seed, 1])
     rows = np.flatnonzero(masks.trusted)
@@ -61,7 +61,7 @@ def shifted_photos(pixels: Pixels, truth: Ints, masks: Masks, seed: int = 0) -> 
     pasted = [paster(cut, rows, rng) for _ in range(COPIES)]
     return ShiftedPhotos(
         np.concatenate([pixels, *pasted]),
-        np.concatenate([truth, np.tile(truth[rows], COPIES)]),
+        np.concatenate([y_true, np.tile(y_true[rows], COPIES)]),
         no_waste(HELD_OUT, pixels, masks, seed + 1, GROUNDS, BOARDS),
         len(pixels),
     )
@@ -79,15 +79,15 @@ def no_waste(
 
 def accuracy_under_shift(scores: Scores, shifted: ShiftedPhotos) -> dict[str, float]:
     """Accuracy on the photos as they are, pasted, and under each corruption of `corruptions.FIXED`."""
-    truth, pasted_truth = np.split(shifted.truth, [shifted.count])
+    y_true, y_pasted = np.split(shifted.y_true, [shifted.count])
     right = {
-        "clean": _accuracy(scores, shifted.clean, truth),
-        "pasted": _accuracy(scores, shifted.pasted, pasted_truth),
+        "clean": _accuracy(scores, shifted.clean, y_true),
+        "pasted": _accuracy(scores, shifted.pasted, y_pasted),
     }
     for name, corruption in FIXED.items():
-        right[name] = _accuracy(scores, np.stack([corruption(photo) for photo in shifted.clean]), truth)
+        right[name] = _accuracy(scores, np.stack([corruption(photo) for photo in shifted.clean]), y_true)
     return right
 
 
-def _accuracy(scores: Scores, pixels: Pixels, truth: Ints) -> float:
-    return float((scores(pixels).argmax(1) == truth).mean()) if len(truth) else float("nan")
+def _accuracy(scores: Scores, pixels: Pixels, y_true: Ints) -> float:
+    return float((scores(pixels).argmax(1) == y_true).mean()) if len(y_true) else float("nan")
