@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -60,10 +59,11 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
     def make(name: str, fill: Callable[[Path], None]) -> Path:
         folder = shared / name
         with FileLock(shared / f"{name}.lock"):
-            if not folder.exists():
-                with tempfile.TemporaryDirectory(dir=shared) as begun:
-                    fill(Path(begun))
-                    shutil.copytree(begun, folder, symlinks=True)
+            if not (whole := shared / f"{name}.whole").exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what another worker began and could not end
+                folder.mkdir()
+                fill(folder)  # in its place: the class folders of a data set are links into it
+                whole.touch()
         return folder
 
     return make
@@ -71,7 +71,7 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 @pytest.fixture(scope="session")
 def prepared(make_once: MakeOnce) -> Path:
-    """A folder with the sample and what `data sample` makes of it. Copy it to train in it, to any depth: it links to nothing."""
+    """A folder with the sample and what `data sample` makes of it. Copy it to train in it, to any depth."""
 
     def fill(folder: Path) -> None:
         shutil.copytree(ROOT / "data/sample", folder / "data/sample")
