@@ -21,7 +21,7 @@ from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.evaluation.result import read_metrics
-from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_grounds
+from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_backgrounds
 from image_classification_trash.features.synthesis.compositing import Paster
 from image_classification_trash.features.synthesis.corruptions import FIXED, corrupt
 from image_classification_trash.features.synthesis.shifted_photos import (
@@ -37,7 +37,7 @@ from image_classification_trash.networks.network import (
     build_network,
     load_network,
 )
-from image_classification_trash.training.data import GROUNDS, TrainingData
+from image_classification_trash.training.data import BACKGROUNDS, TrainingData
 from image_classification_trash.training.linear_head import fit_head
 from image_classification_trash.training.rejection_head import fit_detector
 from image_classification_trash.training.robustness import LOST
@@ -61,15 +61,15 @@ class Material:
 
     def pasted(self, seed: int) -> Pixels:
         logging.info("pasting, seed %d", seed)
-        grounds = draw_grounds(TRAINING, GROUNDS // 2, self.train.shape[1:3], seed)
-        paster = Paster(self.masks, grounds, 1.0, self.train)
+        backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS // 2, self.train.shape[1:3], seed)
+        paster = Paster(self.masks, backgrounds, 1.0, self.train)
         return paster(self.train, np.arange(len(self.train)), np.random.default_rng([seed, 7]))
 
     def corrupted(self, seed: int) -> Pixels:
         return corrupt(self.train, 1.0, np.random.default_rng([seed, 8]))
 
     def without_waste(self, seed: int) -> Pixels:
-        return no_waste(TRAINING, self.train, self.masks, seed, GROUNDS, 200)
+        return no_waste(TRAINING, self.train, self.masks, seed, BACKGROUNDS, 200)
 
 
 def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Photos of the same object in the same take: found, grouped, and counted across the parts of a split.
 
 Two photos are near-duplicates where their embeddings point the same way (cosine at least `SIMILARITY`), or where
-their perceptual hashes agree and their embeddings do not object. Hashes alone mistake one empty ground for another;
+their perceptual hashes agree and their embeddings do not object. Hashes alone mistake one empty background for another;
 embeddings alone are missing where no pretrained backbone is installed, and then hashes must agree more closely.
 """
 

@@ -42,12 +42,12 @@ where a mistake harms. Use it in other light, on other objects or in another cou
 
 ## Limits
 
-It knows only what it was shown: the photos' objects, grounds and light. TrashNet shows single objects of one place and
+It knows only what it was shown: the photos' objects, backgrounds and light. TrashNet shows single objects of one place and
 time on white posterboard{field}. Litter where it lies, crushed, wet or half hidden, is harder than these test photos, and
 figures on photos from the field, where they stand above, are the ones to go by.
 """
 
-_FIELD = "; other grounds, faults of cameras and photos without waste were made from them by rule, none was taken in the field"
+_FIELD = "; other backgrounds, faults of cameras and photos without waste were made from them by rule, none was taken in the field"
 
 _MEASURED = """{table}
 
@@ -160,8 +160,8 @@ def _shift(training: Mapping[str, Any]) -> str:
     return (
         "| validation photos | accuracy |\n|---|---|\n"
         + "\n".join(rows)
-        + "\n\nPasted: objects cut out and put on drawn grounds of a family that training did not see. The detector of waste tells"
-        + f" these photos from such grounds without objects at an AUROC of {detector['auroc']:.3f}."
+        + "\n\nPasted: objects cut out and put on drawn backgrounds of a family that training did not see. The detector of waste tells"
+        + f" these photos from such backgrounds without objects at an AUROC of {detector['auroc']:.3f}."
     )
 
 

@@ -28,16 +28,16 @@ class GatePhotos:
     """What exported files are tried on.
 
     Attributes:
-        pixels: uint8 (N, H, W, 3): the validation part, then odd pictures, then drawn grounds without waste.
+        pixels: uint8 (N, H, W, 3): the validation part, then odd pictures, then drawn backgrounds without waste.
         y_true: class numbers (M,) of the validation part, M <= N.
         files: paths of the validation part's photos.
-        grounds: how many of the last are drawn grounds; 0 for a model that does not know of no waste.
+        backgrounds: how many of the last are drawn backgrounds; 0 for a model that does not know of no waste.
     """
 
     pixels: Pixels
     y_true: Ints
     files: tuple[Path, ...]
-    grounds: int = 0
+    backgrounds: int = 0
 
 
 def odd_pictures(size: tuple[int, int]) -> Pixels:
@@ -68,12 +68,12 @@ def compare(
     y_true: Ints,
     labels: Sequence[str],
     latency_ms: float,
-    grounds: int = 0,
+    backgrounds: int = 0,
     negative_threshold: float = 0.5,
 ) -> Parity:
     """Hold a file's answers (N, C) against the trained model's (N, C).
 
-    The first M photos have a class, the last `grounds` show no waste, which is the last label then and is answered
+    The first M photos have a class, the last `backgrounds` show no waste, which is the last label then and is answered
     from a probability of `negative_threshold` on.
     """
     known = len(y_true)
@@ -94,13 +94,13 @@ def compare(
         ece_of_model=reliability(y_true, theirs).ece,
         moved_most=labels[int(difference.mean(0).argmax())],
         latency_ms=latency_ms,
-        turned_away=_turned_away(answers, grounds, negative_threshold),
-        turned_away_of_model=_turned_away(reference, grounds, negative_threshold),
+        turned_away=_turned_away(answers, backgrounds, negative_threshold),
+        turned_away_of_model=_turned_away(reference, backgrounds, negative_threshold),
     )
 
 
-def _turned_away(answers: Probabilities, grounds: int, threshold: float) -> float | None:
-    return float((answers[-grounds:, -1] >= threshold).mean()) if grounds else None
+def _turned_away(answers: Probabilities, backgrounds: int, threshold: float) -> float | None:
+    return float((answers[-backgrounds:, -1] >= threshold).mean()) if backgrounds else None
 
 
 def shortfall(parity: Parity, precision: str) -> str | None:
@@ -120,9 +120,7 @@ def shortfall(parity: Parity, precision: str) -> str | None:
         return f"accuracy falls by {100 * loss:.2f} points, more than {100 * largest:.2f}"
     away, away_of_model = parity.turned_away, parity.turned_away_of_model
     if away is not None and away_of_model is not None and away < away_of_model - LARGEST_MISS - 1e-9:
-        return (
-            f"{away:.0%} of the grounds without waste are turned away, and {away_of_model:.0%} by the model"
-        )
+        return f"{away:.0%} of the backgrounds without waste are turned away, and {away_of_model:.0%} by the model"
     return None
 
 

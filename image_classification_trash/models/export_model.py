@@ -41,7 +41,12 @@ from image_classification_trash.export.parity import (
     shortfall,
 )
 from image_classification_trash.features.build_features import PixelSettings, SplitCaches
-from image_classification_trash.features.synthesis.backgrounds import HELD_OUT, TRAINING, Rule, draw_grounds
+from image_classification_trash.features.synthesis.backgrounds import (
+    HELD_OUT,
+    TRAINING,
+    Rule,
+    draw_backgrounds,
+)
 from image_classification_trash.inference.bundle import (
     CARD,
     EXPORT,
@@ -64,7 +69,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "tensorflow-cpu", "onnx", "onnxruntime", "ai-edge-litert")
 CALIBRATION_PHOTOS = 200
-GROUNDS = 20
+BACKGROUNDS = 20
 """Drawn without waste, for a model that knows of it: these many to calibrate on, and as many of another family at the gate."""
 SAVED_MODEL = "saved_model/1"
 BYTES = "serving_bytes"
@@ -330,7 +335,7 @@ def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[s
             gate.y_true,
             labels,
             latency_ms,
-            gate.grounds,
+            gate.backgrounds,
             config.negative_threshold,
         )
 
@@ -381,30 +386,30 @@ def _manifest_of(bundle: Bundle, settings: ExportSettings) -> Manifest:
 def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhotos:
     config = bundle.config
     caches = SplitCaches(manifest, PixelSettings(config.input_size, config.fit), interim)
-    grounds = _grounds(bundle, HELD_OUT)
-    together = np.concatenate([caches.pixels("val"), odd_pictures(config.input_size), *grounds])
+    backgrounds = _backgrounds(bundle, HELD_OUT)
+    together = np.concatenate([caches.pixels("val"), odd_pictures(config.input_size), *backgrounds])
     files = tuple(manifest.path_of(photo) for photo in manifest.part("val"))
-    return GatePhotos(together, caches.y_true("val"), files, sum(map(len, grounds)))
+    return GatePhotos(together, caches.y_true("val"), files, sum(map(len, backgrounds)))
 
 
 def _made_up(gate: GatePhotos) -> str:
-    odd = f"{len(gate.pixels) - len(gate.y_true) - gate.grounds} odd pictures"
-    return f"{odd} and {gate.grounds} drawn grounds" if gate.grounds else odd
+    odd = f"{len(gate.pixels) - len(gate.y_true) - gate.backgrounds} odd pictures"
+    return f"{odd} and {gate.backgrounds} drawn backgrounds" if gate.backgrounds else odd
 
 
-def _grounds(bundle: Bundle, family: Sequence[Rule]) -> list[Pixels]:
-    """Drawn grounds without waste, for a model that knows of it; else none."""
+def _backgrounds(bundle: Bundle, family: Sequence[Rule]) -> list[Pixels]:
+    """Drawn backgrounds without waste, for a model that knows of it; else none."""
     config = bundle.config
-    return [draw_grounds(family, GROUNDS, config.input_size, seed=0)] if config.negative_label else []
+    return [draw_backgrounds(family, BACKGROUNDS, config.input_size, seed=0)] if config.negative_label else []
 
 
 def _calibration_photos(bundle: Bundle, manifest: Manifest) -> Pixels:
-    """Training photos (N, H, W, 3), mixed and without augmentation; grounds without waste where the model knows of it."""
+    """Training photos (N, H, W, 3), mixed and without augmentation; backgrounds without waste where the model knows of it."""
     photos = manifest.part("train")
     order = np.random.default_rng(0).permutation(len(photos))[:CALIBRATION_PHOTOS]
     config = bundle.config
     read = [read_photo(manifest.path_of(photos[i]), config.input_size, config.fit) for i in order]
-    return np.concatenate([np.stack(read), *_grounds(bundle, TRAINING)])
+    return np.concatenate([np.stack(read), *_backgrounds(bundle, TRAINING)])
 
 
 def _size(path: Path) -> int:

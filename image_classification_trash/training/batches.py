@@ -28,13 +28,13 @@ class Part:
 
     Attributes:
         alter: changes photos anew in every epoch; None: nothing does.
-        grounds: uint8 (G, H, W, 3), photos of no waste to learn from beside them; None: there are none.
+        backgrounds: uint8 (G, H, W, 3), photos of no waste to learn from beside them; None: there are none.
     """
 
     pixels: Pixels
     y_true: Ints
     alter: Alteration | None = None
-    grounds: Pixels | None = None
+    backgrounds: Pixels | None = None
 
 
 @dataclass(frozen=True)

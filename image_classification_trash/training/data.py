@@ -10,7 +10,7 @@ from image_classification_trash.arrays import Embeddings, Ints
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.features.build_features import Backbone, PixelSettings, SplitCaches
-from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_grounds
+from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_backgrounds
 from image_classification_trash.features.synthesis.compositing import Paster
 from image_classification_trash.features.synthesis.corruptions import corrupt
 from image_classification_trash.features.synthesis.cutouts import Masks, masks_of
@@ -24,7 +24,7 @@ from image_classification_trash.training.batches import Part
 
 CACHE_MARGIN = 1.2
 """Training photos are cached this much larger than the input, so that crops need not be blown up."""
-GROUNDS = 400
+BACKGROUNDS = 400
 """Drawn once a training: they are mirrored, cropped and coloured anew each time they are used."""
 BOARDS = 200
 """Photos whose object is removed, to learn what posterboard alone looks like."""
@@ -85,9 +85,9 @@ class TrainingData:
         pixels = self._larger.pixels("train")
         if not (self._paste or self._corruption or self._outliers):
             return Part(pixels, self.y_train)
-        grounds = draw_grounds(TRAINING, GROUNDS, self._larger.settings.size, self._seed)
-        paster = Paster(self.train_masks, grounds, self._paste, pixels) if self._paste else None
-        return Part(pixels, self.y_train, FieldAlteration(paster, self._corruption), grounds)
+        backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS, self._larger.settings.size, self._seed)
+        paster = Paster(self.train_masks, backgrounds, self._paste, pixels) if self._paste else None
+        return Part(pixels, self.y_train, FieldAlteration(paster, self._corruption), backgrounds)
 
     @cached_property
     def y_val(self) -> Ints:
@@ -121,11 +121,11 @@ class TrainingData:
         """
         pixels, masks, seed = self.train_pixels, self.train_masks, self._seed
         rng = np.random.default_rng([seed, 3])
-        grounds = draw_grounds(TRAINING, GROUNDS, self._caches.settings.size, seed + 1)
+        backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS, self._caches.settings.size, seed + 1)
         rows = np.flatnonzero(masks.trusted)
-        pasted = Paster(masks, grounds, 1.0, pixels)(np.array(pixels[rows]), rows, rng)
+        pasted = Paster(masks, backgrounds, 1.0, pixels)(np.array(pixels[rows]), rows, rng)
         pasted = corrupt(pasted, self._corruption, rng)
-        other = no_waste(TRAINING, pixels, masks, seed + 2, GROUNDS, BOARDS)
+        other = no_waste(TRAINING, pixels, masks, seed + 2, BACKGROUNDS, BOARDS)
         return pasted, corrupt(other, self._corruption, rng)
 
     def embeddings(self, backbone: Backbone) -> tuple[Embeddings, Embeddings]:

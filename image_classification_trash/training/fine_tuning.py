@@ -133,24 +133,24 @@ class FineTuning(pl.LightningModule):
         x, targets = mixup(x, targets, self.settings.mixup, self._generator)
         if self._teachers:
             targets = torch.lerp(targets, taught(self._teachers, x), self.settings.teacher_share)
-        x, targets, weight = self._with_grounds(x, targets, self.class_weights[y_true])
+        x, targets, weight = self._with_backgrounds(x, targets, self.class_weights[y_true])
         scores = self.network.logits(x)
         loss = (F.cross_entropy(scores, targets, reduction="none") * weight).mean()
         self._train_losses.append(loss.detach())
         self.log("loss", loss, prog_bar=True, logger=False)
         return loss
 
-    def _with_grounds(
+    def _with_backgrounds(
         self, x: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The batch with grounds behind it, on which no class is to be likely (outlier exposure, Hendrycks et al., 2019)."""
+        """The batch with backgrounds behind it, on which no class is to be likely (outlier exposure, Hendrycks et al., 2019)."""
         count = round(len(x) * self.settings.outliers)
-        if self._train.grounds is None or not count:
+        if self._train.backgrounds is None or not count:
             return x, targets, weight
-        chosen = torch.randint(len(self._train.grounds), (count,), generator=self._generator)
-        grounds = torch.from_numpy(self._train.grounds[chosen.numpy()]).to(x.device)
+        chosen = torch.randint(len(self._train.backgrounds), (count,), generator=self._generator)
+        backgrounds = torch.from_numpy(self._train.backgrounds[chosen.numpy()]).to(x.device)
         uniform = torch.full((count, targets.shape[1]), 1 / targets.shape[1], device=x.device)
-        x = torch.cat([x, self._augment(grounds, self._generator)])
+        x = torch.cat([x, self._augment(backgrounds, self._generator)])
         return (
             x,
             torch.cat([targets, uniform]),

@@ -1,4 +1,4 @@
-"""Does a photo show waste at all? A linear detector on the backbone's embeddings, fitted on drawn grounds without waste."""
+"""Does a photo show waste at all? A linear detector on the backbone's embeddings, fitted on drawn backgrounds without waste."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from image_classification_trash.arrays import Embeddings, Floats
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""Inverse regularisation strengths tried; the one that parts held-out grounds from validation photos best is kept."""
+"""Inverse regularisation strengths tried; the one that parts held-out backgrounds from validation photos best is kept."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Detector:
     """Shows waste where `embeddings @ weight + bias` is above 0; weight (D,).
 
     Attributes:
-        auroc: of validation photos against held-out grounds.
+        auroc: of validation photos against held-out backgrounds.
         kept: share of the validation photos above 0.
     """
 

@@ -58,7 +58,7 @@ def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: s
 
 
 def _fit_detector(backbone: EmbeddingBackbone, data: TrainingData) -> Detector:
-    """Photos as they are and pasted against drawn grounds and bare posterboard; chosen on the held-out family."""
+    """Photos as they are and pasted against drawn backgrounds and bare posterboard; chosen on the held-out family."""
     pasted, other = data.rejection_photos()
     waste = backbone.embed(np.array(data.train_pixels)), backbone.embed(pasted)
     val_waste = backbone.embed(data.shifted.clean_and_pasted)

@@ -330,9 +330,9 @@ def test_what_is_turned_away_is_counted_on_grounds_alone() -> None:
     model = np.array([[0.9, 0.1, 0.0], [0.1, 0.2, 0.7], [0.0, 0.1, 0.9], [0.2, 0.1, 0.7]])
     file = np.array([[0.1, 0.1, 0.8], [0.1, 0.2, 0.7], [0.9, 0.1, 0.0], [0.2, 0.1, 0.7]])
     y_true, labels = np.array([0, 1]), ("glass", "paper", "not waste")
-    parity = compare(model, file, y_true, labels, 1.0, grounds=2)
+    parity = compare(model, file, y_true, labels, 1.0, backgrounds=2)
     assert (parity.turned_away, parity.turned_away_of_model) == (0.5, 1.0)
-    strict = compare(model, file, y_true, labels, 1.0, grounds=2, negative_threshold=0.8)
+    strict = compare(model, file, y_true, labels, 1.0, backgrounds=2, negative_threshold=0.8)
     assert (strict.turned_away, strict.turned_away_of_model) == (0.0, 0.5)
     assert compare(model, file, y_true, labels, 1.0).turned_away is None
 

@@ -68,7 +68,7 @@ def test_photos_stay_on_disk(make_data: Make) -> None:
     data = make_data()
     for pixels in (data.train.pixels, data.train_pixels, data.val.pixels, data.selection.pixels):
         assert isinstance(pixels, np.memmap)
-    assert data.train.pixels.shape[1:] == (32, 64, 3) and data.train.alter is data.train.grounds is None
+    assert data.train.pixels.shape[1:] == (32, 64, 3) and data.train.alter is data.train.backgrounds is None
 
 
 def test_class_numbers_are_those_of_the_photos(make_data: Make) -> None:
@@ -95,10 +95,10 @@ def test_a_training_photo_is_altered_as_asked(
     make_data: Make, asked: str, alters: bool, pastes: bool
 ) -> None:
     part = make_data(**{asked: 1.0}).train
-    assert (part.alter is not None) == alters and part.grounds is not None
+    assert (part.alter is not None) == alters and part.backgrounds is not None
     assert isinstance(part.alter, training_data.FieldAlteration)
     assert (part.alter.paster is not None) == pastes
-    assert part.grounds.shape[1:] == part.pixels.shape[1:]
+    assert part.backgrounds.shape[1:] == part.pixels.shape[1:]
     rows = np.arange(3)
     photos = np.array(part.pixels[:3])
     altered = part.alter(photos, rows, np.random.default_rng(0))

@@ -1,7 +1,7 @@
-"""Grounds drawn by rule, on which waste may lie: no photo but the training data's own is needed.
+"""Backgrounds drawn by rule, on which waste may lie: no photo but the training data's own is needed.
 
 Two families that share no rule: `TRAINING` for training, `HELD_OUT` for measuring, so that a good figure on the latter
-says something about grounds never seen. Every ground is uint8 (H, W, 3) and a function of its generator alone.
+says something about backgrounds never seen. Every background is uint8 (H, W, 3) and a function of its generator alone.
 """
 
 import colorsys
@@ -19,20 +19,22 @@ Plane = npt.NDArray[np.float32]
 Rule = Callable[[np.random.Generator, Size], Plane]
 
 
-def draw_grounds(rules: Sequence[Rule], count: int, size: Size, seed: int) -> Pixels:
-    """`count` grounds, uint8 (N, H, W, 3), the rules in turn, each lit, shaded and tinted at random."""
+def draw_backgrounds(rules: Sequence[Rule], count: int, size: Size, seed: int) -> Pixels:
+    """`count` backgrounds, uint8 (N, H, W, 3), the rules in turn, each lit, shaded and tinted at random."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return np.stack(list(pool.map(lambda number: draw_ground(rules, number, size, seed), range(count))))
+        return np.stack(
+            list(pool.map(lambda number: draw_background(rules, number, size, seed), range(count)))
+        )
 
 
-def draw_ground(rules: Sequence[Rule], number: int, size: Size, seed: int) -> Pixels:
+def draw_background(rules: Sequence[Rule], number: int, size: Size, seed: int) -> Pixels:
     """Ground `number` of a series, uint8 (H, W, 3)."""
     rng = np.random.default_rng([seed, number])
-    ground = rules[number % len(rules)](rng, size)
-    ground = ground * _light(rng, size)[..., None]
+    background = rules[number % len(rules)](rng, size)
+    background = background * _light(rng, size)[..., None]
     if rng.random() < 0.3:
-        ground = cv2.GaussianBlur(ground, (0, 0), rng.uniform(0.5, 2.0))
-    return np.clip(ground + rng.normal(0, rng.uniform(0, 6), ground.shape), 0, 255).astype(np.uint8)
+        background = cv2.GaussianBlur(background, (0, 0), rng.uniform(0.5, 2.0))
+    return np.clip(background + rng.normal(0, rng.uniform(0, 6), background.shape), 0, 255).astype(np.uint8)
 
 
 def _noise(rng: np.random.Generator, size: Size, cell: float, octaves: int = 4, fall: float = 0.5) -> Plane:
@@ -115,15 +117,15 @@ def _asphalt(rng: np.random.Generator, size: Size) -> Plane:
     base = _colour(rng, (0.02, 0.65), 0.15, (0.15, 0.6))
     grains = cv2.GaussianBlur(rng.normal(0, 1, size).astype(np.float32), (0, 0), rng.uniform(0.6, 2.5))
     grains = grains / (grains.std() + 1e-6) * rng.uniform(10, 35)
-    ground = base + grains[..., None] + 25 * (_noise(rng, size, 90)[..., None] - 0.5)
+    background = base + grains[..., None] + 25 * (_noise(rng, size, 90)[..., None] - 0.5)
     if rng.random() < 0.25:
-        ground = _painted_line(rng, ground)
-    return np.asarray(ground, dtype=np.float32)
+        background = _painted_line(rng, background)
+    return np.asarray(background, dtype=np.float32)
 
 
-def _painted_line(rng: np.random.Generator, ground: Plane) -> Plane:
-    """A worn line of road paint across the ground."""
-    height, width, _ = ground.shape
+def _painted_line(rng: np.random.Generator, background: Plane) -> Plane:
+    """A worn line of road paint across the background."""
+    height, width, _ = background.shape
     stencil = np.zeros((height, width), np.uint8)
     ends = rng.uniform((0, 0), (width, height), (2, 2))
     direction = (ends[1] - ends[0]) * 5
@@ -131,7 +133,7 @@ def _painted_line(rng: np.random.Generator, ground: Plane) -> Plane:
     cv2.line(stencil, line[0].tolist(), line[1].tolist(), 255, int(rng.integers(15, 70)), cv2.LINE_AA)
     worn = stencil / 255 * (_noise(rng, (height, width), 25, 5, 0.8) > rng.uniform(0.1, 0.5))
     paint = _colour(rng, (0.11, 0.15), 0.8, (0.7, 0.95))
-    return _blend(np.asarray(worn, dtype=np.float32), np.asarray(ground, dtype=np.float32), paint)
+    return _blend(np.asarray(worn, dtype=np.float32), np.asarray(background, dtype=np.float32), paint)
 
 
 def _wood(rng: np.random.Generator, size: Size) -> Plane:
@@ -278,11 +280,11 @@ def _sand(rng: np.random.Generator, size: Size) -> Plane:
         _colour(rng, (0.06, 0.13), 0.5, (0.3, 0.7)),
         _colour(rng, (0.06, 0.13), 0.4, (0.5, 0.95)),
     )
-    ground = base + rng.normal(0, rng.uniform(6, 20), (*size, 1))
+    background = base + rng.normal(0, rng.uniform(6, 20), (*size, 1))
     crumbs = rng.random(size) < rng.uniform(0, 0.01)
     dark = cv2.dilate(crumbs.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    ground[dark] *= rng.uniform(0.3, 0.8)
-    return np.asarray(ground, dtype=np.float32)
+    background[dark] *= rng.uniform(0.3, 0.8)
+    return np.asarray(background, dtype=np.float32)
 
 
 def _carpet(rng: np.random.Generator, size: Size) -> Plane:

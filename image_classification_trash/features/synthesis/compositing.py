@@ -1,7 +1,7 @@
-"""Cut-out objects pasted onto other grounds: waste as it lies in the field, made from photos on posterboard.
+"""Cut-out objects pasted onto other backgrounds: waste as it lies in the field, made from photos on posterboard.
 
 Each object is turned, scaled, lit and placed at random, with a soft edge and a shadow; some are bent and dented, some
-partly hidden, some let the ground shine through a little, as glass and film do (after Dwibedi et al., 2017, "Cut, Paste
+partly hidden, some let the background shine through a little, as glass and film do (after Dwibedi et al., 2017, "Cut, Paste
 and Learn"). Where the object cannot be cut out whole, a piece of it is: what both methods agree on, else a patch from the
 photo's middle.
 """
@@ -22,53 +22,53 @@ SMALLEST, LARGEST = 0.27, 1.2
 
 @dataclass(frozen=True)
 class Paster:
-    """Gives photos other grounds.
+    """Gives photos other backgrounds.
 
     Attributes:
         masks: of the part's photos, in their order.
-        grounds: uint8 (G, H, W, 3), as large as the photos.
+        backgrounds: uint8 (G, H, W, 3), as large as the photos.
         share: of the photos that are pasted.
         pixels: the part's photos, uint8 (N, H, W, 3).
     """
 
     masks: Masks
-    grounds: Pixels
+    backgrounds: Pixels
     share: float
     pixels: Pixels
 
     def __call__(self, photos: Pixels, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Pixels:
-        """Photos uint8 (B, H, W, 3), which are rows (B,) of the part, some of them on other grounds now."""
+        """Photos uint8 (B, H, W, 3), which are rows (B,) of the part, some of them on other backgrounds now."""
         pasted = photos.copy()
         for place, row in enumerate(rows):
             if rng.random() < self.share:
                 mask = self.masks.shape(int(row))
                 mask = _patch(rng) if mask is None else mask
-                cover = self.grounds[int(rng.integers(len(self.grounds)))]
-                pasted[place] = paste(self.pixels[row], mask, self.ground(rng), cover, rng)
+                cover = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
+                pasted[place] = paste(self.pixels[row], mask, self.background(rng), cover, rng)
         return pasted
 
-    def ground(self, rng: np.random.Generator) -> Pixels:
-        """A piece of one of the grounds, or pieces of two that meet, as at a kerb; uint8 (H, W, 3)."""
-        ground = self._piece(rng)
+    def background(self, rng: np.random.Generator) -> Pixels:
+        """A piece of one of the backgrounds, or pieces of two that meet, as at a kerb; uint8 (H, W, 3)."""
+        background = self._piece(rng)
         if rng.random() < 0.3:
-            ground = _blended(self._piece(rng), ground, _beyond_an_edge(ground.shape[:2], rng))
-        return ground
+            background = _blended(self._piece(rng), background, _beyond_an_edge(background.shape[:2], rng))
+        return background
 
     def _piece(self, rng: np.random.Generator) -> Pixels:
-        """A piece of one of the grounds, uint8 (H, W, 3), mirrored and in other light."""
-        ground = self.grounds[int(rng.integers(len(self.grounds)))]
-        height, width, _ = ground.shape
+        """A piece of one of the backgrounds, uint8 (H, W, 3), mirrored and in other light."""
+        background = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
+        height, width, _ = background.shape
         share = rng.uniform(0.5, 1.0)
         tall, wide = int(height * share), int(width * share)
         top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-        piece = ground[top : top + tall, left : left + wide]
+        piece = background[top : top + tall, left : left + wide]
         piece = piece[:: int(rng.choice([1, -1])), :: int(rng.choice([1, -1]))]
         return _lit(cv2.resize(np.ascontiguousarray(piece), (width, height)), rng)
 
 
-def paste(photo: Pixels, mask: Mask, ground: Pixels, cover: Pixels, rng: np.random.Generator) -> Pixels:
-    """The photo's object on `ground`, perhaps partly under `cover`; all uint8 (H, W, 3), the mask uint8 (h, w)."""
-    height, width, _ = ground.shape
+def paste(photo: Pixels, mask: Mask, background: Pixels, cover: Pixels, rng: np.random.Generator) -> Pixels:
+    """The photo's object on `background`, perhaps partly under `cover`; all uint8 (H, W, 3), the mask uint8 (h, w)."""
+    height, width, _ = background.shape
     whole = np.asarray(cv2.resize(mask, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     if rng.random() < 0.5:
         photo, whole = _dented(photo, whole, rng)
@@ -77,7 +77,7 @@ def paste(photo: Pixels, mask: Mask, ground: Pixels, cover: Pixels, rng: np.rand
     alpha = _soft(cv2.warpAffine(whole, matrix, (width, height)), rng)
     if rng.random() < 0.3:
         alpha *= rng.uniform(0.75, 0.95)
-    below = _blended(np.zeros_like(ground), ground, _shadow(alpha, rng))
+    below = _blended(np.zeros_like(background), background, _shadow(alpha, rng))
     picture = _blended(_lit(moved, rng), below, alpha)
     if rng.random() < 0.3:
         picture = _blended(cover, picture, _hidden(alpha, rng))

@@ -1,6 +1,6 @@
-"""Objects cut out of photos taken on a plain ground: a mask a photo, where two methods agree on it.
+"""Objects cut out of photos taken on a plain background: a mask a photo, where two methods agree on it.
 
-TrashNet's objects lie on white posterboard. One method fits a smooth ground to the photo's border and takes what
+TrashNet's objects lie on white posterboard. One method fits a smooth background to the photo's border and takes what
 differs from it in colour; the other is GrabCut (Rother et al., 2004), begun from a frame around the photo, which knows
 nothing of the first. Where they disagree, or where the object fills or leaves the frame, the mask is not that of the whole
 object: it holds what both take for a piece of it, which is enough to show its material.
@@ -54,7 +54,7 @@ class Masks:
 
 def cut_out(photo: Pixels) -> Mask:
     """The mask, as in `Masks`, of a photo uint8 (120, 160, 3)."""
-    by_colour, by_grabcut = _differs_from_ground(photo), _grabcut(photo)
+    by_colour, by_grabcut = _differs_from_background(photo), _grabcut(photo)
     both, either = by_colour & by_grabcut, by_colour | by_grabcut
     if not both.any():
         return np.zeros(MASK_SIZE, np.uint8)
@@ -73,12 +73,12 @@ def _piece(mask: npt.NDArray[np.bool_]) -> Mask:
 
 
 def posterboard(photo: Pixels, rng: np.random.Generator) -> Pixels:
-    """The ground of a photo uint8 (H, W, 3) without its object, as its border lets it be guessed, with a camera's grain."""
+    """The background of a photo uint8 (H, W, 3) without its object, as its border lets it be guessed, with a camera's grain."""
     height, width, _ = photo.shape
     small = cv2.resize(photo, MASK_SIZE[::-1], interpolation=cv2.INTER_AREA)
-    smooth = _smooth_ground(cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32))
-    ground = cv2.cvtColor(np.clip(smooth, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
-    large = cv2.resize(ground, (width, height)) + rng.normal(0, rng.uniform(1, 4), photo.shape)
+    smooth = _smooth_background(cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32))
+    background = cv2.cvtColor(np.clip(smooth, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
+    large = cv2.resize(background, (width, height)) + rng.normal(0, rng.uniform(1, 4), photo.shape)
     return np.asarray(np.clip(large, 0, 255).astype(np.uint8), dtype=np.uint8)
 
 
@@ -103,10 +103,10 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
     return Masks(masks, np.asarray((masks == 255).any(axis=(1, 2))))
 
 
-def _differs_from_ground(photo: Pixels) -> npt.NDArray[np.bool_]:
-    """Pixels unlike a smooth ground fitted to the border, in CIE Lab; or full of edges; shadows, which darken softly, count little."""
+def _differs_from_background(photo: Pixels) -> npt.NDArray[np.bool_]:
+    """Pixels unlike a smooth background fitted to the border, in CIE Lab; or full of edges; shadows, which darken softly, count little."""
     lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)  # (H, W, 3)
-    difference = np.abs(cv2.GaussianBlur(lab, (0, 0), 1.0) - _smooth_ground(lab))
+    difference = np.abs(cv2.GaussianBlur(lab, (0, 0), 1.0) - _smooth_background(lab))
     edges = cv2.morphologyEx(lab[..., 0], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     distance = np.linalg.norm(difference * np.array([0.4, 1.5, 1.5], np.float32), axis=2) + cv2.GaussianBlur(
         edges, (0, 0), 2
@@ -116,7 +116,7 @@ def _differs_from_ground(photo: Pixels) -> npt.NDArray[np.bool_]:
     return _filled(scaled > max(18.0, 0.7 * threshold))
 
 
-def _smooth_ground(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _smooth_background(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """A quadratic surface through the border's pixels, fitted twice: the second time without those far off."""
     height, width, _ = lab.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)

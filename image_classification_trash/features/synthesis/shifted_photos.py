@@ -1,6 +1,6 @@
 """Validation photos as they might look in the field, and photos of no waste: made by rule, from the validation part alone.
 
-The grounds here are of the held-out family, which training never draws, so that progress is seen without touching
+The backgrounds here are of the held-out family, which training never draws, so that progress is seen without touching
 photos from the field.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_classification_trash.arrays import Floats, Ints
-from image_classification_trash.features.synthesis.backgrounds import HELD_OUT, Rule, draw_grounds
+from image_classification_trash.features.synthesis.backgrounds import HELD_OUT, Rule, draw_backgrounds
 from image_classification_trash.features.synthesis.compositing import Paster
 from image_classification_trash.features.synthesis.corruptions import FIXED
 from image_classification_trash.features.synthesis.cutouts import Masks, posterboard
@@ -18,7 +18,7 @@ from image_classification_trash.inference.images import Pixels
 
 COPIES = 3
 """Each object that can be cut out is pasted this often."""
-GROUNDS = 120
+BACKGROUNDS = 120
 BOARDS = 60
 Scores = Callable[[Pixels], Floats]
 """Photos uint8 (N, H, W, 3) to scores or probabilities (N, C)."""
@@ -29,9 +29,9 @@ class ShiftedPhotos:
     """The photos of a split, uint8 (N, H, W, 3), and photos made from them.
 
     Attributes:
-        clean_and_pasted: uint8 (N + P, H, W, 3): the photos as they are, then their objects on held-out grounds.
+        clean_and_pasted: uint8 (N + P, H, W, 3): the photos as they are, then their objects on held-out backgrounds.
         y_true: class numbers (N + P,) of both.
-        no_waste: grounds without objects, uint8 (M, H, W, 3).
+        no_waste: backgrounds without objects, uint8 (M, H, W, 3).
         count: N, how many photos there were.
     """
 
@@ -47,7 +47,7 @@ class ShiftedPhotos:
 
     @property
     def pasted(self) -> Pixels:
-        """Objects on held-out grounds, (P, H, W, 3)."""
+        """Objects on held-out backgrounds, (P, H, W, 3)."""
         return self.clean_and_pasted[self.count :]
 
 
@@ -55,25 +55,25 @@ def shifted_photos(pixels: Pixels, y_true: Ints, masks: Masks, seed: int = 0) ->
     """Make them from the decoded photos of a split, uint8 (N, H, W, 3), and the masks of their objects."""
     rng = np.random.default_rng([seed, 1])
     rows = np.flatnonzero(masks.trusted)
-    grounds = draw_grounds(HELD_OUT, GROUNDS, pixels.shape[1:3], seed)
-    paster = Paster(masks, grounds, 1.0, pixels)
+    backgrounds = draw_backgrounds(HELD_OUT, BACKGROUNDS, pixels.shape[1:3], seed)
+    paster = Paster(masks, backgrounds, 1.0, pixels)
     cut = np.array(pixels[rows])
     pasted = [paster(cut, rows, rng) for _ in range(COPIES)]
     return ShiftedPhotos(
         np.concatenate([pixels, *pasted]),
         np.concatenate([y_true, np.tile(y_true[rows], COPIES)]),
-        no_waste(HELD_OUT, pixels, masks, seed + 1, GROUNDS, BOARDS),
+        no_waste(HELD_OUT, pixels, masks, seed + 1, BACKGROUNDS, BOARDS),
         len(pixels),
     )
 
 
 def no_waste(
-    rules: Sequence[Rule], pixels: Pixels, masks: Masks, seed: int, grounds: int, boards: int
+    rules: Sequence[Rule], pixels: Pixels, masks: Masks, seed: int, backgrounds: int, boards: int
 ) -> Pixels:
-    """Photos without waste, uint8 (N, H, W, 3): drawn grounds, and the photos' own grounds with their objects removed."""
+    """Photos without waste, uint8 (N, H, W, 3): drawn backgrounds, and the photos' own backgrounds with their objects removed."""
     rng = np.random.default_rng([seed, 2])
     rows = np.flatnonzero(masks.trusted)[:boards]
-    drawn = draw_grounds(rules, grounds, pixels.shape[1:3], seed)
+    drawn = draw_backgrounds(rules, backgrounds, pixels.shape[1:3], seed)
     return np.concatenate([drawn, *(posterboard(pixels[row], rng)[None] for row in rows)])
 
 

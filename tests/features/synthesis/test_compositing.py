@@ -7,8 +7,8 @@ import pytest
 from image_classification_trash.features.synthesis.backgrounds import (
     HELD_OUT,
     TRAINING,
-    draw_ground,
-    draw_grounds,
+    draw_background,
+    draw_backgrounds,
 )
 from image_classification_trash.features.synthesis.compositing import (
     LARGEST,
@@ -33,12 +33,12 @@ def paster(share: float) -> Paster:
     """Three photos: an object that can be cut out, a piece of one, and one of which nothing can be."""
     masks = np.stack([disc_mask(), disc_mask() // 255 * PART, np.zeros(MASK_SIZE, np.uint8)])
     trusted = np.array([True, False, False])
-    return Paster(Masks(masks, trusted), draw_grounds(TRAINING, 4, SIZE, 0), share, PHOTOS)
+    return Paster(Masks(masks, trusted), draw_backgrounds(TRAINING, 4, SIZE, 0), share, PHOTOS)
 
 
 @pytest.mark.parametrize("rule", [*TRAINING, *HELD_OUT], ids=lambda rule: rule.__name__.strip("_"))
 def test_every_ground_is_a_picture_that_its_seed_decides(rule: object) -> None:
-    first, again, other = (draw_ground([rule], number, SIZE, 5) for number in (0, 0, 1))  # type: ignore[list-item]
+    first, again, other = (draw_background([rule], number, SIZE, 5) for number in (0, 0, 1))  # type: ignore[list-item]
     assert first.shape == (*SIZE, 3) and first.dtype == np.uint8
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
@@ -52,8 +52,8 @@ def test_the_object_lies_on_the_new_ground(seed: int) -> None:
     """A red object on blue: some of the picture is reddish, most of it the ground, nothing white from the old one."""
     photo = np.full((*SIZE, 3), 255, np.uint8)
     photo[cv2.resize(disc_mask(), SIZE[::-1]) > 127] = (220, 20, 20)
-    ground = np.full((*SIZE, 3), (10, 10, 160), np.uint8)
-    picture = paste(photo, disc_mask(), ground, ground, np.random.default_rng(seed)).astype(int)
+    background = np.full((*SIZE, 3), (10, 10, 160), np.uint8)
+    picture = paste(photo, disc_mask(), background, background, np.random.default_rng(seed)).astype(int)
     red = picture[..., 0] > picture[..., 2]
     assert 0.01 < red.mean() < 0.7
     assert (picture.min(axis=2) > 200).mean() < 0.002
@@ -86,10 +86,12 @@ def disc_photo() -> np.ndarray:
 
 def test_small_objects_are_as_frequent_as_large_ones() -> None:
     """Half of the objects are shorter than the geometric mean of the smallest and the largest."""
-    ground = np.full((*SIZE, 3), (10, 10, 160), np.uint8)
+    background = np.full((*SIZE, 3), (10, 10, 160), np.uint8)
     longest = []
     for seed in range(200):
-        picture = paste(disc_photo(), disc_mask(), ground, ground, np.random.default_rng(seed)).astype(int)
+        picture = paste(
+            disc_photo(), disc_mask(), background, background, np.random.default_rng(seed)
+        ).astype(int)
         rows, columns = np.nonzero(picture[..., 0] > picture[..., 2])
         longest.append(max(np.ptp(rows), np.ptp(columns)) / SIZE[0] if len(rows) else 0.0)
     assert 0.35 < float(np.mean(np.array(longest) < np.sqrt(SMALLEST * LARGEST))) < 0.65
@@ -110,5 +112,5 @@ def test_a_dented_object_keeps_its_colours_its_outline_and_about_its_size(seed: 
 def test_some_grounds_meet_another_at_an_edge() -> None:
     plain = np.stack([np.full((*SIZE, 3), value, np.uint8) for value in (40, 200)])
     two = Paster(paster(1.0).masks, plain, 1.0, PHOTOS)
-    spreads = [np.ptp(two.ground(np.random.default_rng(seed))[..., 1].astype(int)) for seed in range(60)]
+    spreads = [np.ptp(two.background(np.random.default_rng(seed))[..., 1].astype(int)) for seed in range(60)]
     assert 0.03 < float(np.mean(np.array(spreads) > 30)) < 0.35
