@@ -17,8 +17,8 @@ RUN = $(VENV)/bin/trash-classifier
 # A process a core, a thread a process: torch's threads would wait for one another. One file's tests share what they make.
 PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/pytest --numprocesses $(WORKERS)
 BY_FILE = --dist loadfile --no-loadscope-reorder
-TAUGHT = --start models/field --start models/field-fast --teacher models/lite2 --teacher models/lite2-fast \
-	--teacher models/field --teacher models/field-fast --epochs 63 --warmup-epochs 1 --blend 1
+TAUGHT = --init-from models/field --init-from models/field-fast --teacher models/lite2 --teacher models/lite2-fast \
+	--teacher models/field --teacher models/field-fast --epochs 63 --warmup-epochs 1 --wise-ft 1
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart install tools data train evaluate release-model measure-release page test test-slow test-documents lint format docs notebooks wheel deploy-lint deploy clean
@@ -89,15 +89,15 @@ release-model: install ## train, export, measure and ship the model of the packa
 	$(RUN) train trashnet --config configs/field.yaml --architecture efficientnet_lite2 --output lite2
 	$(RUN) train trashnet --config configs/field.yaml --architecture efficientnet_lite2 --backbone-rate 1 --seed 1 --output lite2-fast
 	$(RUN) train trashnet --config configs/field.yaml $(TAUGHT) --seed 11 --output half-taught
-	$(RUN) train trashnet --config configs/field.yaml $(TAUGHT) --teacher-share 1 --seed 12 --output taught
-	$(RUN) train trashnet --config configs/field.yaml --start models/half-taught --start models/taught --epochs 0 \
-		--frequency-correction 0.5 --output $(RELEASE)
+	$(RUN) train trashnet --config configs/field.yaml $(TAUGHT) --distillation-weight 1 --seed 12 --output taught
+	$(RUN) train trashnet --config configs/field.yaml --init-from models/half-taught --init-from models/taught --epochs 0 \
+		--logit-adjustment 0.5 --output $(RELEASE)
 	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
 	$(MAKE) measure-release
 
 measure-release: ## measure the model to be shipped and put it into the package
-	$(RUN) evaluate models/$(RELEASE) $(if $(FIELD),--negatives $(FIELD)/_background)
-	$(if $(FIELD),$(RUN) evaluate models/$(RELEASE) --data $(FIELD) --negatives $(FIELD)/_background)
+	$(RUN) evaluate models/$(RELEASE) $(if $(FIELD),--not-waste $(FIELD)/_background)
+	$(if $(FIELD),$(RUN) evaluate models/$(RELEASE) --data $(FIELD) --not-waste $(FIELD)/_background)
 	$(VENV)/bin/python scripts/ship_model.py models/$(RELEASE)
 	$(VENV)/bin/python scripts/write_results.py --shipped
 

@@ -172,7 +172,7 @@ network = load_network(bundle)
 
 def beside_heat(index):
     """A photo, and the same photo under the map of where the network looked."""
-    photo = read_photo(evaluation.paths[index], bundle.config.input_size, bundle.config.fit)
+    photo = read_photo(evaluation.paths[index], bundle.config.input_size, bundle.config.resize_mode)
     return [photo, plots.overlay(photo, grad_cam(network, photo))]
 
 
@@ -207,8 +207,8 @@ plots.reliability_diagram(metrics.reliability_before, metrics.reliability)
 from image_classification_trash.evaluation.metrics import risk_coverage
 
 curve = risk_coverage(evaluation.y_true, evaluation.probabilities)
-answered = metrics.answered
-point = None if answered.precision is None else (answered.coverage, 1 - answered.precision)
+accepted = metrics.accepted
+point = None if accepted.precision is None else (accepted.coverage, 1 - accepted.precision)
 plots.risk_coverage(curve.coverage, curve.risk, point)
 
 # %% [markdown]

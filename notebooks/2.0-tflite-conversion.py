@@ -93,7 +93,7 @@ with zipfile.ZipFile(exported.folder / "model_int8.tflite") as file:
     print(
         {
             key: json.loads(file.read("bundle.json"))[key]
-            for key in ("input_height", "input_width", "fit", "threshold")
+            for key in ("input_height", "input_width", "resize_mode", "threshold")
         }
     )
 
@@ -109,7 +109,7 @@ from image_classification_trash.inference.images import read_photo
 
 test = manifest.part("test")
 photos = np.stack(
-    [read_photo(manifest.path_of(p), bundle.config.input_size, bundle.config.fit) for p in test]
+    [read_photo(manifest.path_of(p), bundle.config.input_size, bundle.config.resize_mode) for p in test]
 )
 y_true = np.array([bundle.config.labels.index(photo.label) for photo in test])
 files = ("model.tflite", "model_fp16.tflite", "model_int8.tflite")

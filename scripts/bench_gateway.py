@@ -143,7 +143,7 @@ def bare_loop(model: Path, photos: Sequence[Path], seconds: float) -> float:
     data = [photo.read_bytes() for photo in photos]
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
-        run(read_photo(data[done % len(data)], config.input_size, config.fit)[None])
+        run(read_photo(data[done % len(data)], config.input_size, config.resize_mode)[None])
         done += 1
     return done / (time.perf_counter() - start)
 

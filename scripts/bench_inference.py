@@ -59,7 +59,7 @@ def main() -> None:
 def one_photo(model: Path, photos: Sequence[Path], rounds: int) -> dict[str, float]:
     config, run = open_file(model)
     classifier = TrashClassifier.load(model)
-    pixels = [read_photo(photo, config.input_size, config.fit)[None] for photo in photos]
+    pixels = [read_photo(photo, config.input_size, config.resize_mode)[None] for photo in photos]
     whole, bare = [], []
     for _ in range(rounds):
         whole += [timed(lambda photo=photo: classifier.predict([photo])) for photo in photos]
@@ -121,7 +121,7 @@ def two_processes(model: Path, files: Sequence[str]) -> None:
 def bare_loop(model: Path, files: Sequence[str]) -> None:
     config, run = open_file(model)
     for file in files:
-        run(np.asarray(read_photo(file, config.input_size, config.fit))[None])
+        run(np.asarray(read_photo(file, config.input_size, config.resize_mode))[None])
 
 
 def cold_start(model: Path, photo: Path) -> dict[str, float]:

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--architecture", default="efficientnet_lite0")
     parser.add_argument("--size", type=int, nargs=2, default=(224, 288), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--fit", default="stretch")
+    parser.add_argument("--resize-mode", default="stretch")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     manifest = read_manifest(Path("data/processed") / options.name)

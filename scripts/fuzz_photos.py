@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from image_classification_trash.errors import PhotoError
-from image_classification_trash.inference.images import FITS, read_photo
+from image_classification_trash.inference.images import RESIZE_MODES, read_photo
 
 SIZE = (64, 80)
 ONE_PHOTO_SECONDS = 20
@@ -49,7 +49,7 @@ def main() -> int:
     ) as bar:
         while time.monotonic() < until:
             data = damaged(choose, seeds)
-            outcome = decoder.decode(data, choose.choice(FITS))
+            outcome = decoder.decode(data, choose.choice(RESIZE_MODES))
             outcomes[outcome.partition(":")[0]] += 1
             if not outcome.startswith(("pixels", "refused")):
                 failures.append(keep(options.keep, data, outcome))
@@ -68,10 +68,10 @@ class Decoder:
     def __init__(self) -> None:
         self._start()
 
-    def decode(self, data: bytes, fit: str) -> str:
+    def decode(self, data: bytes, resize_mode: str) -> str:
         """What became of a photo: `pixels`, `refused`, or a failure and its cause."""
         try:
-            self._pipe.send((data, fit))
+            self._pipe.send((data, resize_mode))
             if self._pipe.poll(ONE_PHOTO_SECONDS):
                 return str(self._pipe.recv())
             outcome = f"hung: longer than {ONE_PHOTO_SECONDS} s"
@@ -99,9 +99,9 @@ def decode_all(pipe: Connection) -> None:
     """The child: decodes what comes, within bounded memory."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     while True:
-        data, fit = pipe.recv()
+        data, resize_mode = pipe.recv()
         try:
-            pixels = read_photo(data, SIZE, fit)
+            pixels = read_photo(data, SIZE, resize_mode)
             good = pixels.dtype == np.uint8 and pixels.shape == (*SIZE, 3)
             pipe.send("pixels" if good else f"wrong: {pixels.dtype} {pixels.shape}")
         except PhotoError as error:

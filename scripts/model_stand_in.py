@@ -49,7 +49,9 @@ class TrashModel(Model):
         return {"predictions": self._runtime(photos).tolist()}
 
     def _decode(self, text: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        return read_photo(base64.b64decode(text, validate=True), self._config.input_size, self._config.fit)
+        return read_photo(
+            base64.b64decode(text, validate=True), self._config.input_size, self._config.resize_mode
+        )
 
 
 def serve(model: TrashModel, listener: socket.socket) -> None:

@@ -22,12 +22,12 @@ from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.evaluation.result import read_metrics
 from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_backgrounds
-from image_classification_trash.features.synthesis.compositing import Paster
+from image_classification_trash.features.synthesis.compositing import CopyPaste
 from image_classification_trash.features.synthesis.corruptions import FIXED, corrupt
 from image_classification_trash.features.synthesis.shifted_photos import (
     ShiftedPhotos,
     accuracy_under_shift,
-    no_waste,
+    not_waste,
 )
 from image_classification_trash.inference.bundle import Bundle, read_bundle
 from image_classification_trash.inference.images import Pixels
@@ -39,7 +39,7 @@ from image_classification_trash.networks.network import (
 )
 from image_classification_trash.training.data import BACKGROUNDS, TrainingData
 from image_classification_trash.training.linear_head import fit_head
-from image_classification_trash.training.rejection_head import fit_detector
+from image_classification_trash.training.rejection_head import fit_to_embeddings
 from image_classification_trash.training.robustness import LOST
 
 PAGE = Path("docs/explanation/robustness.md")
@@ -59,17 +59,17 @@ class Material:
         self.shifted: ShiftedPhotos = data.shifted
         self.val, self.y_val = self.shifted.clean, data.y_val
 
-    def pasted(self, seed: int) -> Pixels:
+    def copy_pasted(self, seed: int) -> Pixels:
         logging.info("pasting, seed %d", seed)
         backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS // 2, self.train.shape[1:3], seed)
-        paster = Paster(self.masks, backgrounds, 1.0, self.train)
-        return paster(self.train, np.arange(len(self.train)), np.random.default_rng([seed, 7]))
+        copy_paste = CopyPaste(self.masks, backgrounds, 1.0, self.train)
+        return copy_paste(self.train, np.arange(len(self.train)), np.random.default_rng([seed, 7]))
 
     def corrupted(self, seed: int) -> Pixels:
         return corrupt(self.train, 1.0, np.random.default_rng([seed, 8]))
 
     def without_waste(self, seed: int) -> Pixels:
-        return no_waste(TRAINING, self.train, self.masks, seed, BACKGROUNDS, 200)
+        return not_waste(TRAINING, self.train, self.masks, seed, BACKGROUNDS, 200)
 
 
 def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[str]:
@@ -77,11 +77,14 @@ def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[s
     embed = EmbeddingBackbone(network).embed
     clean, val = embed(material.train), embed(material.val)
     extra = {
-        seed: {"pasted": embed(material.pasted(seed)), "faults": embed(material.corrupted(seed))}
+        seed: {
+            "copy_pasted": embed(material.copy_pasted(seed)),
+            "corruptions": embed(material.corrupted(seed)),
+        }
         for seed in seeds
     }
     measured = shifted_embeddings(material, embed)
-    for ingredients in ((), ("faults",), ("pasted",), ("pasted", "faults")):
+    for ingredients in ((), ("corruptions",), ("copy_pasted",), ("copy_pasted", "corruptions")):
         rows = []
         logging.info("head on %s", ingredients)
         for seed in seeds if ingredients else seeds[:1]:
@@ -94,9 +97,12 @@ def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[s
 
 
 def shifted_embeddings(material: Material, embed: Embed) -> list[tuple[Floats, Ints]]:
-    y_pasted = material.shifted.y_true[len(material.val) :]
-    sets = [(material.val, material.y_val), (material.shifted.pasted, y_pasted)]
-    sets += [(np.stack([fault(photo) for photo in material.val]), material.y_val) for fault in FIXED.values()]
+    y_copy_pasted = material.shifted.y_true[len(material.val) :]
+    sets = [(material.val, material.y_val), (material.shifted.copy_pasted, y_copy_pasted)]
+    sets += [
+        (np.stack([corruption(photo) for photo in material.val]), material.y_val)
+        for corruption in FIXED.values()
+    ]
     return [(embed(photos), y_true) for photos, y_true in sets]
 
 
@@ -130,15 +136,15 @@ def scores_rows(name: str, network: TrashNetwork, material: Material) -> Iterato
     """A row a score: AUROC and false alarms of validation photos (as they are, and pasted) against made-up negatives."""
     embed = EmbeddingBackbone(network).embed
     train, other = (
-        embed(np.concatenate([material.train, material.pasted(9)])),
+        embed(np.concatenate([material.train, material.copy_pasted(9)])),
         embed(material.without_waste(9)),
     )
-    waste = embed(material.shifted.clean_and_pasted)
-    negative = embed(material.shifted.no_waste)
-    detector = fit_detector(train, other, waste, negative, LOST)
+    waste = embed(material.shifted.clean_and_copy_pasted)
+    negative = embed(material.shifted.not_waste)
+    rejection_head = fit_to_embeddings(train, other, waste, negative, LOST)
     for score, function in score_functions(network, train, np.tile(material.y_true, 2)).items():
         yield score_row(name, score, function(waste), function(negative))
-    yield score_row(name, "linear detector", detector.logits(waste), detector.logits(negative))
+    yield score_row(name, "linear detector", rejection_head.logits(waste), rejection_head.logits(negative))
 
 
 def score_functions(
@@ -229,20 +235,20 @@ def main() -> None:
     config = bundles[0].config
     settings = TrainSettings(
         name=config.data["name"], input_height=config.input_height, input_width=config.input_width,
-        fit=config.fit, data_dir=arguments.data_dir,
+        resize_mode=config.resize_mode, data_dir=arguments.data_dir,
     )  # fmt: skip
     material = Material(read_manifest(settings.processed_dir / config.data["name"]), settings)
     frozen = build_network(config.architecture, len(config.classes))
-    faults = " | ".join(FIXED)
+    corruptions = " | ".join(FIXED)
     table = [
-        f"| trained | clean | pasted | faults, mean | {faults} | fieldwaste |",
+        f"| trained | clean | pasted | faults, mean | {corruptions} | fieldwaste |",
         "|---" * (len(FIXED) + 5) + "|",
     ]
     table += [
         *heads(material, frozen, range(arguments.seeds)),
         *(bundle_row(bundle, material) for bundle in bundles),
     ]
-    n = f"n = {len(material.val)} clean, {len(material.shifted.pasted)} pasted, {len(material.val)} for each fault"
+    n = f"n = {len(material.val)} clean, {len(material.shifted.copy_pasted)} pasted, {len(material.val)} for each fault"
     put(
         "ingredients",
         [
@@ -257,7 +263,7 @@ def main() -> None:
         for bundle in bundles[:1]
         for row in scores_rows(bundle.config.name, load_network(bundle), material)
     ]
-    n = f"{len(material.val) + len(material.shifted.pasted)} validation photos, {len(material.shifted.no_waste)} made-up photos without waste"
+    n = f"{len(material.val) + len(material.shifted.copy_pasted)} validation photos, {len(material.shifted.not_waste)} made-up photos without waste"
     put("scores", [*table, "", f"{n}."])
 
 

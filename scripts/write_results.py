@@ -59,10 +59,10 @@ def shipped() -> None:
 
 
 def shipped_row(name: str, m: Metrics) -> str:
-    unsure = f"{1 - m.answered.coverage:.1%}"
-    figures = map(with_interval, (m.accuracy, m.balanced_accuracy, m.surest))
-    none = m.no_waste
-    about = [f"{none.auroc.value:.3f} (n {none.n})", with_interval(none.turned_away)] if none else ["–", "–"]
+    unsure = f"{1 - m.accepted.coverage:.1%}"
+    figures = map(with_interval, (m.accuracy, m.balanced_accuracy, m.at_coverage))
+    none = m.not_waste
+    about = [f"{none.auroc.value:.3f} (n {none.n})", with_interval(none.rejected)] if none else ["–", "–"]
     return f"| {' | '.join([name, str(m.n), *figures, unsure, *about])} |\n"
 
 

@@ -87,7 +87,7 @@ def exported(make_once: MakeOnce, prepared: Path) -> Path:
     def fill(folder: Path) -> None:
         shutil.copytree(prepared, folder, symlinks=True, dirs_exist_ok=True)
         small = ["--input-height", "96", "--input-width", "128"]
-        command(folder, "train", "sample", "--epochs", "0", "--detector", *small)
+        command(folder, "train", "sample", "--epochs", "0", "--rejection-head", *small)
         command(folder, "export", "--quantize", "fp16", "int8")
 
     return make_once("exported", fill)

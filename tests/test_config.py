@@ -39,7 +39,7 @@ def test_defaults_recipe_environment_flags(tmp_path: Path, monkeypatch: pytest.M
         (["--epchs", "3"], "--epochs"),
         (["--epochs", "many"], "epochs"),
         (["--epochs", "-1"], "greater"),
-        (["--fit", "squeeze"], "stretch"),
+        (["--resize-mode", "squeeze"], "stretch"),
         (["../../etc"], "name"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],

@@ -16,7 +16,7 @@ DataName = Annotated[
 ]
 
 
-FitName = Literal["stretch", "crop", "pad"]
+ResizeModeName = Literal["stretch", "crop", "pad"]
 
 
 ActionName = Literal["list", "show", "compare", "register", "promote", "rollback"]
@@ -131,7 +131,7 @@ class InputSettings(Part):
 
     input_height: int = Field(224, ge=32, le=1024, description="Height that photos are resized to, in pixels")
     input_width: int = Field(288, ge=32, le=1024, description="Width that photos are resized to, in pixels")
-    fit: FitName = Field(
+    resize_mode: ResizeModeName = Field(
         "stretch",
         description="How a photo of another shape is brought to that size: stretched, cropped or padded",
     )

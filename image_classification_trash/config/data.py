@@ -79,6 +79,6 @@ class FeatureSettings(DataSet, BackboneSettings, InputSettings, StageSettings):
 
     stage: ClassVar[str] = "features"
     usual: ClassVar[tuple[str, ...]] = (
-        "name", "architecture", "weights", "pretrained", "input_height", "input_width", "fit",
+        "name", "architecture", "weights", "pretrained", "input_height", "input_width", "resize_mode",
         "data_dir",
     )  # fmt: skip

@@ -26,13 +26,13 @@ class EvaluateSettings(ReportsFolder, DataFolder, TrackSettings, JsonOutput, Tra
 
     stage: ClassVar[str] = "evaluate"
     usual: ClassVar[tuple[str, ...]] = (
-        "bundle", "data", "negatives", "json_output", "tracker", "data_dir", "models_dir", "reports_dir",
+        "bundle", "data", "not_waste", "json_output", "tracker", "data_dir", "models_dir", "reports_dir",
     )  # fmt: skip
 
     data: Path | None = Field(
         None, description="Labelled folder, zip or CSV to evaluate on instead of the test split"
     )
-    negatives: Path | None = Field(
+    not_waste: Path | None = Field(
         None, description="Folder of photos without waste, to measure how well they are told from waste"
     )
     resamples: int = Field(2000, ge=100, description="Number of bootstrap resamples for the intervals")

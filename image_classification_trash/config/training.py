@@ -22,10 +22,10 @@ from image_classification_trash.config.base import (
 class NetworkSettings(BackboneSettings):
     """The network that is trained, and what it starts from."""
 
-    start: list[Path] = Field(
+    init_from: list[Path] = Field(
         [],
         description="Trained model to start from instead of pretrained weights; of several, the average of "
-        "their weights: --start A --start B",
+        "their weights: --init-from A --init-from B",
     )
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the head")
 
@@ -92,7 +92,7 @@ class RobustnessSettings(Part):
 
     heading: ClassVar[str] = "Photos from the field"
 
-    paste: float = Field(
+    copy_paste: float = Field(
         0.0, ge=0, le=1, description="Share of photos whose object is pasted onto another background"
     )
     corruption: float = Field(
@@ -101,13 +101,13 @@ class RobustnessSettings(Part):
     outliers: float = Field(
         0.0, ge=0, le=1, description="Backgrounds without waste added to each batch, as a share of it"
     )
-    blend: float = Field(
+    wise_ft: float = Field(
         1.0,
         gt=0,
         le=1,
         description="Share of the fine-tuned weights in the result; the rest are those of the start (WiSE-FT)",
     )
-    detector: bool = Field(
+    rejection_head: bool = Field(
         False,
         description="Learn from drawn backgrounds to tell photos without waste, which are answered `not waste`",
     )
@@ -123,7 +123,7 @@ class DistillationSettings(Part):
         description="Trained model whose probabilities are learned beside the labels; of several, their mean: "
         "--teacher A --teacher B",
     )
-    teacher_share: float = Field(0.5, ge=0, le=1, description="Weight of the teachers in the target")
+    distillation_weight: float = Field(0.5, ge=0, le=1, description="Weight of the teachers in the target")
 
 
 class CalibrationSettings(Part):
@@ -131,7 +131,7 @@ class CalibrationSettings(Part):
 
     heading: ClassVar[str] = "Calibration"
 
-    frequency_correction: float = Field(
+    logit_adjustment: float = Field(
         0.0,
         ge=0,
         le=1,
@@ -141,13 +141,13 @@ class CalibrationSettings(Part):
     target_precision: float = Field(
         0.98, gt=0, lt=1, description="Precision of accepted photos on validation, which sets the threshold"
     )
-    most_turned_away: float = Field(
+    max_rejected: float = Field(
         1.0,
         gt=0,
         le=1,
         description="Largest share of validation photos answered `unsure`, which lowers the threshold",
     )
-    candidate_coverage: float = Field(
+    prediction_set_coverage: float = Field(
         0.99, gt=0, lt=1, description="Share of photos whose right class is to be among the candidates"
     )
 
@@ -185,7 +185,7 @@ class TrainSettings(
 
     stage: ClassVar[str] = "train"
     usual: ClassVar[tuple[str, ...]] = (
-        "name", "output", "architecture", "start", "input_height", "input_width", "epochs", "batch_size",
+        "name", "output", "architecture", "init_from", "input_height", "input_width", "epochs", "batch_size",
         "learning_rate", "target_precision", "accelerator", "seed", "resume", "tracker",
     )  # fmt: skip
 

@@ -155,7 +155,7 @@ def _row(where: str, cells: Mapping[str, str | None]) -> Correction:
         raise DatasetError(f"{where} has not as many fields as the first line.", "Mend the line.")
     row = Correction(**{name: (cells.get(name) or "").strip() for name in COLUMNS})
     row = replace(row, action=row.action.lower(), sha256=row.sha256.lower(), status=row.status or ACCEPTED)
-    faults = {
+    contradictions = {
         "names no photo: path and sha256 are empty": not row.path and not row.sha256,
         f"has the action {row.action!r}, which is none of: {', '.join(ACTIONS)}": row.action not in ACTIONS,
         "is to relabel and names no label": row.action == "relabel" and not row.label,
@@ -163,9 +163,9 @@ def _row(where: str, cells: Mapping[str, str | None]) -> Correction:
         f"has the status {row.status!r}, which is neither {ACCEPTED} nor {SUGGESTED}": row.status
         not in (ACCEPTED, SUGGESTED),
     }
-    for fault, is_so in faults.items():
+    for contradiction, is_so in contradictions.items():
         if is_so:
-            raise DatasetError(f"{where} {fault}.", "Mend the line, or take it out.")
+            raise DatasetError(f"{where} {contradiction}.", "Mend the line, or take it out.")
     return row
 
 

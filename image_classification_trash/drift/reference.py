@@ -74,7 +74,9 @@ def make_reference(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Re
     if not manifest.part(PART):
         raise DatasetError(f"{data['name']} has no validation part.", "Prepare it with another --split.")
     network = load_network(bundle)
-    caches = SplitCaches(manifest, PixelSettings(bundle.config.input_size, bundle.config.fit), interim_dir)
+    caches = SplitCaches(
+        manifest, PixelSettings(bundle.config.input_size, bundle.config.resize_mode), interim_dir
+    )
     vectors = caches.embeddings(PART, EmbeddingBackbone(network))
     classes, confidence = counts(probabilities_of(network, vectors))
     return Reference(classes, confidence, vectors, weights_fingerprint(bundle), manifest.fingerprint)

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from image_classification_trash.arrays import Floats, Ints
-from image_classification_trash.evaluation.metrics import answered, log_losses, macro_f1, softmax
-from image_classification_trash.evaluation.result import CandidateSets
+from image_classification_trash.evaluation.metrics import accepted, log_losses, macro_f1, softmax
+from image_classification_trash.evaluation.result import PredictionSets
 from image_classification_trash.inference.classifier import mass_before
 
 
@@ -24,17 +24,17 @@ class Validation:
         answered: photos.
         coverage: their share.
         precision: share of the answers that are right; None where there are none.
-        candidates: which classes stay possible.
+        prediction_set: which classes stay possible.
     """
 
     n: int
     accuracy: float
     macro_f1: float
     threshold: float
-    answered: int
+    accepted: int
     coverage: float
     precision: float | None
-    candidates: CandidateSets
+    prediction_set: PredictionSets
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Calibration:
     Attributes:
         temperature: that scores are divided by.
         threshold: smallest top probability that is answered.
-        candidate_mass: up to which classes are candidates.
+        conformal_threshold: up to which classes are candidates.
         validation: what comes of it.
     """
 
     temperature: float
     threshold: float
-    candidate_mass: float
+    conformal_threshold: float
     validation: Validation
 
 
@@ -59,8 +59,8 @@ def calibrate(
     scores: Floats,
     waste: Floats | None,
     target_precision: float,
-    most_turned_away: float,
-    candidate_coverage: float,
+    max_rejected: float,
+    prediction_set_coverage: float,
 ) -> Calibration:
     """Fit temperature, threshold and candidates.
 
@@ -70,24 +70,24 @@ def calibrate(
         waste: probability of each photo to show waste, (N,); None without a rejection head.
         target_precision: that answers reach, in `choose_threshold`.
         most_turned_away: largest share without an answer, in `cap_threshold`.
-        candidate_coverage: share of photos whose right class is a candidate, in `fit_candidate_mass`.
+        prediction_set_coverage: share of photos whose right class is a candidate, in `fit_conformal_threshold`.
     """
     temperature = fit_temperature(y_true, scores)
     shares = softmax(scores / temperature)  # (N, C), given that there is waste
-    mass = fit_candidate_mass(y_true, shares, candidate_coverage)
+    mass = fit_conformal_threshold(y_true, shares, prediction_set_coverage)
     probabilities = shares if waste is None else shares * waste[:, None]
     threshold = choose_threshold(y_true, probabilities, target_precision)
-    threshold = cap_threshold(probabilities, threshold, most_turned_away)
-    done = answered(y_true, probabilities, threshold, waste)
+    threshold = cap_threshold(probabilities, threshold, max_rejected)
+    done = accepted(y_true, probabilities, threshold, waste)
     validation = Validation(
         n=len(y_true),
         accuracy=float((scores.argmax(1) == y_true).mean()),
         macro_f1=macro_f1(y_true, scores.argmax(1)),
         threshold=done.threshold,
-        answered=done.answered,
+        accepted=done.accepted,
         coverage=done.coverage,
         precision=done.precision,
-        candidates=candidate_sets(y_true, shares, mass),
+        prediction_set=prediction_sets(y_true, shares, mass),
     )
     return Calibration(temperature, threshold, mass, validation)
 
@@ -123,7 +123,7 @@ def cap_threshold(probabilities: Floats, threshold: float, share: float) -> floa
     return min(threshold, float(confidence[allowed]))
 
 
-def fit_candidate_mass(y_true: Ints, probabilities: Floats, coverage: float) -> float:
+def fit_conformal_threshold(y_true: Ints, probabilities: Floats, coverage: float) -> float:
     """The mass up to which classes are candidates, so that `coverage` of photos have the right one among theirs.
 
     Split conformal prediction (Vovk et al., 2005) with what more probable classes hold as the score (adaptive sets,
@@ -135,10 +135,10 @@ def fit_candidate_mass(y_true: Ints, probabilities: Floats, coverage: float) -> 
     return float(scores[rank - 1]) if rank <= len(y_true) else 1.0
 
 
-def candidate_sets(y_true: Ints, probabilities: Floats, mass: float) -> CandidateSets:
+def prediction_sets(y_true: Ints, probabilities: Floats, mass: float) -> PredictionSets:
     """How often the right class is among the candidates, and how many there are."""
     kept = mass_before(probabilities) <= mass
-    return CandidateSets(
+    return PredictionSets(
         right_among=float(kept[np.arange(len(y_true)), y_true].mean()),
         mean_size=float(kept.sum(1).mean()),
         single=float((kept.sum(1) == 1).mean()),

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from image_classification_trash.errors import BundleError
-from image_classification_trash.inference.bundle import EXPORT, REPORT, Bundle
+from image_classification_trash.inference.bundle import EXPORT, REPORT, Bundle, renamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Parity:
     ece_of_model: float
     moved_most: str
     latency_ms: float
-    turned_away: float | None = None
-    turned_away_of_model: float | None = None
+    rejected: float | None = None
+    rejected_of_model: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def read_export_report(bundle: Bundle) -> ExportReport | None:
     if not report:
         return None
     try:
-        return _REPORT_FILE.validate_python(report)
+        return _REPORT_FILE.validate_python(renamed(report))
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         found = f"{bundle.path / EXPORT / REPORT} is not the report of an export: {place}."

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from image_classification_trash.evaluation.result import CandidateSets, Evaluation, Interval, NoWaste
+from image_classification_trash.evaluation.result import Evaluation, Interval, NotWaste, PredictionSets
 
 
 def with_interval(figure: Interval | None, percent: bool = True) -> str:
@@ -17,7 +17,7 @@ def with_interval(figure: Interval | None, percent: bool = True) -> str:
 def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
     """The figures that people ask for first, in words."""
     m, config = evaluation.metrics, evaluation.bundle.config
-    precision = "none" if m.answered.precision is None else f"{m.answered.precision:.1%} of them right"
+    precision = "none" if m.accepted.precision is None else f"{m.accepted.precision:.1%} of them right"
     return [
         ("photos", f"{m.n} ({evaluation.photos.name}), {len(evaluation.unreadable)} unreadable"),
         ("accuracy", with_interval(m.accuracy)),
@@ -27,21 +27,21 @@ def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
         ("log loss", with_interval(m.log_loss, percent=False)),
         ("Brier score", with_interval(m.brier, percent=False)),
         ("ECE", f"{m.reliability.ece:.3f} ({m.reliability_before.ece:.3f} before temperature scaling)"),
-        ("accuracy, surest 80%", with_interval(m.surest)),
-        ("answered", f"{m.answered.coverage:.1%} at threshold {config.threshold:.2f}, {precision}"),
-        *_candidate_rows(m.candidates),
-        *_no_waste_rows(m.no_waste),
+        ("accuracy at 80% coverage", with_interval(m.at_coverage)),
+        ("accepted", f"{m.accepted.coverage:.1%} at threshold {config.threshold:.2f}, {precision}"),
+        *_prediction_set_rows(m.prediction_set),
+        *_not_waste_rows(m.not_waste),
     ]
 
 
-def _candidate_rows(measured: CandidateSets | None) -> list[tuple[str, str]]:
+def _prediction_set_rows(measured: PredictionSets | None) -> list[tuple[str, str]]:
     if measured is None:
         return []
     found = f"right one among them {measured.right_among:.1%}, {measured.mean_size:.2f} classes on average"
-    return [("candidates", f"{found}, one for {measured.single:.1%}")]
+    return [("prediction_set", f"{found}, one for {measured.single:.1%}")]
 
 
-def _no_waste_rows(measured: NoWaste | None) -> list[tuple[str, str]]:
+def _not_waste_rows(measured: NotWaste | None) -> list[tuple[str, str]]:
     if measured is None:
         return []
     sizes = f"{measured.n} ({measured.name}), {measured.unreadable} unreadable"
@@ -49,6 +49,6 @@ def _no_waste_rows(measured: NoWaste | None) -> list[tuple[str, str]]:
         ("photos of no waste", f"{sizes}, score: {measured.score}"),
         ("told from waste, AUROC", with_interval(measured.auroc)),
         ("false alarms at 95% of waste kept", with_interval(measured.fpr_at_95)),
-        ("turned away", with_interval(measured.turned_away)),
-        ("answered with more than 0.9", with_interval(measured.answered_above)),
+        ("turned away", with_interval(measured.rejected)),
+        ("answered with more than 0.9", with_interval(measured.accepted_above)),
     ]

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.evaluation.result import (
-    Answered,
+    Accepted,
+    AccuracyAtCoverage,
     ClassScores,
     Interval,
-    MostConfident,
     Reliability,
     RiskCoverage,
     Scores,
@@ -101,14 +101,14 @@ def risk_coverage(y_true: Ints, probabilities: Floats) -> RiskCoverage:
     """
     order = np.argsort(-probabilities.max(1), kind="stable")
     wrong = (probabilities.argmax(1) != y_true)[order]
-    answered = np.arange(1, len(wrong) + 1)
-    risk = np.cumsum(wrong) / answered
-    return RiskCoverage((answered / len(wrong)).tolist(), risk.tolist(), float(risk.mean()))
+    accepted = np.arange(1, len(wrong) + 1)
+    risk = np.cumsum(wrong) / accepted
+    return RiskCoverage((accepted / len(wrong)).tolist(), risk.tolist(), float(risk.mean()))
 
 
-def answered(
+def accepted(
     y_true: Ints, probabilities: Floats, threshold: float, waste: Floats | None = None, limit: float = 0.5
-) -> Answered:
+) -> Accepted:
     """How many photos are answered, and how many of these rightly.
 
     Args:
@@ -122,19 +122,19 @@ def answered(
     sure = sure if waste is None else sure & (1 - waste < limit)
     right = probabilities.argmax(1) == y_true
     precision = float(right[sure].mean()) if sure.any() else None
-    return Answered(threshold, int(sure.sum()), float(sure.mean()), precision)
+    return Accepted(threshold, int(sure.sum()), float(sure.mean()), precision)
 
 
-def most_confident(
+def accuracy_at_coverage(
     y_true: Ints, probabilities: Floats, coverage: float = 0.8, resamples: int = 2000, seed: int = 0
-) -> MostConfident:
+) -> AccuracyAtCoverage:
     """Accuracy on the `coverage` of photos whose answers are most confident, with its interval and n."""
     count = max(1, round(coverage * len(y_true)))
     kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
     right = (probabilities.argmax(1) == y_true)[kept]
     weights = _bootstrap_weights(count, resamples, seed)
     value, low, high = _with_ends(weights @ right / weights.sum(1))
-    return MostConfident(coverage, count, value, low, high)
+    return AccuracyAtCoverage(coverage, count, value, low, high)
 
 
 def softmax(logits: Floats) -> Floats:

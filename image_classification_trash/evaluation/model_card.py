@@ -89,7 +89,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         labels=", ".join(config.classes),
         height=config.input_height,
         width=config.input_width,
-        fit=config.fit,
+        resize_mode=config.resize_mode,
         data=data["name"],
         split=data["split"]["method"],
         photos=sum(sum(counts.values()) for counts in data["counts"].values()),
@@ -99,13 +99,13 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         temperature=config.temperature,
         threshold=config.threshold,
         negative=_negative(config),
-        candidates=_candidates(config, measured),
+        prediction_set=_prediction_sets(config, measured),
         license=config.license,
         measured=_measured(measured),
         shift=_shift(config.training),
         exported=_exported(exports),
         energy=_energy(config.training),
-        field=_FIELD if config.training["settings"].get("paste") else "",
+        field=_FIELD if config.training["settings"].get("copy_paste") else "",
     )
 
 
@@ -115,17 +115,17 @@ def _negative(config: BundleConfig) -> str:
     return f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} on that there is none"
 
 
-def _candidates(config: BundleConfig, measured: Mapping[str, Metrics]) -> str:
-    if config.candidate_mass is None:
+def _prediction_sets(config: BundleConfig, measured: Mapping[str, Metrics]) -> str:
+    if config.conformal_threshold is None:
         return ""
-    aim = config.training["settings"].get("candidate_coverage", 0.99)
+    aim = config.training["settings"].get("prediction_set_coverage", 0.99)
     figures = [
         f" On {part} it is in {c.right_among:.1%}, with {c.mean_size:.2f} classes on average."
         for part, metrics in measured.items()
-        if (c := metrics.candidates)
+        if (c := metrics.prediction_set)
     ]
     return (
-        f"\n- Candidates: the most probable classes until they hold more than {config.candidate_mass:.3f}; on photos like those of"
+        f"\n- Candidates: the most probable classes until they hold more than {config.conformal_threshold:.3f}; on photos like those of"
         f" validation the right class is among them in {aim:.0%} (split conformal prediction).{''.join(figures)}"
     )
 
@@ -138,15 +138,15 @@ def _measured(measured: Mapping[str, Metrics]) -> str:
         for part, metrics in measured.items()
     ]
     return _MEASURED.format(
-        table=_overall(measured), no_waste=_no_waste(measured), per_class="\n\n".join(tables)
+        table=_overall(measured), not_waste=_not_waste(measured), per_class="\n\n".join(tables)
     )
 
 
-def _no_waste(measured: Mapping[str, Metrics]) -> str:
+def _not_waste(measured: Mapping[str, Metrics]) -> str:
     rows = []
     for part, metrics in measured.items():
-        if m := metrics.no_waste:
-            figures = map(_cell, (m.auroc, m.fpr_at_95, m.turned_away, m.answered_above))
+        if m := metrics.not_waste:
+            figures = map(_cell, (m.auroc, m.fpr_at_95, m.rejected, m.accepted_above))
             rows.append(_row([m.name, str(m.n), part, *figures]))
     return _NO_WASTE.format(rows="\n".join(rows)) if rows else ""
 
@@ -154,14 +154,14 @@ def _no_waste(measured: Mapping[str, Metrics]) -> str:
 def _shift(training: Mapping[str, Any]) -> str:
     measured = training.get("validation_under_shift")
     if not measured:
-        return "Not measured: it was trained without `--detector`."
+        return "Not measured: it was trained without `--rejection-head`."
     rows = [_row([name, f"{value:.1%}"]) for name, value in measured.items()]
-    detector = training["detector"]
+    rejection_head = training["rejection_head"]
     return (
         "| validation photos | accuracy |\n|---|---|\n"
         + "\n".join(rows)
         + "\n\nPasted: objects cut out and put on drawn backgrounds of a family that training did not see. The detector of waste tells"
-        + f" these photos from such backgrounds without objects at an AUROC of {detector['auroc']:.3f}."
+        + f" these photos from such backgrounds without objects at an AUROC of {rejection_head['auroc']:.3f}."
     )
 
 
@@ -206,8 +206,8 @@ def _overall(measured: Mapping[str, Metrics]) -> str:
             str(m.n),
             *map(_cell, (m.accuracy, m.balanced_accuracy, m.macro_f1, m.roc_auc)),
             f"{m.reliability.ece:.3f}",
-            _cell(m.surest),
-            f"{m.answered.coverage:.1%}",
+            _cell(m.at_coverage),
+            f"{m.accepted.coverage:.1%}",
         ]
         lines.append(_row(cells))
     return "\n".join(lines)

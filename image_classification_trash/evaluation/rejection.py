@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from image_classification_trash.arrays import Floats
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.evaluation.result import Interval, NoWaste
+from image_classification_trash.evaluation.result import Interval, NotWaste
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.classifier import Prediction
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
@@ -18,26 +18,26 @@ from image_classification_trash.inference.images import PHOTO_SUFFIXES
 KEPT = 0.95
 
 
-def measure_negatives(
+def measure_rejection(
     bundle: Bundle, waste: Sequence[Prediction], answers: Sequence[Prediction], settings: EvaluateSettings
-) -> NoWaste:
+) -> NotWaste:
     """Hold answers to photos of waste, all of them read, against those to the photos in the folder `settings.negatives`."""
     other = [answer for answer in answers if answer.error is None]
     scores = _scores(bundle, waste), _scores(bundle, other)
-    turned_away = np.array([answer.decision != answer.label for answer in other], float)
+    rejected = np.array([answer.decision != answer.label for answer in other], float)
     certain = np.array([_is_certain(answer) for answer in other], float)
     interval = partial(_with_interval, np.random.default_rng(settings.seed), settings.resamples)
     detects = bundle.config.negative_label is not None
-    assert settings.negatives is not None
-    return NoWaste(
-        name=settings.negatives.name,
+    assert settings.not_waste is not None
+    return NotWaste(
+        name=settings.not_waste.name,
         n=len(other),
         unreadable=len(answers) - len(other),
         score="waste score" if detects else "largest probability",
         auroc=interval(_auroc, *scores),
         fpr_at_95=interval(_false_alarms, *scores),
-        turned_away=interval(_share, scores[0], turned_away),
-        answered_above=interval(_share, scores[0], certain),
+        rejected=interval(_share, scores[0], rejected),
+        accepted_above=interval(_share, scores[0], certain),
     )
 
 
@@ -50,7 +50,7 @@ def photos_in(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not files:
         found = f"{folder} holds no photos." if folder.is_dir() else f"There is no folder {folder}."
-        raise DatasetError(found, "Give --negatives a folder of photos that show no waste.")
+        raise DatasetError(found, "Give --not-waste a folder of photos that show no waste.")
     return files
 
 

@@ -12,10 +12,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.errors import BundleError
-from image_classification_trash.inference.bundle import METRICS, Bundle
+from image_classification_trash.inference.bundle import METRICS, Bundle, renamed
 from image_classification_trash.inference.classifier import Prediction
 
-ABOVE = "answered_above_0.9"
+ABOVE = "accepted_above_0.9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +87,17 @@ class RiskCoverage:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Accepted:
     """How many photos are answered at a threshold, their share, and how many of these rightly; None where none is answered."""
 
     threshold: float
-    answered: int
+    accepted: int
     coverage: float
     precision: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateSets:
+class PredictionSets:
     """How often the right class is among the candidates, how many there are on average, and how often it is only one."""
 
     right_among: float
@@ -106,7 +106,7 @@ class CandidateSets:
 
 
 @dataclass(frozen=True, slots=True)
-class MostConfident:
+class AccuracyAtCoverage:
     """Accuracy on the share `coverage` of photos whose answers are most confident, with its 95% interval and n."""
 
     coverage: float
@@ -117,7 +117,7 @@ class MostConfident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoWaste:
+class NotWaste:
     """What a model makes of photos that show no waste.
 
     Attributes:
@@ -137,8 +137,8 @@ class NoWaste:
     score: str
     auroc: Interval
     fpr_at_95: Interval
-    turned_away: Interval
-    answered_above: Annotated[Interval, Field(alias=ABOVE)]
+    rejected: Interval
+    accepted_above: Annotated[Interval, Field(alias=ABOVE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Metrics(Scores):
         reliability: with it.
         risk_coverage_area: area under the risk-coverage curve.
         answered: at the bundle's threshold.
-        candidates: the candidate sets; None where the bundle names none.
+        prediction_set: the candidate sets; None where the bundle names none.
         most_confident: accuracy on the surest 80%; None in files from before it was measured.
         unreadable: photos that could not be read.
         no_waste: photos without waste; None where none were given.
@@ -184,25 +184,25 @@ class Metrics(Scores):
     reliability_before: Reliability
     reliability: Reliability
     risk_coverage_area: float
-    answered: Answered
-    candidates: CandidateSets | None = None
-    most_confident: MostConfident | None = None
+    accepted: Accepted
+    prediction_set: PredictionSets | None = None
+    accuracy_at_coverage: AccuracyAtCoverage | None = None
     unreadable: int = 0
-    no_waste: NoWaste | None = None
+    not_waste: NotWaste | None = None
 
     @property
-    def surest(self) -> Interval | None:
+    def at_coverage(self) -> Interval | None:
         """Accuracy on the most confident answers, as a figure like the others."""
-        most = self.most_confident
+        most = self.accuracy_at_coverage
         return None if most is None else Interval(most.value, most.low, most.high)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as metrics.json keeps it, conditions first."""
         document = asdict(self)
-        no_waste = document.pop("no_waste")
+        not_waste = document.pop("not_waste")
         document = {"conditions": document.pop("conditions"), **document}
-        if no_waste is not None:
-            document["no_waste"] = {(ABOVE if k == "answered_above" else k): v for k, v in no_waste.items()}
+        if not_waste is not None:
+            document["not_waste"] = {(ABOVE if k == "accepted_above" else k): v for k, v in not_waste.items()}
         return document
 
 
@@ -216,7 +216,9 @@ def parse_metrics(document: Mapping[str, Any], origin: str) -> dict[str, Metrics
         BundleError: another program wrote it; names `origin`.
     """
     try:
-        return _METRICS_FILE.validate_python(document)
+        return _METRICS_FILE.validate_python(
+            {photos: renamed(figures) for photos, figures in document.items()}
+        )
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         hint = "Use the version of the program that wrote it, or train again."

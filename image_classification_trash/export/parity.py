@@ -94,12 +94,12 @@ def compare(
         ece_of_model=reliability(y_true, theirs).ece,
         moved_most=labels[int(difference.mean(0).argmax())],
         latency_ms=latency_ms,
-        turned_away=_turned_away(answers, backgrounds, negative_threshold),
-        turned_away_of_model=_turned_away(reference, backgrounds, negative_threshold),
+        rejected=_rejected(answers, backgrounds, negative_threshold),
+        rejected_of_model=_rejected(reference, backgrounds, negative_threshold),
     )
 
 
-def _turned_away(answers: Probabilities, backgrounds: int, threshold: float) -> float | None:
+def _rejected(answers: Probabilities, backgrounds: int, threshold: float) -> float | None:
     return float((answers[-backgrounds:, -1] >= threshold).mean()) if backgrounds else None
 
 
@@ -118,7 +118,7 @@ def shortfall(parity: Parity, precision: str) -> str | None:
     loss, largest = parity.accuracy_of_model - parity.accuracy, max(LARGEST_LOSS, 1 / parity.labelled)
     if loss > largest + 1e-9:
         return f"accuracy falls by {100 * loss:.2f} points, more than {100 * largest:.2f}"
-    away, away_of_model = parity.turned_away, parity.turned_away_of_model
+    away, away_of_model = parity.rejected, parity.rejected_of_model
     if away is not None and away_of_model is not None and away < away_of_model - LARGEST_MISS - 1e-9:
         return f"{away:.0%} of the backgrounds without waste are turned away, and {away_of_model:.0%} by the model"
     return None

@@ -9,18 +9,18 @@ transparency, and EXIF orientation is read from JPEGs only.
 from collections.abc import Sequence
 
 from image_classification_trash.export.quiet_tensorflow import tf
-from image_classification_trash.inference.images import DRAFT_MARGIN, Fit, Size
+from image_classification_trash.inference.images import DRAFT_MARGIN, ResizeMode, Size
 
 _EXIF_WINDOW = 65536  # cameras write EXIF first, in one segment, and a segment has no more bytes
 _MOST_TAGS = 64
 _ORIENTATION = 0x0112
 
 
-def decode_photos(data: tf.Tensor, size: Size, fit: Fit) -> tf.Tensor:
+def decode_photos(data: tf.Tensor, size: Size, resize_mode: ResizeMode) -> tf.Tensor:
     """Encoded photos, string (B,), to uint8 (B, H, W, 3)."""
     shape = tf.TensorSpec((*size, 3), tf.uint8)
     return tf.map_fn(
-        lambda photo: fit_photo(decode_photo(photo, size), size, fit), data, fn_output_signature=shape
+        lambda photo: fit_photo(decode_photo(photo, size), size, resize_mode), data, fn_output_signature=shape
     )
 
 
@@ -34,14 +34,14 @@ def decode_photo(data: tf.Tensor, size: Size) -> tf.Tensor:
     return tf.cast(tf.ensure_shape(pixels, (None, None, 3)), tf.float32)
 
 
-def fit_photo(pixels: tf.Tensor, size: Size, fit: Fit) -> tf.Tensor:
-    """Float (h, w, 3) to uint8 (H, W, 3), as the bundle's `fit` says."""
+def fit_photo(pixels: tf.Tensor, size: Size, resize_mode: ResizeMode) -> tf.Tensor:
+    """Float (h, w, 3) to uint8 (H, W, 3), as the bundle's `resize_mode` says."""
     height, width = size
     given = tf.cast(tf.shape(pixels)[:2], tf.float32)
     wanted = tf.constant([height, width], tf.float32)
-    if fit == "stretch":
+    if resize_mode == "stretch":
         return _whole(_resize(pixels, size, tf.zeros(2), given), size)
-    if fit == "crop":
+    if resize_mode == "crop":
         box = wanted * tf.reduce_min(given / wanted)
         return _whole(_resize(pixels, size, (given - box) / 2, box), size)
     inner = tf.maximum(tf.cast(tf.round(given * tf.reduce_min(wanted / given)), tf.int32), 1)

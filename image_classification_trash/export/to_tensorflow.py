@@ -46,7 +46,7 @@ class Servable(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
             return {OUTPUT: network(images)}
 
         def run_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            return run(decode_photos(image_bytes, size, config.fit))
+            return run(decode_photos(image_bytes, size, config.resize_mode))
 
         def run_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return {OUTPUT: network.from_pixels(images)}

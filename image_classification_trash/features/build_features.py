@@ -32,7 +32,7 @@ from image_classification_trash.data.manifest import (
 from image_classification_trash.errors import CacheError
 from image_classification_trash.features.content_cache import read_rows, write_rows
 from image_classification_trash.files import atomic_path, sha256_of, write_text
-from image_classification_trash.inference.images import Fit, Pixels, Size, read_photo
+from image_classification_trash.inference.images import Pixels, ResizeMode, Size, read_photo
 from image_classification_trash.networks.network import EmbeddingBackbone, build_network
 from image_classification_trash.show import Result, Shown
 
@@ -57,12 +57,12 @@ class PixelSettings:
     """What the pixels of a cache depend on, beside the photos."""
 
     size: Size
-    fit: Fit
+    resize_mode: ResizeMode
 
     @property
     def key(self) -> str:
         """A short text for file names and descriptions."""
-        return f"v{CACHE_VERSION}-{self.size[0]}x{self.size[1]}-{self.fit}"
+        return f"v{CACHE_VERSION}-{self.size[0]}x{self.size[1]}-{self.resize_mode}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _batches(paths: Sequence[Path], settings: PixelSettings, size: int = 32) -> 
     """Decoded batches, uint8 (B, H, W, 3); the next one is decoded while the caller works on this one."""
 
     def decode(path: Path) -> Pixels:
-        return read_photo(path, settings.size, settings.fit)
+        return read_photo(path, settings.size, settings.resize_mode)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         starts = range(0, len(paths), size)
@@ -245,7 +245,9 @@ class CachedFeatures(Result):
 def build_features(settings: FeatureSettings) -> CachedFeatures:
     """Fill the pixel caches and the embeddings of a data set."""
     manifest = read_manifest(settings.processed_dir / settings.name)
-    caches = SplitCaches(manifest, PixelSettings(settings.input_size, settings.fit), settings.interim_dir)
+    caches = SplitCaches(
+        manifest, PixelSettings(settings.input_size, settings.resize_mode), settings.interim_dir
+    )
     network = build_network(
         settings.architecture, len(manifest.labels), settings.pretrained, settings.weights
     )

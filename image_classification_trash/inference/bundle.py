@@ -1,7 +1,7 @@
 """A trained model on disk: a directory that describes itself, checked whenever it is read.
 
 models/quickstart/
-    config.json         architecture, labels, input size, fit, temperature, threshold, provenance
+    config.json         architecture, labels, input size, resize mode, temperature, threshold, provenance
     labels.txt          one label a line, in the order of the probabilities
     model.safetensors   weights
     metrics.json        what was measured, with its conditions
@@ -30,7 +30,7 @@ from image_classification_trash.files import (
     write_bytes,
     write_text,
 )
-from image_classification_trash.inference.images import FITS, Fit, Size
+from image_classification_trash.inference.images import RESIZE_MODES, ResizeMode, Size
 
 FORMAT_VERSION = 1
 CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
@@ -38,7 +38,31 @@ CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
 )  # fmt: skip
 EXPORT, REPORT = "export", "report.json"
 NEGATIVE_LABEL = "not waste"
-_ADDED_LATER = {"negative_label", "negative_threshold", "candidate_mass"}
+_NAMES_BEFORE = {
+    "answered": "accepted",
+    "candidate_mass": "conformal_threshold",
+    "candidates": "prediction_set",
+    "answered_above_0.9": "accepted_above_0.9",
+    "detector": "rejection_head",
+    "fit": "resize_mode",
+    "most_confident": "accuracy_at_coverage",
+    "no_waste": "not_waste",
+    "pasted": "copy_pasted",
+    "strength": "inverse_regularisation",
+    "turned_away": "rejected",
+    "turned_away_of_model": "rejected_of_model",
+    # settings
+    "blend": "wise_ft",
+    "candidate_coverage": "prediction_set_coverage",
+    "frequency_correction": "logit_adjustment",
+    "most_turned_away": "max_rejected",
+    "paste": "copy_paste",
+    "start": "init_from",
+    "teacher_share": "distillation_weight",
+}
+"""Names in the files of earlier versions, and what they are called now."""
+_BY_LABEL = {"counts", "per_class", "overlap", "versions", "ancestors"}
+_ADDED_LATER = {"negative_label", "negative_threshold", "conformal_threshold"}
 """Fields that bundles of earlier releases lack."""
 _EXPORT_AGAIN = "Export it again with: trash-classifier export"
 _TRAIN_AGAIN = "Train it again with: trash-classifier train"
@@ -52,7 +76,7 @@ class BundleConfig:
     `threshold` is the smallest top probability that is answered; below it the decision is `unsure`. A model that knows
     photos without waste has `negative_label` as its last label; photos where that one's probability reaches
     `negative_threshold` are answered with it. The classes that a photo may show are its most probable ones, until those
-    named hold more than `candidate_mass`; None where that was not fitted.
+    named hold more than `conformal_threshold`; None where that was not fitted.
     """
 
     name: str
@@ -60,7 +84,7 @@ class BundleConfig:
     labels: tuple[str, ...]
     input_height: int
     input_width: int
-    fit: Fit
+    resize_mode: ResizeMode
     temperature: float
     threshold: float
     data: dict[str, Any]
@@ -72,7 +96,7 @@ class BundleConfig:
     format_version: int = FORMAT_VERSION
     negative_label: str | None = None
     negative_threshold: float = 0.5
-    candidate_mass: float | None = None
+    conformal_threshold: float | None = None
 
     @property
     def input_size(self) -> Size:
@@ -98,12 +122,12 @@ class Bundle:
         return self.path / WEIGHTS
 
     def metrics(self) -> dict[str, Any]:
-        """What was measured so far; empty before the first evaluation."""
+        """What was measured so far, as it is on disk; empty before the first evaluation."""
         file = self.path / METRICS
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def export_report(self) -> dict[str, Any]:
-        """What the export's gate saw, by file; empty before the first export."""
+        """What the export's gate saw, by file, as it is on disk; empty before the first export."""
         file = self.path / EXPORT / REPORT
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
@@ -294,9 +318,20 @@ def parse_description(text: str, origin: str) -> BundleConfig:
     return _parse_config(text, origin)
 
 
+def renamed(record: Any) -> Any:
+    """A record under the names of this version, where an earlier one wrote it; labels, which are keys too, stay."""
+    if not isinstance(record, dict):
+        return record
+    return {
+        _NAMES_BEFORE.get(name, name): value if name in _BY_LABEL else renamed(value)
+        for name, value in record.items()
+    }
+
+
 def _parse_config(text: str, file: str) -> BundleConfig:
     try:
         values = json.loads(text)
+        values = renamed(values) if isinstance(values, dict) else values
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             found = f"{file} has bundle format {version}; this version of the program reads {FORMAT_VERSION}."
@@ -314,12 +349,12 @@ def _check_values(file: str, config: BundleConfig) -> None:
     sane = {
         "labels": len(config.classes) >= 2 and len(set(config.labels)) == len(config.labels),
         "input size": config.input_height > 0 and config.input_width > 0,
-        "fit": config.fit in FITS,
+        "resize mode": config.resize_mode in RESIZE_MODES,
         "temperature": config.temperature > 0,
         "threshold": 0 <= config.threshold <= 1,
         "negative label": config.negative_label in (None, config.labels[-1]),
         "negative threshold": 0 <= config.negative_threshold <= 1,
-        "candidate mass": config.candidate_mass is None or 0 <= config.candidate_mass <= 1,
+        "conformal threshold": config.conformal_threshold is None or 0 <= config.conformal_threshold <= 1,
     }
     wrong = [name for name, good in sane.items() if not good]
     if wrong:

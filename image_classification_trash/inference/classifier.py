@@ -44,7 +44,7 @@ class Prediction:
             `not waste`, where the photo seems to show none.
         probabilities: label to calibrated probability, highest first; they sum to 1.
         waste_score: 1 minus the probability of the negative label; None where the model has no such label.
-        candidates: the classes that it may be, most probable first: a set that held the right one for a stated share of
+        prediction_set: the classes that it may be, most probable first: a set that held the right one for a stated share of
             the validation photos; `label` alone where that was not fitted; none with an error or where no waste is seen.
         error: what was wrong with the photo; None if it was answered.
     """
@@ -55,7 +55,7 @@ class Prediction:
     decision: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
     waste_score: float | None = None
-    candidates: tuple[str, ...] = ()
+    prediction_set: tuple[str, ...] = ()
     error: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Prediction:
             "label": self.label,
             "probability": self.probability,
             "waste_score": self.waste_score,
-            "candidates": list(self.candidates),
+            "prediction_set": list(self.prediction_set),
             "probabilities": [
                 {"label": label, "probability": probability}
                 for label, probability in self.probabilities.items()
@@ -190,7 +190,7 @@ class TrashClassifier:
 
     def _decode(self, photo: PhotoSource, budget: Budget) -> Pixels | str:
         try:
-            return read_photo(photo, self.config.input_size, self.config.fit, budget)
+            return read_photo(photo, self.config.input_size, self.config.resize_mode, budget)
         except PhotoError as error:
             return str(error)
 
@@ -215,7 +215,7 @@ class TrashClassifier:
         label, probability = self.config.labels[best], float(row[best])
         score = None if self.config.negative_label is None else 1 - float(row[-1])
         decision = decide(self.config, label, probability, score)
-        possible = candidates(self.config, row) if decision in (label, UNSURE) else ()
+        possible = prediction_set(self.config, row) if decision in (label, UNSURE) else ()
         return Prediction(name, label, probability, decision, ranked, score, possible)
 
 
@@ -227,12 +227,12 @@ def decide(config: BundleConfig, label: str, probability: float, waste_score: fl
     return label if probability >= config.threshold else UNSURE
 
 
-def candidates(config: BundleConfig, row: npt.NDArray[np.float32]) -> tuple[str, ...]:
+def prediction_set(config: BundleConfig, row: npt.NDArray[np.float32]) -> tuple[str, ...]:
     """The classes that a photo with these probabilities, float32 (C,), may show, most probable first; at least one."""
     shares = row[: len(config.classes)].astype(np.float64)
     order = np.argsort(-shares, kind="stable")
     before = mass_before(shares[None] / max(shares.sum(), 1e-12))[0]
-    return tuple(config.classes[i] for i in order if before[i] <= (config.candidate_mass or 0.0))
+    return tuple(config.classes[i] for i in order if before[i] <= (config.conformal_threshold or 0.0))
 
 
 def mass_before(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

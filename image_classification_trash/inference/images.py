@@ -34,11 +34,11 @@ from image_classification_trash.inference.photo_headers.header import Header
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """Height and width in pixels."""
-Fit = Literal["stretch", "crop", "pad"]
+ResizeMode = Literal["stretch", "crop", "pad"]
 """How a frame of another shape meets the size: `stretch` both sides, `crop` the centre, `pad` with white."""
 PhotoSource = bytes | str | Path | Image.Image
 
-FITS: tuple[Fit, ...] = get_args(Fit)
+RESIZE_MODES: tuple[ResizeMode, ...] = get_args(ResizeMode)
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
 HEIF_FORMATS = ("HEIF",)
 SUFFIXES = {
@@ -78,14 +78,17 @@ _USE_ANOTHER = "Save it again as JPEG, PNG or WebP, or leave it out."
 
 
 def read_photo(
-    source: PhotoSource, size: Size | None = None, fit: Fit = "stretch", budget: Budget = DEFAULT_BUDGET
+    source: PhotoSource,
+    size: Size | None = None,
+    resize_mode: ResizeMode = "stretch",
+    budget: Budget = DEFAULT_BUDGET,
 ) -> Pixels:
     """Decode one photo to RGB.
 
     Args:
         source: encoded bytes, a path, or an open PIL image, whose budget is its owner's affair.
         size: height and width wanted; None keeps the photo's own.
-        fit: how a frame of another shape meets `size`.
+        resize_mode: how a frame of another shape meets `size`.
         budget: what decoding may ask for; the pixels do not depend on it.
 
     Returns:
@@ -98,7 +101,7 @@ def read_photo(
     name = _name_of(source)
     image = source if isinstance(source, Image.Image) else open_photo(photo_bytes(source), name, budget, size)
     try:
-        return _decoded(image, size, fit)
+        return _decoded(image, size, resize_mode)
     except PhotoError:
         raise
     except Exception as error:  # hostile bytes make decoders raise almost anything
@@ -152,23 +155,23 @@ def decoding_cost(header: Header, file_bytes: int, size: Size | None) -> Cost:
     return photo_cost(header, file_bytes, scale, strip + half)
 
 
-def fit_photo(image: Image.Image, size: Size | None, fit: Fit) -> Image.Image:
-    """Bring an RGB image to `size` (height, width) as `fit` says."""
+def fit_photo(image: Image.Image, size: Size | None, resize_mode: ResizeMode) -> Image.Image:
+    """Bring an RGB image to `size` (height, width) as `resize_mode` says."""
     if size is None:
         return image
-    (width, height), box = _target(image.size, size, fit)
+    (width, height), box = _target(image.size, size, resize_mode)
     return _on_canvas(image.resize((width, height), RESIZE_FILTER, box), size)
 
 
 def _target(
-    frame: tuple[int, int], size: Size, fit: Fit
+    frame: tuple[int, int], size: Size, resize_mode: ResizeMode
 ) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
     """Width and height to resize a frame (width, height) to, and the box of it that is shown."""
     height, width = size
     whole = (0.0, 0.0, float(frame[0]), float(frame[1]))
-    if fit == "stretch":
+    if resize_mode == "stretch":
         return (width, height), whole
-    if fit == "crop":
+    if resize_mode == "crop":
         return (width, height), _centre_box(frame, size)
     scale = min(width / frame[0], height / frame[1])
     return (max(1, round(frame[0] * scale)), max(1, round(frame[1] * scale))), whole
@@ -193,7 +196,7 @@ def _centre_box(frame: tuple[int, int], size: Size) -> tuple[float, float, float
     return (left, top, min(frame[0], left + box_width), min(frame[1], top + box_height))
 
 
-def _decoded(image: Image.Image, size: Size | None, fit: Fit) -> Pixels:
+def _decoded(image: Image.Image, size: Size | None, resize_mode: ResizeMode) -> Pixels:
     if size is not None and image.format in ("JPEG", "MPO"):
         # The JPEG library halves while decoding: far cheaper for phone photos, never below the size wanted.
         side = DRAFT_MARGIN * max(size)
@@ -202,11 +205,13 @@ def _decoded(image: Image.Image, size: Size | None, fit: Fit) -> Pixels:
     orientation: object = image.getexif().get(ExifTags.Base.Orientation)
     plain = image.mode == "RGB" and not image.has_transparency_data and orientation not in _TURNS
     if image.width * image.height <= 4 * STRIP_PIXELS or (plain and size is not None):
-        return np.asarray(fit_photo(_upright_rgb(image, orientation), size, fit))
-    return _decoded_in_strips(image, orientation, size, fit)
+        return np.asarray(fit_photo(_upright_rgb(image, orientation), size, resize_mode))
+    return _decoded_in_strips(image, orientation, size, resize_mode)
 
 
-def _decoded_in_strips(image: Image.Image, orientation: object, size: Size | None, fit: Fit) -> Pixels:
+def _decoded_in_strips(
+    image: Image.Image, orientation: object, size: Size | None, resize_mode: ResizeMode
+) -> Pixels:
     """As the whole frame gives it, without a copy of that.
 
     Pillow resizes one way and then the other, each rounded to bytes. So strips are resized the first way, one by one,
@@ -219,7 +224,7 @@ def _decoded_in_strips(image: Image.Image, orientation: object, size: Size | Non
             pixels[box[1] : box[3]] = np.asarray(strip)
         pixels.flags.writeable = False  # as that of an image is
         return pixels
-    inner, (left, top, right, bottom) = _target((width, height), size, fit)
+    inner, (left, top, right, bottom) = _target((width, height), size, resize_mode)
     down_first = _resizes_down_first((width, height), inner)
     half = Image.new("RGB", (width, inner[1]) if down_first else (inner[0], height))
     for box, strip in _upright_strips(image, orientation, in_columns=down_first):

@@ -17,7 +17,7 @@ from image_classification_trash.errors import MissingExtraError, SettingsError
 from image_classification_trash.files import as_text, atomic_path, is_stream, only_writer, target_of
 from image_classification_trash.inference.classifier import Prediction
 
-COLUMNS = ("path", "label", "probability", "decision", "waste_score", "candidates", "error")
+COLUMNS = ("path", "label", "probability", "decision", "waste_score", "prediction_set", "error")
 _ROWS_A_GROUP = 10_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 Row = dict[str, Any]
@@ -155,7 +155,7 @@ def _write_parquet(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> No
     arrow, parquet = _pyarrow()
     numbers = {"probability", "waste_score", *map(column_of, labels)}
     names = [*COLUMNS, *map(column_of, labels)]
-    kinds = dict.fromkeys(numbers, arrow.float32()) | {"candidates": arrow.list_(arrow.string())}
+    kinds = dict.fromkeys(numbers, arrow.float32()) | {"prediction_set": arrow.list_(arrow.string())}
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in names])
     with parquet.ParquetWriter(path, schema) as writer:
         group: list[Row] = []

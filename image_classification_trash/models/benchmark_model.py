@@ -241,7 +241,9 @@ def _load(bundle: Bundle, entrant: Contestant) -> tuple[Callable[[bytes], Any], 
         run = TorchRuntime(bundle, entrant.threads)
     else:
         _, run = open_file(entrant.path, threads=entrant.threads)
-    return lambda data: read_photo(data, config.input_size, config.fit), lambda pixels: run(np.stack(pixels))
+    return lambda data: read_photo(data, config.input_size, config.resize_mode), lambda pixels: run(
+        np.stack(pixels)
+    )
 
 
 def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], Callable[[Any], Any]]:

@@ -19,17 +19,17 @@ from image_classification_trash.data.archive import unpack
 from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.data.sources import read_source
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.evaluation.calibration import candidate_sets, uncalibrated
+from image_classification_trash.evaluation.calibration import prediction_sets, uncalibrated
 from image_classification_trash.evaluation.export_report import read_export_report
 from image_classification_trash.evaluation.metrics import (
-    answered,
+    accepted,
+    accuracy_at_coverage,
     describe,
-    most_confident,
     reliability,
     risk_coverage,
 )
 from image_classification_trash.evaluation.model_card import model_card
-from image_classification_trash.evaluation.rejection import measure_negatives, photos_in
+from image_classification_trash.evaluation.rejection import measure_rejection, photos_in
 from image_classification_trash.evaluation.result import (
     Conditions,
     Evaluation,
@@ -44,6 +44,7 @@ from image_classification_trash.inference.bundle import (
     Bundle,
     add_to_bundle,
     read_bundle,
+    renamed,
 )
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.model_store import chosen_bundle
@@ -80,14 +81,15 @@ def _evaluate(settings: EvaluateSettings) -> Evaluation:
     probabilities = np.array([[answer.probabilities[label] for label in classes] for answer in answers])
     unreadable = tuple(prediction for prediction in predictions if prediction.error is not None)
     metrics = replace(_measure(bundle, photos, y_true, probabilities, settings), unreadable=len(unreadable))
-    if settings.negatives is not None:
-        negatives = _predict(
-            classifier, photos_in(settings.negatives), settings.negatives.name, settings.batch_size
+    if settings.not_waste is not None:
+        not_waste = _predict(
+            classifier, photos_in(settings.not_waste), settings.not_waste.name, settings.batch_size
         )
-        metrics = replace(metrics, no_waste=measure_negatives(bundle, answers, negatives, settings))
+        metrics = replace(metrics, not_waste=measure_rejection(bundle, answers, not_waste, settings))
     probabilities = of_classes(probabilities)
     card = model_card(bundle.config, earlier | {photos.name: metrics}, exports)
-    measured = bundle.metrics() | {photos.name: metrics.as_json()}
+    before = {name: renamed(figures) for name, figures in bundle.metrics().items()}
+    measured = before | {photos.name: metrics.as_json()}
     add_to_bundle(bundle, {METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n", CARD: card})
     paths = tuple(photos.paths[i] for i in good)
     return Evaluation(bundle, photos, y_true, probabilities, paths, metrics, unreadable)
@@ -174,14 +176,14 @@ def _measure(
         interval=f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}",
         machine=machine(),
     )
-    mass = config.candidate_mass
+    mass = config.conformal_threshold
     return Metrics(
         **vars(describe(y_true, probabilities, config.classes, settings.resamples, settings.seed)),
         conditions=conditions,
         reliability_before=reliability(y_true, before),
         reliability=reliability(y_true, probabilities),
         risk_coverage_area=risk_coverage(y_true, probabilities).area,
-        answered=answered(y_true, shares, config.threshold, waste, config.negative_threshold),
-        candidates=None if mass is None else candidate_sets(y_true, probabilities, mass),
-        most_confident=most_confident(y_true, shares, 0.8, settings.resamples, settings.seed),
+        accepted=accepted(y_true, shares, config.threshold, waste, config.negative_threshold),
+        prediction_set=None if mass is None else prediction_sets(y_true, probabilities, mass),
+        accuracy_at_coverage=accuracy_at_coverage(y_true, shares, 0.8, settings.resamples, settings.seed),
     )

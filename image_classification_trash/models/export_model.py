@@ -385,7 +385,7 @@ def _manifest_of(bundle: Bundle, settings: ExportSettings) -> Manifest:
 
 def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhotos:
     config = bundle.config
-    caches = SplitCaches(manifest, PixelSettings(config.input_size, config.fit), interim)
+    caches = SplitCaches(manifest, PixelSettings(config.input_size, config.resize_mode), interim)
     backgrounds = _backgrounds(bundle, HELD_OUT)
     together = np.concatenate([caches.pixels("val"), odd_pictures(config.input_size), *backgrounds])
     files = tuple(manifest.path_of(photo) for photo in manifest.part("val"))
@@ -408,7 +408,7 @@ def _calibration_photos(bundle: Bundle, manifest: Manifest) -> Pixels:
     photos = manifest.part("train")
     order = np.random.default_rng(0).permutation(len(photos))[:CALIBRATION_PHOTOS]
     config = bundle.config
-    read = [read_photo(manifest.path_of(photos[i]), config.input_size, config.fit) for i in order]
+    read = [read_photo(manifest.path_of(photos[i]), config.input_size, config.resize_mode) for i in order]
     return np.concatenate([np.stack(read), *_backgrounds(bundle, TRAINING)])
 
 

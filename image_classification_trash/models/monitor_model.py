@@ -262,7 +262,7 @@ def _decoded(names: Sequence[str], config: BundleConfig) -> Iterator[list[Pixels
 
     def decode(name: str) -> Pixels | str:
         try:
-            return read_photo(name, config.input_size, config.fit)
+            return read_photo(name, config.input_size, config.resize_mode)
         except PhotoError as error:
             return str(error)
 

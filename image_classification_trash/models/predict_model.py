@@ -59,7 +59,7 @@ class Predictions(Result):
         yield line(("photo", "decision", "probability", "label"), widths)
         for p in self.stream():
             probability = "" if p.probability is None else f"{p.probability:.1%}"
-            yield line((p.path, p.decision or "error", probability, label_or_candidates(p)), widths)
+            yield line((p.path, p.decision or "error", probability, label_or_prediction_set(p)), widths)
 
     def as_json(self) -> dict[str, Any]:
         """Return all answers at once."""
@@ -110,11 +110,11 @@ def classify(settings: PredictSettings) -> Predictions | PredictionsWritten:
     return predict_to_file(settings) if settings.tables else predict(settings)
 
 
-def label_or_candidates(prediction: Prediction) -> str:
+def label_or_prediction_set(prediction: Prediction) -> str:
     """The label, the first candidates where it is unsure, or the error."""
-    if prediction.candidates and prediction.decision != prediction.label:
-        more = ("others",) if len(prediction.candidates) > NAMED else ()
-        return " or ".join((*prediction.candidates[:NAMED], *more))
+    if prediction.prediction_set and prediction.decision != prediction.label:
+        more = ("others",) if len(prediction.prediction_set) > NAMED else ()
+        return " or ".join((*prediction.prediction_set[:NAMED], *more))
     return prediction.label or prediction.error or ""
 
 

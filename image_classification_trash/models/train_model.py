@@ -73,8 +73,8 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     history = fine_tune(network, data, settings, run.folder, tracker, start.teachers)
     if history is None:  # another process writes the bundle
         return None
-    adjust_logits(network, data.y_train, settings.frequency_correction)
-    shift = fit_rejection_head(network, data, settings.accelerator) if settings.detector else None
+    adjust_logits(network, data.y_train, settings.logit_adjustment)
+    shift = fit_rejection_head(network, data, settings.accelerator) if settings.rejection_head else None
     calibration = calibrate_network(network, data.val, settings)
     record = training_record(run, start.ancestors, calibration.validation, head, history, shift)
     bundle = write_trained(settings, data.manifest, network, calibration, record, history)

@@ -6,6 +6,7 @@ forward takes uint8 photos (B, H, W, 3) and returns calibrated probabilities: sc
 the graph.
 """
 
+import re
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +27,8 @@ from image_classification_trash.networks.device import keep_freed_memory
 
 PIECE = 8
 """Photos run at once where no gradient is wanted: a CPU is no faster with more, and the first layers need much memory."""
+_NAME_BEFORE = re.compile(r"^detector\.")
+"""Of the rejection head, in bundles of earlier versions."""
 _OWN_CLASSIFIER = ("classifier.", "fc.", "head.fc.", "head.")
 
 
@@ -39,7 +42,7 @@ class TrashNetwork(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
     temperature: torch.Tensor
-    detector: nn.Linear | None
+    rejection_head: nn.Linear | None
 
     def __init__(
         self, architecture: str, classes: int, dropout: float = 0.0, detects_waste: bool = False
@@ -51,7 +54,7 @@ class TrashNetwork(nn.Module):
         self.width = _output_width(architecture, self.backbone)
         self.classes = classes
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.width, classes))
-        self.detector = nn.Linear(self.width, 1) if detects_waste else None
+        self.rejection_head = nn.Linear(self.width, 1) if detects_waste else None
         self.register_buffer("mean", torch.tensor(plan.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(plan.std).view(1, -1, 1, 1))
         self.register_buffer("temperature", torch.tensor(1.0))
@@ -73,9 +76,9 @@ class TrashNetwork(nn.Module):
     def from_embeddings(self, embedded: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, D) to probabilities (B, C); with a detector (B, C + 1), the last that of no waste."""
         classes = self.class_probabilities(self.head(embedded))  # (B, C)
-        if self.detector is None:
+        if self.rejection_head is None:
             return classes
-        waste = torch.sigmoid(self.detector(embedded))  # (B, 1)
+        waste = torch.sigmoid(self.rejection_head(embedded))  # (B, 1)
         return torch.cat([classes * waste, 1 - waste], dim=1)
 
     def class_probabilities(self, scores: torch.Tensor) -> torch.Tensor:
@@ -94,12 +97,12 @@ class TrashNetwork(nn.Module):
         with torch.no_grad():
             cast(nn.Linear, self.head[-1]).bias.add_(torch.from_numpy(shift))
 
-    def set_detector(self, weight: Embeddings, bias: float) -> None:
+    def set_rejection_head(self, weight: Embeddings, bias: float) -> None:
         """Put a fitted detector of waste in place: weight (D,); above 0 the photo shows waste."""
-        self.detector = nn.Linear(self.width, 1)
+        self.rejection_head = nn.Linear(self.width, 1)
         with torch.no_grad():
-            self.detector.weight.copy_(torch.from_numpy(weight)[None])
-            self.detector.bias.fill_(bias)
+            self.rejection_head.weight.copy_(torch.from_numpy(weight)[None])
+            self.rejection_head.bias.fill_(bias)
 
     def stages(self) -> list[nn.Module]:
         """The backbone's parts from input to output, for freezing and for layer-wise rates."""
@@ -200,7 +203,8 @@ def load_network(bundle: Bundle) -> TrashNetwork:
     keep_freed_memory()
     network = new_network(bundle)
     try:
-        network.load_state_dict(safetensors.torch.load_file(bundle.weights))
+        weights = safetensors.torch.load_file(bundle.weights)
+        network.load_state_dict({_NAME_BEFORE.sub("rejection_head.", k): v for k, v in weights.items()})
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         found = f"{bundle.weights} does not fit a {bundle.config.architecture} with {len(bundle.config.labels)} labels: {first_line(error)}"
         raise BundleError(found, "Copy the whole bundle again, or train again.") from error

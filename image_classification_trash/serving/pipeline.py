@@ -105,7 +105,7 @@ class Pipeline:
             PhotoError: it cannot be decoded.
         """
         config = self.classifier.config
-        return read_photo(data, config.input_size, config.fit)
+        return read_photo(data, config.input_size, config.resize_mode)
 
     def run(self, decode: Callable[[], Batch], timer: Timer) -> tuple[Batch, Probabilities]:
         """Decode a batch and run the model on it, each timed.

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from image_classification_trash.config.base import TrackSettings
 from image_classification_trash.data.manifest import MANIFEST, Manifest, manifest_csv
 from image_classification_trash.errors import MissingExtraError
-from image_classification_trash.evaluation.result import Evaluation, Interval, MostConfident
+from image_classification_trash.evaluation.result import AccuracyAtCoverage, Evaluation, Interval
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, LABELS, WEIGHTS, Bundle
 
@@ -140,7 +140,7 @@ class WandbTracker:
         figures = {
             f"{part}/{name}": value.value
             for name, value in vars(metrics).items()
-            if isinstance(value, Interval | MostConfident)
+            if isinstance(value, Interval | AccuracyAtCoverage)
         }
         extras = {f"{part}/confusion_matrix": matrix, f"{part}/predictions": self._samples(evaluation)}
         self._run.log({**figures, **extras})

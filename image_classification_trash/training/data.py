@@ -11,12 +11,12 @@ from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.features.build_features import Backbone, PixelSettings, SplitCaches
 from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_backgrounds
-from image_classification_trash.features.synthesis.compositing import Paster
+from image_classification_trash.features.synthesis.compositing import CopyPaste
 from image_classification_trash.features.synthesis.corruptions import corrupt
 from image_classification_trash.features.synthesis.cutouts import Masks, masks_of
 from image_classification_trash.features.synthesis.shifted_photos import (
     ShiftedPhotos,
-    no_waste,
+    not_waste,
     shifted_photos,
 )
 from image_classification_trash.inference.images import Pixels, Size
@@ -34,12 +34,12 @@ BOARDS = 200
 class FieldAlteration:
     """Other backgrounds first, then corruptions: an `Alteration` of fine-tuning."""
 
-    paster: Paster | None
+    copy_paste: CopyPaste | None
     corruption: float
 
     def __call__(self, photos: Pixels, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Pixels:
         """Photos uint8 (B, H, W, 3), changed."""
-        photos = self.paster(photos, rows, rng) if self.paster is not None else photos
+        photos = self.copy_paste(photos, rows, rng) if self.copy_paste is not None else photos
         return corrupt(photos, self.corruption, rng)
 
 
@@ -57,11 +57,15 @@ class TrainingData:
         self.manifest, self.labels = manifest, manifest.labels
         self._interim = settings.interim_dir
         self._caches = SplitCaches(
-            manifest, PixelSettings(settings.input_size, settings.fit), settings.interim_dir
+            manifest, PixelSettings(settings.input_size, settings.resize_mode), settings.interim_dir
         )
-        larger = PixelSettings(_with_margin(settings.input_size), settings.fit)
+        larger = PixelSettings(_with_margin(settings.input_size), settings.resize_mode)
         self._larger = SplitCaches(manifest, larger, settings.interim_dir)
-        self._paste, self._corruption, self._outliers = settings.paste, settings.corruption, settings.outliers
+        self._copy_paste, self._corruption, self._outliers = (
+            settings.copy_paste,
+            settings.corruption,
+            settings.outliers,
+        )
         self._seed = settings.seed
 
     @cached_property
@@ -83,11 +87,13 @@ class TrainingData:
     def train(self) -> Part:
         """The train split for fine-tuning, larger than the input, with the backgrounds and corruptions that were asked for."""
         pixels = self._larger.pixels("train")
-        if not (self._paste or self._corruption or self._outliers):
+        if not (self._copy_paste or self._corruption or self._outliers):
             return Part(pixels, self.y_train)
         backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS, self._larger.settings.size, self._seed)
-        paster = Paster(self.train_masks, backgrounds, self._paste, pixels) if self._paste else None
-        return Part(pixels, self.y_train, FieldAlteration(paster, self._corruption), backgrounds)
+        copy_paste = (
+            CopyPaste(self.train_masks, backgrounds, self._copy_paste, pixels) if self._copy_paste else None
+        )
+        return Part(pixels, self.y_train, FieldAlteration(copy_paste, self._corruption), backgrounds)
 
     @cached_property
     def y_val(self) -> Ints:
@@ -108,9 +114,9 @@ class TrainingData:
     @property
     def selection(self) -> Part:
         """The photos that choose the best epoch: the val split, and with copy-paste its pasted photos behind it."""
-        if not self._paste:
+        if not self._copy_paste:
             return self.val
-        return Part(self.shifted.clean_and_pasted, self.shifted.y_true)
+        return Part(self.shifted.clean_and_copy_pasted, self.shifted.y_true)
 
     def rejection_photos(self) -> tuple[Pixels, Pixels]:
         """What a rejection head learns from beside the train split, with corruptions as asked for.
@@ -123,10 +129,10 @@ class TrainingData:
         rng = np.random.default_rng([seed, 3])
         backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS, self._caches.settings.size, seed + 1)
         rows = np.flatnonzero(masks.trusted)
-        pasted = Paster(masks, backgrounds, 1.0, pixels)(np.array(pixels[rows]), rows, rng)
-        pasted = corrupt(pasted, self._corruption, rng)
-        other = no_waste(TRAINING, pixels, masks, seed + 2, BACKGROUNDS, BOARDS)
-        return pasted, corrupt(other, self._corruption, rng)
+        copy_pasted = CopyPaste(masks, backgrounds, 1.0, pixels)(np.array(pixels[rows]), rows, rng)
+        copy_pasted = corrupt(copy_pasted, self._corruption, rng)
+        other = not_waste(TRAINING, pixels, masks, seed + 2, BACKGROUNDS, BOARDS)
+        return copy_pasted, corrupt(other, self._corruption, rng)
 
     def embeddings(self, backbone: Backbone) -> tuple[Embeddings, Embeddings]:
         """Embeddings of the train split (N, D) and of the val split (M, D)."""

@@ -48,7 +48,7 @@ from image_classification_trash.training.checkpoints import (
     read_checkpoint,
 )
 from image_classification_trash.training.linear_head import class_weights
-from image_classification_trash.training.weight_averaging import blend, warm_average
+from image_classification_trash.training.weight_averaging import warm_average, wise_ft
 
 MONITOR = "val_macro_f1"
 
@@ -132,7 +132,7 @@ class FineTuning(pl.LightningModule):
         )
         x, targets = mixup(x, targets, self.settings.mixup, self._generator)
         if self._teachers:
-            targets = torch.lerp(targets, taught(self._teachers, x), self.settings.teacher_share)
+            targets = torch.lerp(targets, taught(self._teachers, x), self.settings.distillation_weight)
         x, targets, weight = self._with_backgrounds(x, targets, self.class_weights[y_true])
         scores = self.network.logits(x)
         loss = (F.cross_entropy(scores, targets, reduction="none") * weight).mean()
@@ -319,7 +319,7 @@ def fine_tune(
     state = read_checkpoint(Path(best.best_model_path))["state_dict"]
     prefix = "network."
     tuned = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    network.load_state_dict(blend(start, tuned, settings.blend))
+    network.load_state_dict(wise_ft(start, tuned, settings.wise_ft))
     return module.history
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.data.manifest import Photo
 from image_classification_trash.data.splits import grouped_folds
-from image_classification_trash.training.linear_head import STRENGTHS, LinearHead, fit_head
+from image_classification_trash.training.linear_head import INVERSE_REGULARISATIONS, LinearHead, fit_head
 
 FOLDS = 5
 WEIGHTING = 0.5
@@ -63,14 +63,22 @@ def out_of_fold(
     """
     fold = _folds(photos, seed)
     probabilities = np.zeros((len(y_true), classes))
-    strengths: Sequence[float] = STRENGTHS
+    inverse_regularisations: Sequence[float] = INVERSE_REGULARISATIONS
     for held_out in range(FOLDS):
         train, val, test = _sides(fold, held_out)
         head = fit_head(
-            vectors[train], y_true[train], vectors[val], y_true[val], classes, WEIGHTING, strengths
+            vectors[train],
+            y_true[train],
+            vectors[val],
+            y_true[val],
+            classes,
+            WEIGHTING,
+            inverse_regularisations,
         )
         probabilities[test] = softmax(head.logits(vectors[test]))
-        strengths = (head.strength,)  # chosen once: the folds are alike, and each fit takes seconds
+        inverse_regularisations = (
+            head.inverse_regularisation,
+        )  # chosen once: the folds are alike, and each fit takes seconds
     return probabilities
 
 

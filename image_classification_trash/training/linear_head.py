@@ -15,7 +15,7 @@ from image_classification_trash.arrays import Embeddings, Ints
 from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork
 from image_classification_trash.training.data import TrainingData
 
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+INVERSE_REGULARISATIONS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """Inverse regularisation strengths tried; the one with the smallest validation log loss is kept."""
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class LinearHead:
 
     weight: Embeddings
     bias: Embeddings
-    strength: float
+    inverse_regularisation: float
     val_accuracy: float
     val_log_loss: float
 
@@ -58,7 +58,7 @@ def fit_head(
     y_val: Ints,
     classes: int,
     weighting: float,
-    strengths: Sequence[float] = STRENGTHS,
+    inverse_regularisations: Sequence[float] = INVERSE_REGULARISATIONS,
 ) -> LinearHead:
     """Multinomial logistic regression on standardised embeddings, its strength chosen on validation.
 
@@ -74,23 +74,27 @@ def fit_head(
     mean, spread = train.mean(0), train.std(0) + 1e-6
     sample_weight = class_weights(y_train, classes, weighting)[y_train]
     best: LinearHead | None = None
-    for strength in tqdm(strengths, desc="fit head", unit="fit"):
-        weight, bias = _fit((train - mean) / spread, y_train, sample_weight, classes, strength)
-        head = _score(weight / spread, bias - (weight / spread) @ mean, strength, val, y_val)
+    for inverse_regularisation in tqdm(inverse_regularisations, desc="fit head", unit="fit"):
+        weight, bias = _fit((train - mean) / spread, y_train, sample_weight, classes, inverse_regularisation)
+        head = _score(weight / spread, bias - (weight / spread) @ mean, inverse_regularisation, val, y_val)
         if best is None or head.val_log_loss < best.val_log_loss:
             best = head
     assert best is not None
-    logger.info("head: C=%g, validation accuracy %.4f", best.strength, best.val_accuracy)
+    logger.info("head: C=%g, validation accuracy %.4f", best.inverse_regularisation, best.val_accuracy)
     return best
 
 
 def _fit(
-    x: Embeddings, y_true: Ints, sample_weight: npt.NDArray[np.float64], classes: int, strength: float
+    x: Embeddings,
+    y_true: Ints,
+    sample_weight: npt.NDArray[np.float64],
+    classes: int,
+    inverse_regularisation: float,
 ) -> tuple[Embeddings, Embeddings]:
     with warnings.catch_warnings():
         # A head that has not quite converged is a fine head; the choice is made on validation.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LogisticRegression(C=strength, max_iter=300).fit(x, y_true, sample_weight)
+        fitted = LogisticRegression(C=inverse_regularisation, max_iter=300).fit(x, y_true, sample_weight)
     if len(fitted.classes_) != classes:
         missing = sorted(set(range(classes)) - set(fitted.classes_.tolist()))
         raise ValueError(f"classes {missing} have no photo in train")
@@ -105,10 +109,12 @@ def _fit(
 
 
 def _score(
-    weight: Embeddings, bias: Embeddings, strength: float, val: Embeddings, y_true: Ints
+    weight: Embeddings, bias: Embeddings, inverse_regularisation: float, val: Embeddings, y_true: Ints
 ) -> LinearHead:
     logits = (val @ weight.T + bias).astype(np.float64)
     log_probability = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     loss = float(-log_probability[np.arange(len(y_true)), y_true].mean()) if len(y_true) else 0.0
     accuracy = float((logits.argmax(1) == y_true).mean()) if len(y_true) else 0.0
-    return LinearHead(weight.astype(np.float32), bias.astype(np.float32), strength, accuracy, loss)
+    return LinearHead(
+        weight.astype(np.float32), bias.astype(np.float32), inverse_regularisation, accuracy, loss
+    )

@@ -27,7 +27,7 @@ from image_classification_trash.provenance import git_commit, library_versions, 
 from image_classification_trash.tracking.wandb_tracker import Tracker
 from image_classification_trash.training.checkpoints import HISTORY, history_csv, seconds_trained
 from image_classification_trash.training.linear_head import LinearHead
-from image_classification_trash.training.robustness import DetectorRecord, ShiftRecord
+from image_classification_trash.training.robustness import RejectionHeadRecord, ShiftRecord
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Run:
 class HeadRecord:
     """How the linear head was chosen, as in `LinearHead`."""
 
-    strength: float
+    inverse_regularisation: float
     val_accuracy: float
 
 
@@ -102,7 +102,7 @@ class TrainingRecord:
     best_epoch: int | None
     ancestors: Mapping[str, float]
     validation_under_shift: Mapping[str, float] | None
-    detector: DetectorRecord | None
+    rejection_head: RejectionHeadRecord | None
     machine: str
 
     def as_json(self) -> dict[str, Any]:
@@ -186,12 +186,12 @@ def training_record(
         settings=run.settings,
         validation=validation,
         seconds=round(run.seconds() + sum(ancestors.seconds.values()), 1),
-        head=None if head is None else HeadRecord(head.strength, head.val_accuracy),
+        head=None if head is None else HeadRecord(head.inverse_regularisation, head.val_accuracy),
         epochs_run=len(history) or None,
         best_epoch=None if best is None else int(best["epoch"]),
         ancestors=ancestors.seconds,
         validation_under_shift=None if shift is None else shift.validation_under_shift,
-        detector=None if shift is None else shift.detector,
+        rejection_head=None if shift is None else shift.rejection_head,
         machine="; ".join(dict.fromkeys([*ancestors.machines, machine()])),
     )
 
@@ -205,14 +205,14 @@ def write_trained(
     history: Sequence[Mapping[str, float]],
 ) -> Bundle:
     """Write the bundle: the weights, what the model is and where it comes from, and the history where there is one."""
-    labels = (*manifest.labels, *([NEGATIVE_LABEL] if network.detector is not None else []))
+    labels = (*manifest.labels, *([NEGATIVE_LABEL] if network.rejection_head is not None else []))
     config = BundleConfig(
         name=settings.bundle_name,
         architecture=network.architecture,
         labels=labels,
         input_height=settings.input_height,
         input_width=settings.input_width,
-        fit=settings.fit,
+        resize_mode=settings.resize_mode,
         temperature=calibration.temperature,
         threshold=calibration.threshold,
         data=asdict(DataRecord.of(manifest)),
@@ -220,8 +220,8 @@ def write_trained(
         git_commit=git_commit(),
         versions=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        negative_label=None if network.detector is None else NEGATIVE_LABEL,
-        candidate_mass=calibration.candidate_mass,
+        negative_label=None if network.rejection_head is None else NEGATIVE_LABEL,
+        conformal_threshold=calibration.conformal_threshold,
     )
     files = {WEIGHTS: network_bytes(network)}
     if history:

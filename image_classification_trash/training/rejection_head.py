@@ -8,12 +8,12 @@ from sklearn.metrics import roc_auc_score
 
 from image_classification_trash.arrays import Embeddings, Floats
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+INVERSE_REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse regularisation strengths tried; the one that parts held-out backgrounds from validation photos best is kept."""
 
 
 @dataclass(frozen=True)
-class Detector:
+class RejectionHead:
     """Shows waste where `embeddings @ weight + bias` is above 0; weight (D,).
 
     Attributes:
@@ -31,9 +31,9 @@ class Detector:
         return np.asarray(embeddings @ self.weight + self.bias, dtype=np.float64)
 
 
-def fit_detector(
-    waste: Embeddings, other: Embeddings, val_waste: Embeddings, val_other: Embeddings, turned_away: float
-) -> Detector:
+def fit_to_embeddings(
+    waste: Embeddings, other: Embeddings, val_waste: Embeddings, val_other: Embeddings, rejected: float
+) -> RejectionHead:
     """Fit on training photos, choose the strength on validation, and set the bias by validation photos of waste.
 
     Args:
@@ -43,22 +43,27 @@ def fit_detector(
         val_other: of photos without waste of a family that training has not seen.
         turned_away: share of `val_waste` that may be taken for no waste.
     """
-    tried = [_fit(waste, other, val_waste, val_other, strength, turned_away) for strength in STRENGTHS]
-    return max(tried, key=lambda detector: detector.auroc)
+    tried = [
+        _fit(waste, other, val_waste, val_other, inverse_regularisation, rejected)
+        for inverse_regularisation in INVERSE_REGULARISATIONS
+    ]
+    return max(tried, key=lambda rejection_head: rejection_head.auroc)
 
 
 def _fit(waste: Embeddings, other: Embeddings, val_waste: Embeddings, val_other: Embeddings,
-         strength: float, turned_away: float) -> Detector:  # fmt: skip
+         inverse_regularisation: float, rejected: float) -> RejectionHead:  # fmt: skip
     mean, spread = waste.mean(0), _spread(waste)
     x = (np.concatenate([waste, other]) - mean) / spread
     y_true = np.r_[np.ones(len(waste)), np.zeros(len(other))]
-    fitted = LogisticRegression(C=strength, class_weight="balanced", max_iter=500).fit(x, y_true)
+    fitted = LogisticRegression(C=inverse_regularisation, class_weight="balanced", max_iter=500).fit(
+        x, y_true
+    )
     weight = (fitted.coef_[0] / spread).astype(np.float32)
     weight *= _steepness(val_waste @ weight, val_other @ weight)
     scores, others = val_waste @ weight, val_other @ weight
-    bias = -float(np.quantile(scores, turned_away))
+    bias = -float(np.quantile(scores, rejected))
     auroc = roc_auc_score(np.r_[np.ones(len(scores)), np.zeros(len(others))], np.r_[scores, others])
-    return Detector(weight, bias, float(auroc), float((scores + bias >= 0).mean()))
+    return RejectionHead(weight, bias, float(auroc), float((scores + bias >= 0).mean()))
 
 
 def _spread(waste: Embeddings) -> Embeddings:

@@ -11,14 +11,14 @@ from image_classification_trash.inference.images import Pixels
 from image_classification_trash.networks.device import training_device
 from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork
 from image_classification_trash.training.data import TrainingData
-from image_classification_trash.training.rejection_head import Detector, fit_detector
+from image_classification_trash.training.rejection_head import RejectionHead, fit_to_embeddings
 
 LOST = 0.01
 """Share of the validation photos that the detector may take for no waste."""
 
 
 @dataclass(frozen=True)
-class DetectorRecord:
+class RejectionHeadRecord:
     """How well a detector does on validation, as in `Detector`."""
 
     auroc: float
@@ -35,7 +35,7 @@ class ShiftRecord:
     """
 
     validation_under_shift: dict[str, float]
-    detector: DetectorRecord
+    rejection_head: RejectionHeadRecord
 
 
 def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: str) -> ShiftRecord:
@@ -45,7 +45,7 @@ def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: s
     """
     device = training_device(accelerator)
     backbone = EmbeddingBackbone(network.to(device))
-    detector = _fit_detector(backbone, data)
+    rejection_head = _fit_to_embeddings(backbone, data)
 
     def scores(photos: Pixels) -> Floats:
         embedded = torch.from_numpy(backbone.embed(photos))
@@ -53,14 +53,14 @@ def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: s
             return np.asarray(network.head(embedded.to(device)).cpu().numpy(), dtype=np.float64)
 
     right = accuracy_under_shift(scores, data.shifted)
-    network.cpu().set_detector(detector.weight, detector.bias)
-    return ShiftRecord(right, DetectorRecord(detector.auroc, detector.kept))
+    network.cpu().set_rejection_head(rejection_head.weight, rejection_head.bias)
+    return ShiftRecord(right, RejectionHeadRecord(rejection_head.auroc, rejection_head.kept))
 
 
-def _fit_detector(backbone: EmbeddingBackbone, data: TrainingData) -> Detector:
+def _fit_to_embeddings(backbone: EmbeddingBackbone, data: TrainingData) -> RejectionHead:
     """Photos as they are and pasted against drawn backgrounds and bare posterboard; chosen on the held-out family."""
-    pasted, other = data.rejection_photos()
-    waste = backbone.embed(np.array(data.train_pixels)), backbone.embed(pasted)
-    val_waste = backbone.embed(data.shifted.clean_and_pasted)
-    val_other = backbone.embed(data.shifted.no_waste)
-    return fit_detector(np.concatenate(waste), backbone.embed(other), val_waste, val_other, LOST)
+    copy_pasted, other = data.rejection_photos()
+    waste = backbone.embed(np.array(data.train_pixels)), backbone.embed(copy_pasted)
+    val_waste = backbone.embed(data.shifted.clean_and_copy_pasted)
+    val_other = backbone.embed(data.shifted.not_waste)
+    return fit_to_embeddings(np.concatenate(waste), backbone.embed(other), val_waste, val_other, LOST)

@@ -27,8 +27,8 @@ def calibrate_network(network: TrashNetwork, val: Part, settings: TrainSettings)
         scores,
         waste,
         settings.target_precision,
-        settings.most_turned_away,
-        settings.candidate_coverage,
+        settings.max_rejected,
+        settings.prediction_set_coverage,
     )
     network.temperature.fill_(calibration.temperature)
     return calibration
@@ -41,5 +41,9 @@ def validation_scores(network: TrashNetwork, val: Part) -> tuple[Floats, Floats 
         vectors = [network.embed(to_planes(photos)) for photos, _ in OrderedBatches(val, PIECE)]
         embedded = torch.cat(vectors)  # (N, D)
         scores = network.head(embedded).numpy().astype(np.float64)
-        waste = None if network.detector is None else torch.sigmoid(network.detector(embedded)).numpy()
+        waste = (
+            None
+            if network.rejection_head is None
+            else torch.sigmoid(network.rejection_head(embedded)).numpy()
+        )
     return scores, None if waste is None else waste[:, 0]

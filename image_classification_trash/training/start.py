@@ -12,7 +12,7 @@ from image_classification_trash.inference.bundle import NEGATIVE_LABEL, Bundle, 
 from image_classification_trash.networks.backbones import has_pretrained_weights
 from image_classification_trash.networks.network import TrashNetwork, build_network, load_network
 from image_classification_trash.training.record import Ancestors
-from image_classification_trash.training.weight_averaging import go_on_from
+from image_classification_trash.training.weight_averaging import init_from_average
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def begin(settings: TrainSettings, manifest: Manifest) -> Start:
     network = build_network(
         settings.architecture, len(labels), settings.pretrained, settings.weights, settings.dropout
     )
-    earlier = {path: read_bundle(path) for path in (*settings.start, *settings.teacher)}
-    if settings.start:
-        go_on_from(network, [earlier[path] for path in settings.start], labels)
+    earlier = {path: read_bundle(path) for path in (*settings.init_from, *settings.teacher)}
+    if settings.init_from:
+        init_from_average(network, [earlier[path] for path in settings.init_from], labels)
     teachers = tuple(as_teacher(earlier[path], labels) for path in settings.teacher)
     return Start(network, teachers, Ancestors.of(list(earlier.values())), fits_head(settings))
 
@@ -78,10 +78,10 @@ def check_plan(settings: TrainSettings, manifest: Manifest) -> None:
         raise TrainingError(found, "Prepare the data with another --split, or add photos.")
     if not any(counts["val"].values()):
         raise TrainingError("The validation part is empty.", "Prepare the data with a larger --val-fraction.")
-    if settings.detector and NEGATIVE_LABEL in manifest.labels:
+    if settings.rejection_head and NEGATIVE_LABEL in manifest.labels:
         found = f"The data set has a class {NEGATIVE_LABEL!r} of its own."
         raise TrainingError(found, "Train without the detector, or rename the class.")
-    if not settings.epochs and not settings.start and not fits_head(settings):
+    if not settings.epochs and not settings.init_from and not fits_head(settings):
         hint = "Give --epochs 1 or more, or begin from pretrained weights with a head."
         raise TrainingError("There is nothing to train: no epochs, and no head on pretrained weights.", hint)
 
@@ -93,8 +93,8 @@ def fits_head(settings: TrainSettings) -> bool:
     )
     # A resumed run has its head from the checkpoint, unless its weights are to be blended with those of the start.
     return (
-        not settings.start
+        not settings.init_from
         and settings.head
         and begins_trained
-        and (not settings.resume or settings.blend < 1)
+        and (not settings.resume or settings.wise_ft < 1)
     )

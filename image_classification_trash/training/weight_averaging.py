@@ -12,7 +12,7 @@ from image_classification_trash.inference.bundle import (
 from image_classification_trash.networks.network import TrashNetwork, load_network
 
 
-def go_on_from(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequence[str]) -> None:
+def init_from_average(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequence[str]) -> None:
     """Put the average of the bundles' backbones and heads into `network`.
 
     Networks that went apart from one start can be averaged, and the average is often better than each of them in
@@ -25,9 +25,7 @@ def go_on_from(network: TrashNetwork, bundles: Sequence[Bundle], labels: Sequenc
         config = bundle.config
         if config.architecture != network.architecture or config.classes != tuple(labels):
             found = f"{bundle.path} is a {config.architecture} for {', '.join(config.classes)}."
-            hint = (
-                f"Begin from bundles of {network.architecture} for {', '.join(labels)}, or without --start."
-            )
+            hint = f"Begin from bundles of {network.architecture} for {', '.join(labels)}, or without --init-from."
             raise TrainingError(found, hint)
     trained = [load_network(bundle) for bundle in bundles]
     for part in ("backbone", "head"):
@@ -41,7 +39,7 @@ def average(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(tensors)).mean(0) if tensors[0].is_floating_point() else tensors[0]
 
 
-def blend(
+def wise_ft(
     start: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor], share: float
 ) -> dict[str, torch.Tensor]:
     """Weights on the line from those before fine-tuning (share 0) to those after (1): WiSE-FT, Wortsman et al., 2022."""

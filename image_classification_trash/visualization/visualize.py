@@ -235,7 +235,7 @@ def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> Any:
 
 def _risk_coverage(evaluation: Evaluation) -> Figure:
     curve = risk_coverage(evaluation.y_true, evaluation.probabilities)
-    done = evaluation.metrics.answered
+    done = evaluation.metrics.accepted
     chosen = None if done.precision is None else (done.coverage, 1 - done.precision)
     return plots.risk_coverage(curve.coverage, curve.risk, chosen)
 
@@ -249,7 +249,7 @@ def _worst_errors(evaluation: Evaluation) -> Figure | None:
     config, network = evaluation.bundle.config, load_network(evaluation.bundle)
     cells, captions = [], []
     for i in wrong[np.argsort(-confidence[wrong])][:WORST]:
-        photo = read_photo(evaluation.paths[i], config.input_size, config.fit)
+        photo = read_photo(evaluation.paths[i], config.input_size, config.resize_mode)
         heat = grad_cam(network, photo)
         cells.append([photo] if heat is None else [photo, plots.overlay(photo, heat)])
         y_true, answer = config.labels[evaluation.y_true[i]], config.labels[y_pred[i]]

@@ -21,10 +21,10 @@ def test_a_calibration_is_made_of_its_parts(scores: tuple[np.ndarray, np.ndarray
     assert found.temperature == calibration.fit_temperature(y_true, logits)
     probabilities = metrics.softmax(logits / found.temperature)
     assert found.threshold == calibration.choose_threshold(y_true, probabilities, 0.95)
-    assert found.candidate_mass == calibration.fit_candidate_mass(y_true, probabilities, 0.9)
+    assert found.conformal_threshold == calibration.fit_conformal_threshold(y_true, probabilities, 0.9)
     assert found.validation.n == 300 and found.validation.accuracy == (logits.argmax(1) == y_true).mean()
     assert found.validation.precision is not None and found.validation.precision >= 0.95
-    assert found.validation.candidates.right_among >= 0.9
+    assert found.validation.prediction_set.right_among >= 0.9
 
 
 def test_at_most_the_asked_share_is_unsure(scores: tuple[np.ndarray, np.ndarray]) -> None:
@@ -38,6 +38,6 @@ def test_a_rejection_head_lowers_probabilities_and_leaves_candidates(
     waste = np.where(np.arange(300) < 30, 0.2, 0.98).astype(np.float32)
     without, with_head = (calibrate(*scores, shown, 0.9, 1.0, 0.9) for shown in (None, waste))
     assert with_head.temperature == without.temperature
-    assert with_head.candidate_mass == without.candidate_mass
+    assert with_head.conformal_threshold == without.conformal_threshold
     assert with_head.threshold < without.threshold
-    assert with_head.validation.answered <= 270
+    assert with_head.validation.accepted <= 270

@@ -80,8 +80,8 @@ def test_threshold_reaches_the_precision_with_the_most_answers() -> None:
     probabilities = np.stack([top, 1 - top], 1)
     probabilities[[4, 8]] = probabilities[[4, 8]][:, ::-1]
     threshold = calibration.choose_threshold(y_true, probabilities, 0.85)
-    done = metrics.answered(y_true, probabilities, threshold)
-    assert threshold == pytest.approx(0.6) and done.answered == 8
+    done = metrics.accepted(y_true, probabilities, threshold)
+    assert threshold == pytest.approx(0.6) and done.accepted == 8
     assert done.precision is not None and done.precision >= 0.85
     assert calibration.choose_threshold(y_true + 1, np.tile([0.9, 0.1], (10, 1)), 0.9) == 1.0
 

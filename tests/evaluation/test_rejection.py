@@ -8,11 +8,11 @@ import pytest
 
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.evaluation.rejection import measure_negatives, photos_in
+from image_classification_trash.evaluation.rejection import measure_rejection, photos_in
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.classifier import Prediction
 
-SETTINGS = EvaluateSettings(negatives=Path("grounds"), resamples=100)
+SETTINGS = EvaluateSettings(not_waste=Path("grounds"), resamples=100)
 
 
 def bundle(negative: str | None) -> Bundle:
@@ -24,7 +24,7 @@ def answer(probability: float, score: float | None, decision: str = "glass") -> 
 
 
 def measured(negative: str | None, waste: list[Prediction], other: list[Prediction]) -> dict[str, Any]:
-    return measure_negatives(bundle(negative), waste, other, SETTINGS)
+    return measure_rejection(bundle(negative), waste, other, SETTINGS)
 
 
 def test_a_perfect_score_parts_them_though_the_probabilities_do_not() -> None:
@@ -34,7 +34,7 @@ def test_a_perfect_score_parts_them_though_the_probabilities_do_not() -> None:
     assert with_score.score == "waste score" and without.score == "largest probability"
     assert with_score.auroc.value == 1 and with_score.fpr_at_95.value == 0
     assert without.auroc.value == 0 and without.fpr_at_95.value == 1
-    assert with_score.turned_away.value == 1 and with_score.answered_above.value == 0
+    assert with_score.rejected.value == 1 and with_score.accepted_above.value == 0
 
 
 def test_what_is_answered_with_certainty_and_what_cannot_be_read_is_counted() -> None:
@@ -42,7 +42,7 @@ def test_what_is_answered_with_certainty_and_what_cannot_be_read_is_counted() ->
     other = [answer(0.95, None), answer(0.5, None, "unsure"), Prediction("b.jpg", error="not a photo")]
     found = measured(None, waste, other)
     assert found.n == 2 and found.unreadable == 1
-    assert found.turned_away.value == 0.5 and found.answered_above.value == 0.5
+    assert found.rejected.value == 0.5 and found.accepted_above.value == 0.5
     assert found.auroc.low <= found.auroc.value <= found.auroc.high
 
 

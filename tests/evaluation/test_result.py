@@ -21,7 +21,7 @@ PARITY: dict[str, Any] = {
 FIRST = {"format": "onnx", "precision": "float32", "bytes": 9, "problem": None, "parity": {"file": PARITY}}
 INT8 = {
     "format": "onnx", "precision": "int8", "bytes": 5, "calibration_photos": 200, "kept_in_float32": [], "problem": "moved",
-    "parity": {"file": {**PARITY, "turned_away": 1.0, "turned_away_of_model": 0.9}},
+    "parity": {"file": {**PARITY, "rejected": 1.0, "rejected_of_model": 0.9}},
 }  # fmt: skip
 
 
@@ -30,15 +30,15 @@ def test_the_shipped_figures_survive_a_round_trip_to_the_byte() -> None:
     metrics = parse_metrics(json.loads(text), str(FILE))
     again = {name: measured.as_json() for name, measured in metrics.items()}
     assert json.dumps(again, indent=2, ensure_ascii=False) + "\n" == text
-    assert metrics["test"].no_waste is None or metrics["test"].no_waste.n > 0
+    assert metrics["test"].not_waste is None or metrics["test"].not_waste.n > 0
 
 
 def test_files_from_before_lack_what_was_measured_later() -> None:
     document = json.loads(FILE.read_text(encoding="utf-8"))["test"]
-    for name in ("candidates", "most_confident", "unreadable", "no_waste"):
+    for name in ("prediction_set", "accuracy_at_coverage", "unreadable", "not_waste"):
         document.pop(name, None)
     measured = parse_metrics({"test": document}, "x")["test"]
-    assert measured.surest is None and measured.candidates is None and measured.unreadable == 0
+    assert measured.at_coverage is None and measured.prediction_set is None and measured.unreadable == 0
 
 
 def test_figures_of_something_else_are_refused_by_name() -> None:
@@ -58,8 +58,8 @@ def test_an_export_report_keeps_its_form(tmp_path: Path) -> None:
     conditions = {"machine": "m", "versions": {"python": "3.13"}, "photos": "p", "fingerprint": "f" * 64}
     bundle = reported(tmp_path, {"conditions": conditions, "files": {"a.onnx": FIRST, "b.onnx": INT8}})
     report = read_export_report(bundle)
-    assert report is not None and report.files["a.onnx"].parity["file"].turned_away is None
-    later = {**FIRST, "parity": {"file": {**PARITY, "turned_away": None, "turned_away_of_model": None}}}
+    assert report is not None and report.files["a.onnx"].parity["file"].rejected is None
+    later = {**FIRST, "parity": {"file": {**PARITY, "rejected": None, "rejected_of_model": None}}}
     expected = {"conditions": conditions, "files": {"a.onnx": later, "b.onnx": INT8}}
     assert json.dumps(report.as_json()) == json.dumps(expected)
 
@@ -67,3 +67,16 @@ def test_an_export_report_keeps_its_form(tmp_path: Path) -> None:
 def test_a_report_of_something_else_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"report\.json is not the report of an export: conditions"):
         read_export_report(reported(tmp_path, {"files": {}}))
+
+
+def test_figures_of_earlier_versions_are_read_under_their_names_of_today() -> None:
+    text = FILE.read_text(encoding="utf-8")
+    for before, now in (
+        ("answered", "accepted"), ("candidates", "prediction_set"), ("most_confident", "accuracy_at_coverage"),
+        ("no_waste", "not_waste"), ("turned_away", "rejected"), ("answered_above_0.9", "accepted_above_0.9"),
+    ):  # fmt: skip
+        text = text.replace(f'"{now}"', f'"{before}"')
+    assert '"answered"' in text and '"accepted"' not in text
+    assert parse_metrics(json.loads(text), "x") == parse_metrics(
+        json.loads(FILE.read_text(encoding="utf-8")), "x"
+    )

@@ -44,7 +44,7 @@ from image_classification_trash.networks.network import TrashNetwork, to_planes
 SIZE = (64, 80)
 LABELS = ("glass", "métal, fin", "紙 箱")
 CONFIG = BundleConfig(
-    name="tiny", architecture="sequential_cnn", labels=LABELS, input_height=64, input_width=80, fit="stretch",
+    name="tiny", architecture="sequential_cnn", labels=LABELS, input_height=64, input_width=80, resize_mode="stretch",
     temperature=1.0, threshold=0.5, data={"fingerprint": "abc"}, training={}, git_commit="0", versions={}, created="now",
 )  # fmt: skip
 
@@ -208,7 +208,7 @@ def test_integer_files_know_of_no_waste(tmp_path: Path) -> None:
     weight[0] = 1000 * np.abs(weight).max()
     steepness = 12 / float(weight[1:] @ weight[1:])
     middle = (waste.mean(0) + other.mean(0)) / 2
-    network.set_detector(steepness * weight, -steepness * float(weight @ middle))
+    network.set_rejection_head(steepness * weight, -steepness * float(weight @ middle))
     config = dataclasses.replace(CONFIG, labels=(*LABELS, "not waste"), negative_label="not waste")
     pixels = np.concatenate([photos(24), empty])
     expected = answers(network, pixels)
@@ -322,8 +322,8 @@ def test_limits_are_what_the_documents_say() -> None:
     assert shortfall(parity(accuracy=0.894), "int8") is not None
     assert shortfall(parity(labelled=50, accuracy=0.88), "int8") is None
     assert shortfall(parity(labelled=50, accuracy=0.86), "int8") is not None
-    assert shortfall(parity(turned_away=0.9, turned_away_of_model=0.95), "int8") is None
-    assert shortfall(parity(turned_away=0.85, turned_away_of_model=0.95), "int8") is not None
+    assert shortfall(parity(rejected=0.9, rejected_of_model=0.95), "int8") is None
+    assert shortfall(parity(rejected=0.85, rejected_of_model=0.95), "int8") is not None
 
 
 def test_what_is_turned_away_is_counted_on_grounds_alone() -> None:
@@ -331,10 +331,10 @@ def test_what_is_turned_away_is_counted_on_grounds_alone() -> None:
     file = np.array([[0.1, 0.1, 0.8], [0.1, 0.2, 0.7], [0.9, 0.1, 0.0], [0.2, 0.1, 0.7]])
     y_true, labels = np.array([0, 1]), ("glass", "paper", "not waste")
     parity = compare(model, file, y_true, labels, 1.0, backgrounds=2)
-    assert (parity.turned_away, parity.turned_away_of_model) == (0.5, 1.0)
+    assert (parity.rejected, parity.rejected_of_model) == (0.5, 1.0)
     strict = compare(model, file, y_true, labels, 1.0, backgrounds=2, negative_threshold=0.8)
-    assert (strict.turned_away, strict.turned_away_of_model) == (0.0, 0.5)
-    assert compare(model, file, y_true, labels, 1.0).turned_away is None
+    assert (strict.rejected, strict.rejected_of_model) == (0.0, 0.5)
+    assert compare(model, file, y_true, labels, 1.0).rejected is None
 
 
 # Files that are not what they should be.

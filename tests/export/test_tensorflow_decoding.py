@@ -7,7 +7,7 @@ from PIL import Image
 
 from image_classification_trash.export.quiet_tensorflow import tf
 from image_classification_trash.export.tensorflow_decoding import decode_photos, orientation_of
-from image_classification_trash.inference.images import FITS, Fit, read_photo
+from image_classification_trash.inference.images import RESIZE_MODES, ResizeMode, read_photo
 
 SIZE = (96, 128)
 
@@ -49,14 +49,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("fit", FITS)
-def test_pixels_are_pillows_within_one(fit: Fit) -> None:
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
+def test_pixels_are_pillows_within_one(resize_mode: ResizeMode) -> None:
     decode = tf.function(
-        lambda data: decode_photos(data, SIZE, fit), input_signature=[tf.TensorSpec((None,), tf.string)]
+        lambda data: decode_photos(data, SIZE, resize_mode),
+        input_signature=[tf.TensorSpec((None,), tf.string)],
     )
     got = decode(tf.constant(list(CASES.values()))).numpy().astype(int)
     for pixels, (name, data) in zip(got, CASES.items(), strict=True):
-        difference = np.abs(pixels - read_photo(data, SIZE, fit))
+        difference = np.abs(pixels - read_photo(data, SIZE, resize_mode))
         assert difference.max() <= 1 and difference.mean() < 0.05, name
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from image_classification_trash.inference.bundle import BundleConfig, describe
-from image_classification_trash.inference.images import Fit, Pixels, read_photo
+from image_classification_trash.inference.images import Pixels, ResizeMode, read_photo
 
 SIZE = (64, 80)
 LABELS = ("glass", "metal", "paper")
@@ -28,15 +28,15 @@ def sample_photos(count: int) -> list[Path]:
     return [files[i * len(files) // count] for i in range(count)]
 
 
-def config_of(fit: Fit) -> BundleConfig:
+def config_of(resize_mode: ResizeMode) -> BundleConfig:
     return BundleConfig(
-        name="tiny", architecture="sequential_cnn", labels=LABELS, input_height=SIZE[0], input_width=SIZE[1], fit=fit,
+        name="tiny", architecture="sequential_cnn", labels=LABELS, input_height=SIZE[0], input_width=SIZE[1], resize_mode=resize_mode,
         temperature=1.0, threshold=0.6, data={"fingerprint": "abc"}, training={}, git_commit="0", versions={}, created="now",
-        candidate_mass=0.5,
+        conformal_threshold=0.5,
     )  # fmt: skip
 
 
-def write_tflite(path: Path, fit: Fit = "crop") -> Path:
+def write_tflite(path: Path, resize_mode: ResizeMode = "crop") -> Path:
     """A network without training, its answers spread out over the photos of the sample."""
     import torch
 
@@ -47,8 +47,8 @@ def write_tflite(path: Path, fit: Fit = "crop") -> Path:
     from image_classification_trash.networks.network import TrashNetwork, to_planes
 
     torch.manual_seed(0)
-    network, config = TrashNetwork("sequential_cnn", len(LABELS)).eval(), config_of(fit)
-    photos = np.stack([read_photo(file, SIZE, fit) for file in sample_photos(24)])
+    network, config = TrashNetwork("sequential_cnn", len(LABELS)).eval(), config_of(resize_mode)
+    photos = np.stack([read_photo(file, SIZE, resize_mode) for file in sample_photos(24)])
     with torch.inference_mode():
         scores = network.logits(to_planes(torch.from_numpy(photos)))
         network.head[-1].bias -= scores.mean(0)

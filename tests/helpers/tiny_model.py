@@ -12,7 +12,7 @@ from image_classification_trash.inference.runtimes import Probabilities
 SIZE = (64, 80)
 LABELS = ("glass", "métal, fin", "紙 箱")
 CONFIG = BundleConfig(
-    name="tiny", architecture="mean_colour", labels=LABELS, input_height=64, input_width=80, fit="stretch",
+    name="tiny", architecture="mean_colour", labels=LABELS, input_height=64, input_width=80, resize_mode="stretch",
     temperature=1.0, threshold=0.5, data={"fingerprint": "abc"}, training={}, git_commit="0", versions={}, created="now",
 )  # fmt: skip
 MakeClient = Callable[..., TestClient]

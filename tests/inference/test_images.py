@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from image_classification_trash.errors import PhotoError, PhotoTooLargeError
 from image_classification_trash.inference import images
-from image_classification_trash.inference.images import FITS, Fit, photo_bytes, read_photo
+from image_classification_trash.inference.images import RESIZE_MODES, ResizeMode, photo_bytes, read_photo
 
 PhotoMaker = Callable[..., Image.Image]
 
@@ -108,13 +108,15 @@ def test_exif_orientation_6_turns_the_photo_upright(size: tuple[int, int] | None
     assert bottom[2] > 200 and bottom[0] < 60
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 @pytest.mark.parametrize("frame", [(100, 20), (20, 100), (9, 500), (48, 64)])
-def test_each_fit_gives_the_size_that_was_asked_for(fit: Fit, frame: tuple[int, int]) -> None:
-    assert read_photo(Image.new("RGB", frame), (36, 48), fit).shape == (36, 48, 3)
+def test_each_fit_gives_the_size_that_was_asked_for(resize_mode: ResizeMode, frame: tuple[int, int]) -> None:
+    assert read_photo(Image.new("RGB", frame), (36, 48), resize_mode).shape == (36, 48, 3)
 
 
-def plainly(image: Image.Image, size: tuple[int, int] | None, fit: Fit) -> np.ndarray[Any, Any]:
+def plainly(
+    image: Image.Image, size: tuple[int, int] | None, resize_mode: ResizeMode
+) -> np.ndarray[Any, Any]:
     """What `read_photo` must give, with a copy of the whole frame for each step."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
@@ -125,7 +127,7 @@ def plainly(image: Image.Image, size: tuple[int, int] | None, fit: Fit) -> np.nd
         rgb = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     else:
         rgb = image.convert("RGB")
-    return np.asarray(images.fit_photo(rgb, size, fit))
+    return np.asarray(images.fit_photo(rgb, size, resize_mode))
 
 
 @pytest.mark.parametrize("orientation", range(1, 10))
@@ -153,9 +155,9 @@ def test_pixels_made_in_strips_are_those_of_the_whole_frame(
         else:
             photo = noise.convert(mode)
         data = encoded(photo, "JPEG" if mode == "CMYK" else "PNG", **options)
-        for fit in FITS:
-            expected = plainly(Image.open(io.BytesIO(data)), size, fit)
-            assert np.array_equal(read_photo(data, size, fit), expected), (frame, fit)
+        for resize_mode in RESIZE_MODES:
+            expected = plainly(Image.open(io.BytesIO(data)), size, resize_mode)
+            assert np.array_equal(read_photo(data, size, resize_mode), expected), (frame, resize_mode)
         assert np.array_equal(read_photo(data), plainly(Image.open(io.BytesIO(data)), None, "stretch"))
 
 

@@ -57,7 +57,7 @@ def test_a_bundle_keeps_the_label_and_bundles_of_earlier_releases_are_read(tmp_p
     assert read_bundle(bundle.path).config == CONFIG
     assert (bundle.path / "labels.txt").read_text().splitlines()[-1] == "not waste"
     old = json.loads((bundle.path / "config.json").read_text())
-    del old["negative_label"], old["negative_threshold"], old["candidate_mass"]
+    del old["negative_label"], old["negative_threshold"], old["conformal_threshold"]
     (bundle.path / "config.json").write_text(json.dumps(old))
     write_checksums(bundle.path)
     assert read_bundle(bundle.path).config.negative_label is None
@@ -68,7 +68,7 @@ def test_a_bundle_keeps_the_label_and_bundles_of_earlier_releases_are_read(tmp_p
     [
         {"negative_label": "glass"},
         {"negative_threshold": 1.5},
-        {"candidate_mass": -0.1},
+        {"conformal_threshold": -0.1},
         {"labels": ("glass", "not waste")},
     ],
 )

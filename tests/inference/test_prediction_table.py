@@ -14,7 +14,7 @@ from image_classification_trash.inference.prediction_table import WRITERS, Predi
 
 LABELS = ("glass", "label")
 GOOD = Prediction(
-    "a,\n.jpg", "glass", 0.75, "glass", {"glass": 0.75, "label": 0.25}, candidates=("glass", "label")
+    "a,\n.jpg", "glass", 0.75, "glass", {"glass": 0.75, "label": 0.25}, prediction_set=("glass", "label")
 )
 BAD = Prediction("ü.jpg", error="ü.jpg is empty (0 bytes).")
 
@@ -47,7 +47,7 @@ def test_every_format_holds_the_same(tmp_path: Path, kind: str) -> None:
     if kind == "csv":
         rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
         assert rows[0]["glass"] == "0.750000" and rows[1]["glass"] == ""
-        assert rows[0]["candidates"] == "glass; label" and rows[1]["candidates"] == ""
+        assert rows[0]["prediction_set"] == "glass; label" and rows[1]["prediction_set"] == ""
     elif kind == "jsonl":
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     else:
@@ -60,13 +60,13 @@ def test_every_format_holds_the_same(tmp_path: Path, kind: str) -> None:
         "probability",
         "decision",
         "waste_score",
-        "candidates",
+        "prediction_set",
         "error",
         "glass",
         "p(label)",
     ]
     if kind != "csv":
-        assert rows[0]["candidates"] == ["glass", "label"] and rows[1]["candidates"] == []
+        assert rows[0]["prediction_set"] == ["glass", "label"] and rows[1]["prediction_set"] == []
     assert [row["path"] for row in rows] == [GOOD.path, BAD.path]
     assert rows[1]["error"] == BAD.error
 

@@ -137,7 +137,7 @@ def test_predict_table_json_csv_and_stdin(workspace: Path, tmp_path: Path) -> No
     process(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
     rows = list(csv.DictReader(target.open()))
     assert list(rows[0])[:7] == [
-        "path", "label", "probability", "decision", "waste_score", "candidates", "error"
+        "path", "label", "probability", "decision", "waste_score", "prediction_set", "error"
     ]  # fmt: skip
     assert [r["label"] for r in rows] == [r["label"] for r in document["predictions"]]
 
@@ -396,7 +396,7 @@ def test_photos_and_classes_of_ones_own(workspace: Path, tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def field(workspace: Path) -> Path:
     """A bundle trained for the field, with a detector of waste."""
-    robust = ["--paste", "0.5", "--corruption", "0.5", "--outliers", "0.2", "--detector"]
+    robust = ["--copy-paste", "0.5", "--corruption", "0.5", "--outliers", "0.2", "--rejection-head"]
     command(workspace, "train", "sample", *PLAIN, *robust, "--epochs", "1", "--output", "field")
     return workspace / "models/field"
 
@@ -406,9 +406,9 @@ def test_training_for_the_field_measures_itself_under_shift(field: Path) -> None
     config = json.loads((field / "config.json").read_text())
     assert config["labels"][-1] == config["negative_label"] == "not waste" and len(config["labels"]) == 7
     shift = config["training"]["validation_under_shift"]
-    assert {"clean", "pasted", "blur, radius 2", "turned by 90°"} <= shift.keys()
-    assert 0.5 < config["training"]["detector"]["auroc"] <= 1
-    assert config["training"]["detector"]["kept"] == pytest.approx(0.99, abs=0.01)
+    assert {"clean", "copy_pasted", "blur, radius 2", "turned by 90°"} <= shift.keys()
+    assert 0.5 < config["training"]["rejection_head"]["auroc"] <= 1
+    assert config["training"]["rejection_head"]["kept"] == pytest.approx(0.99, abs=0.01)
 
 
 @pytest.mark.slow
@@ -417,19 +417,19 @@ def test_photos_without_waste_are_measured(workspace: Path, field: Path, tmp_pat
         noise = torch.randint(0, 256, (3, 60, 80), dtype=torch.uint8)
         torchvision.io.write_png(noise, str(tmp_path / f"{number}.png"))
     done = command(
-        workspace, "evaluate", "models/field", "--negatives", str(tmp_path), "--json", "--resamples", "100"
+        workspace, "evaluate", "models/field", "--not-waste", str(tmp_path), "--json", "--resamples", "100"
     )
     measured = json.loads(done.stdout)
-    assert measured["no_waste"]["n"] == 6 and measured["no_waste"]["score"] == "waste score"
+    assert measured["not_waste"]["n"] == 6 and measured["not_waste"]["score"] == "waste score"
     assert all(
-        measured["no_waste"][name]["low"] <= measured["no_waste"][name]["high"]
-        for name in ("auroc", "fpr_at_95", "turned_away", "answered_above_0.9")
+        measured["not_waste"][name]["low"] <= measured["not_waste"][name]["high"]
+        for name in ("auroc", "fpr_at_95", "rejected", "accepted_above_0.9")
     )
-    assert measured["most_confident"]["n"] == round(0.8 * measured["n"])
+    assert measured["accuracy_at_coverage"]["n"] == round(0.8 * measured["n"])
     assert len(measured["confusion"]) == 6
     card = (field / "README.md").read_text()
     assert "photos without waste" in card and "Per class, test" in card
-    done = command(workspace, "evaluate", "models/field", "--negatives", str(tmp_path / "none"), status=1)
+    done = command(workspace, "evaluate", "models/field", "--not-waste", str(tmp_path / "none"), status=1)
     assert "There is no folder" in done.stderr
 
 
@@ -453,14 +453,14 @@ def plain(workspace: Path) -> Path:
 @pytest.mark.parametrize("start", ["plain", pytest.param("field", marks=pytest.mark.slow)])
 def test_training_goes_on_from_a_bundle(workspace: Path, start: str, request: pytest.FixtureRequest) -> None:
     first: Path = request.getfixturevalue(start)
-    begin, further = ["--start", f"models/{start}"], f"{start}-further"
+    begin, further = ["--init-from", f"models/{start}"], f"{start}-further"
     still = ["--epochs", "1", "--learning-rate", "1e-9", "--ema-decay", "0"]
     command(workspace, "train", "sample", *PLAIN, *still, *begin, "--output", further)
     before, after = (
         load_file(path / "model.safetensors") for path in (first, workspace / "models" / further)
     )
     assert torch.allclose(before["head.1.weight"], after["head.1.weight"], atol=1e-5)
-    both = [*begin, "--start", f"models/{further}", "--epochs", "0", "--output", f"{start}-average"]
+    both = [*begin, "--init-from", f"models/{further}", "--epochs", "0", "--output", f"{start}-average"]
     command(workspace, "train", "sample", *PLAIN, *both)
     middle = load_file(workspace / f"models/{start}-average/model.safetensors")
     assert all(

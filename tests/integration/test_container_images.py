@@ -117,7 +117,7 @@ def expected(model: Path) -> list[dict[str, float]]:
     """The probabilities of the photos in this process."""
     classifier = TrashClassifier.load(model)
     config = classifier.config
-    pixels = np.stack([read_photo(path, config.input_size, config.fit) for path in PHOTOS])
+    pixels = np.stack([read_photo(path, config.input_size, config.resize_mode) for path in PHOTOS])
     rows = classifier.probabilities(pixels)
     return [dict(zip(config.labels, row.tolist(), strict=True)) for row in rows]
 

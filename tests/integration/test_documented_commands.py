@@ -104,7 +104,7 @@ BEFORE = {
         "trash-classifier models promote earlier",
     ),
     "trash-classifier models rollback": ("trash-classifier models promote trashnet",),
-    "trash-classifier train trashnet --config configs/field.yaml --start models/field": (
+    "trash-classifier train trashnet --config configs/field.yaml --init-from models/field": (
         "trash-classifier train trashnet --config configs/field.yaml --output field",
     ),
     "trash-classifier train kinds --config configs/efficientnet_lite0.yaml --epochs 0 --output": (

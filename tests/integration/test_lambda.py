@@ -31,7 +31,7 @@ HANDLER = "image_classification_trash.serving.lambda_function.handler"
 SIZE = (64, 80)
 CONFIG = BundleConfig(
     name="tiny", architecture="mean_colour", labels=("glass", "metal", "paper"), input_height=64, input_width=80,
-    fit="stretch", temperature=1.0, threshold=0.5, data={}, training={}, git_commit="0", versions={}, created="now",
+    resize_mode="stretch", temperature=1.0, threshold=0.5, data={}, training={}, git_commit="0", versions={}, created="now",
 )  # fmt: skip
 pytestmark = [
     pytest.mark.slow,

@@ -16,7 +16,7 @@ from helpers.page_model import CHROMIUM, LABELS, chromium, encoded, sample_photo
 from helpers.pages import LOADED, WAIT, answers, choose_device, opened
 from PIL import Image
 
-from image_classification_trash.inference.images import FITS, Fit, Pixels, read_photo
+from image_classification_trash.inference.images import RESIZE_MODES, Pixels, ResizeMode, read_photo
 
 pytest.importorskip("playwright", reason="the Python package playwright is not installed")
 from playwright.sync_api import Browser, Page, expect
@@ -288,7 +288,9 @@ def pixels_page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
-def resized(page: Page, photo: Pixels, size: tuple[int, int], fit: Fit, scale: int = 1) -> Pixels:
+def resized(
+    page: Page, photo: Pixels, size: tuple[int, int], resize_mode: ResizeMode, scale: int = 1
+) -> Pixels:
     """uint8 (H, W, 3) through the page's code."""
     height, width = photo.shape[:2]
     rgba = np.dstack([photo, np.full((height, width), 255, np.uint8)])
@@ -298,17 +300,17 @@ def resized(page: Page, photo: Pixels, size: tuple[int, int], fit: Fit, scale: i
           const rows = (top, count) => rgba.subarray(top * width * 4, (top + count) * width * 4);
           return Array.from(pixels.toModelPixels(rows, width, height, size, fit, scale));
         }""",
-        [rgba.ravel().tolist(), width, height, list(size), fit, scale],
+        [rgba.ravel().tolist(), width, height, list(size), resize_mode, scale],
     )
     return np.array(values, np.uint8).reshape(*size, 3)
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
 @pytest.mark.parametrize("shape", [(64, 80), (300, 211), (97, 130), (513, 64), (20, 33), (80, 64)])
-def test_resize_is_pillows(pixels_page: Page, fit: Fit, shape: tuple[int, int]) -> None:
+def test_resize_is_pillows(pixels_page: Page, resize_mode: ResizeMode, shape: tuple[int, int]) -> None:
     photo = np.random.default_rng(sum(shape)).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    expected = read_photo(Image.fromarray(photo), (64, 80), fit)
-    off = np.abs(resized(pixels_page, photo, (64, 80), fit).astype(int) - expected).max()
+    expected = read_photo(Image.fromarray(photo), (64, 80), resize_mode)
+    off = np.abs(resized(pixels_page, photo, (64, 80), resize_mode).astype(int) - expected).max()
     # Pillow may change the order of its passes for photos narrower than the input, which rounds otherwise.
     assert off <= (1 if shape[1] < 80 else 0)
 

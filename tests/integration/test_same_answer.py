@@ -67,7 +67,9 @@ def expected(tflite: Path, photos: list[Path]) -> Probabilities:
     """The .tflite in process: float32 (N, C)."""
     classifier = TrashClassifier.load(tflite)
     config = classifier.config
-    return classifier.probabilities(np.stack([read_photo(p, config.input_size, config.fit) for p in photos]))
+    return classifier.probabilities(
+        np.stack([read_photo(p, config.input_size, config.resize_mode) for p in photos])
+    )
 
 
 @pytest.fixture(scope="module")

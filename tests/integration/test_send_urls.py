@@ -27,7 +27,7 @@ from image_classification_trash.serving.safe_fetch import FetchRules
 
 ROOT = Path(__file__).parents[2]
 CONFIG = BundleConfig(
-    name="tiny", architecture="mean_colour", labels=("a", "b", "c"), input_height=8, input_width=8, fit="stretch",
+    name="tiny", architecture="mean_colour", labels=("a", "b", "c"), input_height=8, input_width=8, resize_mode="stretch",
     temperature=1.0, threshold=0.0, data={}, training={}, git_commit="0", versions={}, created="now",
 )  # fmt: skip
 

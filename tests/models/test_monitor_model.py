@@ -50,7 +50,7 @@ from image_classification_trash.serving.operations.prediction_log import Statist
 
 LABELS = ("glass", "metal", "paper")
 CONFIG = BundleConfig(
-    name="tiny", architecture="sequential_cnn", labels=LABELS, input_height=32, input_width=32, fit="stretch",
+    name="tiny", architecture="sequential_cnn", labels=LABELS, input_height=32, input_width=32, resize_mode="stretch",
     temperature=1.0, threshold=0.5, data={"name": "mine", "fingerprint": "abc"}, training={}, git_commit="0",
     versions={}, created="2026-01-01T00:00:00+00:00",
 )  # fmt: skip
@@ -161,7 +161,7 @@ def rejecting(make_tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bun
     network = TrashNetwork("sequential_cnn", 2, detects_waste=True)
     network.set_linear_head(np.zeros((2, network.width), np.float32), np.array([4, 0], np.float32))
     weight = np.random.default_rng(0).normal(size=network.width).astype(np.float32)
-    network.set_detector(weight, -float(np.median(EmbeddingBackbone(network).embed(photos) @ weight)))
+    network.set_rejection_head(weight, -float(np.median(EmbeddingBackbone(network).embed(photos) @ weight)))
     config = replace(
         CONFIG,
         labels=(*manifest.labels, "not waste"),

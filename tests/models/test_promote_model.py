@@ -18,7 +18,7 @@ from image_classification_trash.evaluation.export_report import (
     ExportReport,
 )
 from image_classification_trash.evaluation.model_list import bundle_of, compare, entries, show
-from image_classification_trash.evaluation.result import Answered, Conditions, Interval, Metrics, Reliability
+from image_classification_trash.evaluation.result import Accepted, Conditions, Interval, Metrics, Reliability
 from image_classification_trash.inference.bundle import (
     Bundle,
     BundleConfig,
@@ -44,7 +44,7 @@ def make(
     """A bundle as a training, an evaluation and an export would leave it; its weights are never loaded."""
     config = BundleConfig(
         name=name, architecture="resnet18", labels=("glass", "paper"), input_height=64, input_width=64,
-        fit="stretch", temperature=1.0, threshold=0.5, data={"name": "sample", "fingerprint": "f" * 64},
+        resize_mode="stretch", temperature=1.0, threshold=0.5, data={"name": "sample", "fingerprint": "f" * 64},
         training={"validation": {"accuracy": 0.91, "macro_f1": 0.9, "n": 10}, "settings": {}},
         git_commit="0" * 40, versions={}, created="2026-01-01T00:00:00Z",
     )  # fmt: skip
@@ -66,7 +66,7 @@ def measured(accuracy: float, changes: dict[str, Any]) -> Metrics:
         n=100, accuracy=figure, balanced_accuracy=figure, macro_f1=figure, roc_auc=figure, log_loss=figure,
         brier=figure, ece=figure, per_class={}, confusion=[], reliability_before=bins, reliability=bins,
         conditions=Conditions("sample", "test", changes.get("photos", "t" * 64), None, 0, "95%", "m"),
-        risk_coverage_area=0.0, answered=Answered(0.5, 90, 0.9, 0.95),
+        risk_coverage_area=0.0, accepted=Accepted(0.5, 90, 0.9, 0.95),
     )  # fmt: skip
 
 

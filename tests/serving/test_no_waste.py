@@ -64,7 +64,7 @@ def test_both_say_whether_there_is_waste(colour: str, decision: str, monkeypatch
     for answer in (by_gateway(model, data), by_lambda(model, data, monkeypatch)):
         assert answer["decision"] == decision
         assert answer["label"] != NOTHING
-        assert answer["candidates"] == ([] if decision == NOTHING else [decision])
+        assert answer["prediction_set"] == ([] if decision == NOTHING else [decision])
         assert (answer["waste_score"] < 0.01) == (decision == NOTHING)
 
 

@@ -46,7 +46,7 @@ def builtin(value: object) -> bool:
 
 @pytest.mark.parametrize("negative", [None, LABELS[2]])
 def test_answers_are_plain_data(negative: str | None) -> None:
-    steps = pipeline(negative_label=negative, negative_threshold=negative and 0.5, candidate_mass=0.9)
+    steps = pipeline(negative_label=negative, negative_threshold=negative and 0.5, conformal_threshold=0.9)
     photos = [Photo("a", encoded(), 0.25), Photo("b", b"no photo"), Photo("c", encoded("blue"))]
     answer = steps.encode([steps.predict(photo) for photo in photos])
     assert builtin(answer) and json.loads(json.dumps(answer)) == answer
@@ -100,7 +100,7 @@ def test_a_prediction_is_plain_without_an_answer_too() -> None:
         "label": None,
         "probability": None,
         "waste_score": None,
-        "candidates": [],
+        "prediction_set": [],
         "probabilities": [],
     }
 

@@ -24,7 +24,7 @@ Make = Callable[..., TrainingData]
 def make_data(make_tree: MakeTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Twelve photos of two classes, an object on a plain background each, every third of them in the val split."""
     for module in (training_data, shifted_photos):
-        monkeypatch.setattr(module, "GROUNDS", 4)  # drawing hundreds takes seconds
+        monkeypatch.setattr(module, "BACKGROUNDS", 4)  # drawing hundreds takes seconds
     root = make_tree({"glass": 6, "metal": 6})
     photos = []
     for number, file in enumerate(sorted(root.rglob("*.jpg"))):
@@ -38,7 +38,7 @@ def make_data(make_tree: MakeTree, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     manifest = Manifest("mine", root, tuple(photos), ("glass", "metal"), {})
 
     def make(**settings: object) -> TrainingData:
-        size = {"input_height": 32, "input_width": 48, "interim_dir": tmp_path / "interim"}
+        size = {"input_height": 32, "input_width": 48, "data_dir": tmp_path}
         return TrainingData(manifest, TrainSettings.model_validate({**size, **settings}))
 
     return make
@@ -56,7 +56,7 @@ def test_every_cache_is_opened_once(make_data: Make, monkeypatch: pytest.MonkeyP
 
     for module, name in ((build_features, "pixel_cache"), (training_data, "masks_of")):
         monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
-    data = make_data(paste=0.5)
+    data = make_data(copy_paste=0.5)
     assert not opened
     for _ in range(2):
         assert len(data.train.y_true) == len(data.train_pixels) == len(data.train_masks.masks) == 8
@@ -78,18 +78,18 @@ def test_class_numbers_are_those_of_the_photos(make_data: Make) -> None:
 
 
 def test_pasted_validation_photos_lie_behind_the_others_in_one_array(make_data: Make) -> None:
-    plain, pasting = make_data(), make_data(paste=0.5)
-    assert plain.selection is plain.val and pasting.selection.pixels is pasting.shifted.clean_and_pasted
+    plain, pasting = make_data(), make_data(copy_paste=0.5)
+    assert plain.selection is plain.val and pasting.selection.pixels is pasting.shifted.clean_and_copy_pasted
     shifted = pasting.shifted
     assert (shifted.clean == plain.val.pixels).all() and shifted.count == 4
-    assert np.shares_memory(shifted.pasted, shifted.clean_and_pasted)
-    assert len(shifted.pasted) == len(shifted.y_true) - 4 == 12
+    assert np.shares_memory(shifted.copy_pasted, shifted.clean_and_copy_pasted)
+    assert len(shifted.copy_pasted) == len(shifted.y_true) - 4 == 12
     assert shifted.y_true.tolist() == plain.y_val.tolist() * 4
 
 
 @pytest.mark.parametrize(
     ("asked", "alters", "pastes"),
-    [("paste", True, True), ("corruption", True, False), ("outliers", True, False)],
+    [("copy_paste", True, True), ("corruption", True, False), ("outliers", True, False)],
 )
 def test_a_training_photo_is_altered_as_asked(
     make_data: Make, asked: str, alters: bool, pastes: bool
@@ -97,7 +97,7 @@ def test_a_training_photo_is_altered_as_asked(
     part = make_data(**{asked: 1.0}).train
     assert (part.alter is not None) == alters and part.backgrounds is not None
     assert isinstance(part.alter, training_data.FieldAlteration)
-    assert (part.alter.paster is not None) == pastes
+    assert (part.alter.copy_paste is not None) == pastes
     assert part.backgrounds.shape[1:] == part.pixels.shape[1:]
     rows = np.arange(3)
     photos = np.array(part.pixels[:3])

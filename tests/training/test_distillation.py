@@ -48,7 +48,7 @@ def test_a_network_learns_as_much_of_its_teacher_as_is_asked(share: float, tmp_p
     torch.manual_seed(0)
     network, teacher = build_network("sequential_cnn", 2), sure_of(1)
     before = network_bytes(teacher)
-    settings = SETTINGS.model_copy(update={"teacher_share": share})
+    settings = SETTINGS.model_copy(update={"distillation_weight": share})
     fine_tune(network, DATA, settings, tmp_path, NoTracker(), [teacher])
     kept = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
     network.load_state_dict({name.removeprefix("network."): value for name, value in kept.items()})
@@ -72,7 +72,7 @@ def test_a_training_that_two_bundles_go_back_to_counts_once(tmp_path: Path) -> N
             "machine": f"that of {name}",
         }
         config = BundleConfig(
-            name=name, architecture="sequential_cnn", labels=("a", "b"), input_height=32, input_width=32, fit="stretch",
+            name=name, architecture="sequential_cnn", labels=("a", "b"), input_height=32, input_width=32, resize_mode="stretch",
             temperature=1.0, threshold=0.5, data={}, training=record, git_commit="x", versions={}, created="now",
         )  # fmt: skip
         weights = network_bytes(build_network("sequential_cnn", 2))  # random ones, others each time
@@ -87,7 +87,7 @@ def test_a_training_that_two_bundles_go_back_to_counts_once(tmp_path: Path) -> N
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     config = BundleConfig(
-        name="mine", architecture="sequential_cnn", labels=("a", "b"), input_height=32, input_width=32, fit="stretch",
+        name="mine", architecture="sequential_cnn", labels=("a", "b"), input_height=32, input_width=32, resize_mode="stretch",
         temperature=1.0, threshold=0.5, data={}, training={}, git_commit="x", versions={}, created="now",
     )  # fmt: skip
     bundle = write_bundle(tmp_path / "mine", config, {WEIGHTS: network_bytes(sure_of(0))})

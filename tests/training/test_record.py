@@ -3,30 +3,30 @@
 import json
 from pathlib import Path
 
-from image_classification_trash.evaluation.calibration import CandidateSets, Validation
+from image_classification_trash.evaluation.calibration import PredictionSets, Validation
 from image_classification_trash.training.linear_head import LinearHead
 from image_classification_trash.training.record import Ancestors, Run, training_record
-from image_classification_trash.training.robustness import DetectorRecord, ShiftRecord
+from image_classification_trash.training.robustness import RejectionHeadRecord, ShiftRecord
 
-VALIDATION = Validation(10, 0.9, 0.8, 0.5, 8, 0.8, None, CandidateSets(1.0, 2.0, 0.5))
+VALIDATION = Validation(10, 0.9, 0.8, 0.5, 8, 0.8, None, PredictionSets(1.0, 2.0, 0.5))
 RUN = Run(Path("reports"), {"seed": 0, "weights": None}, began=0.0)
 EPOCHS = [{"epoch": 0.0, "val_macro_f1": 0.4}, {"epoch": 1.0, "val_macro_f1": 0.7}]
 
 
 def test_a_record_has_what_was_done_in_the_order_it_was_done() -> None:
     empty = LinearHead(None, None, 0.1, 0.9, 0.3)  # type: ignore[arg-type]  the figures alone are written
-    shift = ShiftRecord({"clean": 0.9}, DetectorRecord(0.99, 0.98))
+    shift = ShiftRecord({"clean": 0.9}, RejectionHeadRecord(0.99, 0.98))
     ancestors = Ancestors({"abc": 5.0}, ("another machine",))
     record = training_record(RUN, ancestors, VALIDATION, empty, EPOCHS, shift).as_json()
     assert list(record) == [
         "settings", "validation", "seconds", "head", "epochs_run", "best_epoch", "ancestors", "validation_under_shift",
-        "detector", "machine",
+        "rejection_head", "machine",
     ]  # fmt: skip
-    assert record["head"] == {"strength": 0.1, "val_accuracy": 0.9}
+    assert record["head"] == {"inverse_regularisation": 0.1, "val_accuracy": 0.9}
     assert (record["epochs_run"], record["best_epoch"]) == (2, 1)
-    assert record["detector"] == {"auroc": 0.99, "kept": 0.98}
+    assert record["rejection_head"] == {"auroc": 0.99, "kept": 0.98}
     assert record["machine"].startswith("another machine; ") and record["seconds"] > 5
-    assert record["validation"]["candidates"] == {"right_among": 1.0, "mean_size": 2.0, "single": 0.5}
+    assert record["validation"]["prediction_set"] == {"right_among": 1.0, "mean_size": 2.0, "single": 0.5}
     assert json.loads(json.dumps(record)) == record
 
 

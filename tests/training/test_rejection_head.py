@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from image_classification_trash.training.rejection_head import fit_detector
+from image_classification_trash.training.rejection_head import fit_to_embeddings
 
 
 def clusters(distance: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -16,17 +16,17 @@ def clusters(distance: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_it_parts_what_can_be_parted_and_keeps_the_share_that_was_asked_for() -> None:
     (waste, other), (val_waste, val_other) = clusters(5, 0), clusters(5, 1)
-    detector = fit_detector(waste, other, val_waste, val_other, turned_away=0.02)
-    assert detector.auroc > 0.99
-    assert detector.kept == pytest.approx(0.98, abs=0.005)
-    assert (detector.logits(val_other) < 0).mean() > 0.95
+    rejection_head = fit_to_embeddings(waste, other, val_waste, val_other, rejected=0.02)
+    assert rejection_head.auroc > 0.99
+    assert rejection_head.kept == pytest.approx(0.98, abs=0.005)
+    assert (rejection_head.logits(val_other) < 0).mean() > 0.95
 
 
 def test_what_cannot_be_parted_is_said_so() -> None:
     (waste, other), (val_waste, val_other) = clusters(0, 0), clusters(0, 1)
-    detector = fit_detector(waste, other, val_waste, val_other, turned_away=0.02)
-    assert 0.35 < detector.auroc < 0.65
-    assert detector.kept == pytest.approx(0.98, abs=0.005)
+    rejection_head = fit_to_embeddings(waste, other, val_waste, val_other, rejected=0.02)
+    assert 0.35 < rejection_head.auroc < 0.65
+    assert rejection_head.kept == pytest.approx(0.98, abs=0.005)
 
 
 def test_a_number_that_is_nearly_always_the_same_does_not_decide() -> None:
@@ -34,8 +34,8 @@ def test_a_number_that_is_nearly_always_the_same_does_not_decide() -> None:
     for part, lifted in ((waste, 0), (other, 1e-3), (val_waste, 0), (val_other, 1e-3)):
         part[:, 7] *= 1e-4
         part[:, 7] += lifted  # ten deviations, and yet next to nothing
-    detector = fit_detector(waste, other, val_waste, val_other, turned_away=0.02)
-    assert abs(detector.weight[7]) < abs(detector.weight[0])
-    assert detector.auroc > 0.99
+    rejection_head = fit_to_embeddings(waste, other, val_waste, val_other, rejected=0.02)
+    assert abs(rejection_head.weight[7]) < abs(rejection_head.weight[0])
+    assert rejection_head.auroc > 0.99
     val_waste[:, 7] += 0.1
-    assert (detector.logits(val_waste) > 0).mean() > 0.95
+    assert (rejection_head.logits(val_waste) > 0).mean() > 0.95

@@ -21,7 +21,7 @@ SMALLEST, LARGEST = 0.27, 1.2
 
 
 @dataclass(frozen=True)
-class Paster:
+class CopyPaste:
     """Gives photos other backgrounds.
 
     Attributes:
@@ -38,14 +38,14 @@ class Paster:
 
     def __call__(self, photos: Pixels, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Pixels:
         """Photos uint8 (B, H, W, 3), which are rows (B,) of the part, some of them on other backgrounds now."""
-        pasted = photos.copy()
+        copy_pasted = photos.copy()
         for place, row in enumerate(rows):
             if rng.random() < self.share:
                 mask = self.masks.shape(int(row))
                 mask = _patch(rng) if mask is None else mask
                 cover = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
-                pasted[place] = paste(self.pixels[row], mask, self.background(rng), cover, rng)
-        return pasted
+                copy_pasted[place] = copy_paste(self.pixels[row], mask, self.background(rng), cover, rng)
+        return copy_pasted
 
     def background(self, rng: np.random.Generator) -> Pixels:
         """A piece of one of the backgrounds, or pieces of two that meet, as at a kerb; uint8 (H, W, 3)."""
@@ -66,7 +66,9 @@ class Paster:
         return _lit(cv2.resize(np.ascontiguousarray(piece), (width, height)), rng)
 
 
-def paste(photo: Pixels, mask: Mask, background: Pixels, cover: Pixels, rng: np.random.Generator) -> Pixels:
+def copy_paste(
+    photo: Pixels, mask: Mask, background: Pixels, cover: Pixels, rng: np.random.Generator
+) -> Pixels:
     """The photo's object on `background`, perhaps partly under `cover`; all uint8 (H, W, 3), the mask uint8 (h, w)."""
     height, width, _ = background.shape
     whole = np.asarray(cv2.resize(mask, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

@@ -80,12 +80,12 @@ def corrupt(photos: npt.NDArray[np.uint8], share: float, rng: np.random.Generato
     changed = photos.copy()
     for place in np.flatnonzero(rng.random(len(photos)) < share):
         for _ in range(int(rng.integers(1, 3))):
-            changed[place] = _random_fault(changed[place], rng)
+            changed[place] = _random_corruption(changed[place], rng)
     return changed
 
 
-def _random_fault(photo: Pixels, rng: np.random.Generator) -> Pixels:
-    faults: tuple[Corruption, ...] = (
+def _random_corruption(photo: Pixels, rng: np.random.Generator) -> Pixels:
+    corruptions: tuple[Corruption, ...] = (
         lambda p: blurred(p, rng.uniform(0.5, 3)),
         lambda p: as_jpeg(p, int(rng.integers(10, 70))),
         lambda p: noisy(p, rng.uniform(3, 25), rng),
@@ -93,4 +93,4 @@ def _random_fault(photo: Pixels, rng: np.random.Generator) -> Pixels:
         lambda p: coarse(p, rng.uniform(0.2, 0.7)),
         lambda p: moved(p, int(rng.integers(3, 12)), rng.uniform(0, np.pi)),
     )
-    return faults[int(rng.integers(len(faults)))](photo)
+    return corruptions[int(rng.integers(len(corruptions)))](photo)

@@ -11,7 +11,7 @@ import numpy as np
 
 from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.features.synthesis.backgrounds import HELD_OUT, Rule, draw_backgrounds
-from image_classification_trash.features.synthesis.compositing import Paster
+from image_classification_trash.features.synthesis.compositing import CopyPaste
 from image_classification_trash.features.synthesis.corruptions import FIXED
 from image_classification_trash.features.synthesis.cutouts import Masks, posterboard
 from image_classification_trash.inference.images import Pixels
@@ -35,20 +35,20 @@ class ShiftedPhotos:
         count: N, how many photos there were.
     """
 
-    clean_and_pasted: Pixels
+    clean_and_copy_pasted: Pixels
     y_true: Ints
-    no_waste: Pixels
+    not_waste: Pixels
     count: int
 
     @property
     def clean(self) -> Pixels:
         """The photos as they are, (N, H, W, 3)."""
-        return self.clean_and_pasted[: self.count]
+        return self.clean_and_copy_pasted[: self.count]
 
     @property
-    def pasted(self) -> Pixels:
+    def copy_pasted(self) -> Pixels:
         """Objects on held-out backgrounds, (P, H, W, 3)."""
-        return self.clean_and_pasted[self.count :]
+        return self.clean_and_copy_pasted[self.count :]
 
 
 def shifted_photos(pixels: Pixels, y_true: Ints, masks: Masks, seed: int = 0) -> ShiftedPhotos:
@@ -56,18 +56,18 @@ def shifted_photos(pixels: Pixels, y_true: Ints, masks: Masks, seed: int = 0) ->
     rng = np.random.default_rng([seed, 1])
     rows = np.flatnonzero(masks.trusted)
     backgrounds = draw_backgrounds(HELD_OUT, BACKGROUNDS, pixels.shape[1:3], seed)
-    paster = Paster(masks, backgrounds, 1.0, pixels)
+    copy_paste = CopyPaste(masks, backgrounds, 1.0, pixels)
     cut = np.array(pixels[rows])
-    pasted = [paster(cut, rows, rng) for _ in range(COPIES)]
+    copy_pasted = [copy_paste(cut, rows, rng) for _ in range(COPIES)]
     return ShiftedPhotos(
-        np.concatenate([pixels, *pasted]),
+        np.concatenate([pixels, *copy_pasted]),
         np.concatenate([y_true, np.tile(y_true[rows], COPIES)]),
-        no_waste(HELD_OUT, pixels, masks, seed + 1, BACKGROUNDS, BOARDS),
+        not_waste(HELD_OUT, pixels, masks, seed + 1, BACKGROUNDS, BOARDS),
         len(pixels),
     )
 
 
-def no_waste(
+def not_waste(
     rules: Sequence[Rule], pixels: Pixels, masks: Masks, seed: int, backgrounds: int, boards: int
 ) -> Pixels:
     """Photos without waste, uint8 (N, H, W, 3): drawn backgrounds, and the photos' own backgrounds with their objects removed."""
@@ -79,10 +79,10 @@ def no_waste(
 
 def accuracy_under_shift(scores: Scores, shifted: ShiftedPhotos) -> dict[str, float]:
     """Accuracy on the photos as they are, pasted, and under each corruption of `corruptions.FIXED`."""
-    y_true, y_pasted = np.split(shifted.y_true, [shifted.count])
+    y_true, y_copy_pasted = np.split(shifted.y_true, [shifted.count])
     right = {
         "clean": _accuracy(scores, shifted.clean, y_true),
-        "pasted": _accuracy(scores, shifted.pasted, y_pasted),
+        "copy_pasted": _accuracy(scores, shifted.copy_pasted, y_copy_pasted),
     }
     for name, corruption in FIXED.items():
         right[name] = _accuracy(scores, np.stack([corruption(photo) for photo in shifted.clean]), y_true)

@@ -67,11 +67,11 @@ def _add_model_routes(app: FastAPI, config: BundleConfig, tflite: Path) -> None:
         "labels": config.labels,
         "height": config.input_height,
         "width": config.input_width,
-        "fit": config.fit,
+        "fit": config.resize_mode,  # the name that web/src/worker.js reads
         "threshold": config.threshold,
         "negative_label": config.negative_label,
         "negative_threshold": config.negative_threshold,
-        "candidate_mass": config.candidate_mass,
+        "conformal_threshold": config.conformal_threshold,
         "model_bytes": tflite.stat().st_size,
         "engine_bytes": json.loads((WEB / "built.json").read_text(encoding="utf-8"))["engine_bytes"],
     }

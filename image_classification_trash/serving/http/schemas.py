@@ -77,7 +77,7 @@ class PhotoAnswer(BaseModel):
     waste_score: float | None = Field(
         None, description="probability that the photo shows waste; null where the model cannot tell"
     )
-    candidates: list[str] = Field(
+    prediction_set: list[str] = Field(
         [], description="the classes that it may be, most probable first; none where no waste is seen"
     )
     probabilities: list[LabelAnswer] = Field([], description="all labels, most probable first")

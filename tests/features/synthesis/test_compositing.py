@@ -13,9 +13,9 @@ from image_classification_trash.features.synthesis.backgrounds import (
 from image_classification_trash.features.synthesis.compositing import (
     LARGEST,
     SMALLEST,
-    Paster,
+    CopyPaste,
     _dented,
-    paste,
+    copy_paste,
 )
 from image_classification_trash.features.synthesis.cutouts import MASK_SIZE, PART, Masks
 
@@ -29,11 +29,11 @@ def disc_mask() -> np.ndarray:
 PHOTOS = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)
 
 
-def paster(share: float) -> Paster:
+def three_photos(share: float) -> CopyPaste:
     """Three photos: an object that can be cut out, a piece of one, and one of which nothing can be."""
     masks = np.stack([disc_mask(), disc_mask() // 255 * PART, np.zeros(MASK_SIZE, np.uint8)])
     trusted = np.array([True, False, False])
-    return Paster(Masks(masks, trusted), draw_backgrounds(TRAINING, 4, SIZE, 0), share, PHOTOS)
+    return CopyPaste(Masks(masks, trusted), draw_backgrounds(TRAINING, 4, SIZE, 0), share, PHOTOS)
 
 
 @pytest.mark.parametrize("rule", [*TRAINING, *HELD_OUT], ids=lambda rule: rule.__name__.strip("_"))
@@ -53,7 +53,7 @@ def test_the_object_lies_on_the_new_ground(seed: int) -> None:
     photo = np.full((*SIZE, 3), 255, np.uint8)
     photo[cv2.resize(disc_mask(), SIZE[::-1]) > 127] = (220, 20, 20)
     background = np.full((*SIZE, 3), (10, 10, 160), np.uint8)
-    picture = paste(photo, disc_mask(), background, background, np.random.default_rng(seed)).astype(int)
+    picture = copy_paste(photo, disc_mask(), background, background, np.random.default_rng(seed)).astype(int)
     red = picture[..., 0] > picture[..., 2]
     assert 0.01 < red.mean() < 0.7
     assert (picture.min(axis=2) > 200).mean() < 0.002
@@ -64,7 +64,7 @@ def test_the_object_lies_on_the_new_ground(seed: int) -> None:
 def test_an_object_a_piece_and_a_patch_are_pasted(row: int) -> None:
     """White noise as the photo: where it lies the picture is rough, and beside it the smooth ground is."""
     smooth = np.full((1, *SIZE, 3), 128, np.uint8)
-    one = Paster(paster(1.0).masks, smooth, 1.0, PHOTOS)
+    one = CopyPaste(three_photos(1.0).masks, smooth, 1.0, PHOTOS)
     picture = one(PHOTOS[row : row + 1], np.array([row]), np.random.default_rng(1))[0]
     rough = np.abs(np.diff(picture.astype(int), axis=1)).max(axis=2) > 12
     assert 0.02 < rough.mean() < 0.9
@@ -72,8 +72,8 @@ def test_an_object_a_piece_and_a_patch_are_pasted(row: int) -> None:
 
 def test_a_share_of_zero_pastes_nothing_and_a_seed_decides_the_rest() -> None:
     rows = np.array([0, 0, 0])
-    assert np.array_equal(paster(0.0)(PHOTOS, rows, np.random.default_rng(0)), PHOTOS)
-    once, again = (paster(0.5)(PHOTOS, rows, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(three_photos(0.0)(PHOTOS, rows, np.random.default_rng(0)), PHOTOS)
+    once, again = (three_photos(0.5)(PHOTOS, rows, np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(once, again)
 
 
@@ -89,7 +89,7 @@ def test_small_objects_are_as_frequent_as_large_ones() -> None:
     background = np.full((*SIZE, 3), (10, 10, 160), np.uint8)
     longest = []
     for seed in range(200):
-        picture = paste(
+        picture = copy_paste(
             disc_photo(), disc_mask(), background, background, np.random.default_rng(seed)
         ).astype(int)
         rows, columns = np.nonzero(picture[..., 0] > picture[..., 2])
@@ -111,6 +111,6 @@ def test_a_dented_object_keeps_its_colours_its_outline_and_about_its_size(seed: 
 
 def test_some_grounds_meet_another_at_an_edge() -> None:
     plain = np.stack([np.full((*SIZE, 3), value, np.uint8) for value in (40, 200)])
-    two = Paster(paster(1.0).masks, plain, 1.0, PHOTOS)
+    two = CopyPaste(three_photos(1.0).masks, plain, 1.0, PHOTOS)
     spreads = [np.ptp(two.background(np.random.default_rng(seed))[..., 1].astype(int)) for seed in range(60)]
     assert 0.03 < float(np.mean(np.array(spreads) > 30)) < 0.35
