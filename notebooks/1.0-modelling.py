@@ -65,7 +65,7 @@ plots.class_balance(manifest.counts())
 # %%
 from image_classification_trash.inference.images import read_photo
 
-train_photos = manifest.part("train")
+train_photos = manifest.photos_of("train")
 shown = [p for label in manifest.labels for p in [q for q in train_photos if q.label == label][:4]]
 plots.contact_sheet(
     [read_photo(manifest.path_of(photo), (96, 128)) for photo in shown],

@@ -107,7 +107,7 @@ with zipfile.ZipFile(exported.folder / "model_int8.tflite") as file:
 from image_classification_trash import TrashClassifier
 from image_classification_trash.inference.images import read_photo
 
-test = manifest.part("test")
+test = manifest.photos_of("test")
 photos = np.stack(
     [read_photo(manifest.path_of(p), bundle.config.input_size, bundle.config.resize_mode) for p in test]
 )

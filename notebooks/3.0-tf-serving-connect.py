@@ -104,7 +104,7 @@ state.json()
 # photos that are already pixels.)
 
 # %%
-photo = manifest.path_of(manifest.part("test")[0])
+photo = manifest.path_of(manifest.photos_of("test")[0])
 body = {
     "signature_name": "serving_bytes",
     "instances": [{"b64": base64.b64encode(photo.read_bytes()).decode()}],
@@ -142,7 +142,7 @@ from image_classification_trash.inference.tf_serving import ModelServer
 
 remote = TrashClassifier.connect(bundle, ModelServer(server, model="trash", seconds=10))
 local = TrashClassifier.load(model_file)
-photos = [manifest.path_of(p) for p in manifest.part("test")[::6]]
+photos = [manifest.path_of(p) for p in manifest.photos_of("test")[::6]]
 print("ready:", remote.is_ready())
 there_and_here = list(zip(remote.stream(photos), local.stream(photos), strict=True))
 for there, in_process in there_and_here:

@@ -79,7 +79,7 @@ def main() -> None:
     report("training", rates)
 
     backbone = EmbeddingBackbone(network)
-    paths = [manifest.path_of(photo) for photo in manifest.part("train")]
+    paths = [manifest.path_of(photo) for photo in manifest.photos_of("train")]
     photos = _batches(paths, PixelSettings(settings.input_size, "stretch"))
     fixed = np.stack([np.zeros((*settings.input_size, 3), np.uint8)] * BATCH)
 

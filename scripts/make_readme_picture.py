@@ -23,7 +23,7 @@ def main(path: Path) -> None:
     photos = [
         photo
         for label in manifest.labels
-        for photo in draw.sample([p for p in manifest.part("test") if p.label == label], PER_CLASS)
+        for photo in draw.sample([p for p in manifest.photos_of("test") if p.label == label], PER_CLASS)
     ]
     paths = [manifest.path_of(photo) for photo in photos]
     answers = TrashClassifier.load(bundle).predict(paths)

@@ -3,7 +3,7 @@
 python scripts/study_field.py models/trashnet-field models/field --data-dir data
 
 Heads are fitted on frozen ImageNet embeddings with one ingredient after another, with several seeds; then the bundles are
-measured. Everything is made from TrashNet's training and validation parts; test and field photos are not read, their
+measured. Everything is made from TrashNet's training and validation splits; test and field photos are not read, their
 figures come from the bundles' metrics.
 """
 
@@ -47,7 +47,7 @@ Embed = Callable[[Pixels], Floats]
 
 
 class Material:
-    """The validation part and what is made from it, and training photos with each ingredient."""
+    """The validation split and what is made from it, and training photos with each ingredient."""
 
     def __init__(self, manifest: Manifest, settings: TrainSettings) -> None:
         data = TrainingData(manifest, settings)

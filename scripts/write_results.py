@@ -31,7 +31,7 @@ def main(paths: list[str]) -> None:
     data = bundles[0].config.data
     conditions = (
         f"{data['name']}, {data['split']['method']} split (fingerprint {data['fingerprint'][:12]}), "
-        "95% bootstrap intervals in brackets. Choices were made on the validation part; `test` was read once, at the end."
+        "95% bootstrap intervals in brackets. Choices were made on the validation split; `test` was read once, at the end."
     )
     conditions += "".join(map(mean_line, groups(bundles)))
     put("results", f"{table}\n{conditions}")

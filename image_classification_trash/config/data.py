@@ -42,7 +42,7 @@ class DataSettings(DataSet, StageSettings):
     zip_encoding: str | None = Field(
         None, description="Encoding of the file names in a zip that does not state it, such as gbk"
     )
-    split: Literal["auto", "official", "stratified", "grouped", "kinds"] = Field(
+    split: Literal["auto", "official", "stratified", "grouped", "object-clusters"] = Field(
         "auto",
         description="How the photos are split; auto: official where the photos come with a split, else grouped; "
         "kinds: val and test show kinds of objects that train does not",

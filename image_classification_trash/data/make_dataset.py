@@ -115,8 +115,8 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     Raises:
         DatasetError: the source is missing, empty, or not enough for a classifier, or kinds are asked for without embeddings.
     """
-    if settings.split == "kinds" and embed is None:
-        hint = "Give --split kinds without --no-embeddings, or choose --split grouped."
+    if settings.split == "object-clusters" and embed is None:
+        hint = "Give --split object-clusters without --no-embeddings, or choose --split grouped."
         raise DatasetError("Kinds of objects are told apart by embeddings, and there are none.", hint)
     folder = settings.processed_dir / settings.name
     source = locate_source(settings)
@@ -187,15 +187,15 @@ def split_photos(
             logger.warning("%d of %d photos name no split, so all are split anew", without, len(photos))
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
     whole: Sequence[Photo] = photos
-    if method == "kinds" and embeddings is not None:
-        from image_classification_trash.data.object_clusters import grouped_by_kind  # noqa: PLC0415  loads scikit-learn
+    if method == "object-clusters" and embeddings is not None:
+        from image_classification_trash.data.object_clusters import grouped_by_object  # noqa: PLC0415  loads scikit-learn
 
-        whole = grouped_by_kind(photos, embeddings, settings.seed)
+        whole = grouped_by_object(photos, embeddings, settings.seed)
     part = {
         "official": splits.official,
         "stratified": splits.stratified,
         "grouped": splits.grouped,
-        "kinds": splits.grouped,
+        "object-clusters": splits.grouped,
     }[method]
     parted = with_splits(photos, part(whole, fractions, settings.seed))
     for warning in splits.missing_classes(parted, _labels(parted)):

@@ -143,8 +143,8 @@ class Manifest:
         """SHA-256 of the table: the same photos, labels and split have the same fingerprint."""
         return sha256_of(manifest_csv(self.photos).encode())
 
-    def part(self, split: Split) -> list[Photo]:
-        """The photos of one part."""
+    def photos_of(self, split: Split) -> list[Photo]:
+        """The photos of one split."""
         return [photo for photo in self.photos if photo.split == split]
 
     def path_of(self, photo: Photo) -> Path:
@@ -152,7 +152,7 @@ class Manifest:
         return self.root / photo.path
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Photos per part and class."""
+        """Photos per split and class."""
         tally = Counter((photo.split, photo.label) for photo in self.photos)
         return {split: {label: tally[split, label] for label in self.labels} for split in SPLITS}
 

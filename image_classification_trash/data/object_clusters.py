@@ -20,7 +20,7 @@ KINDS = 12
 """In each class, or as many as it has photos: about what a person would tell apart in TrashNet's."""
 
 
-def grouped_by_kind(photos: Sequence[Photo], embeddings: npt.NDArray[np.float32], seed: int) -> list[Photo]:
+def grouped_by_object(photos: Sequence[Photo], embeddings: npt.NDArray[np.float32], seed: int) -> list[Photo]:
     """The photos, each one's group its kind now; near-duplicates stay together, in the kind of the first of them.
 
     Args:

@@ -51,7 +51,7 @@ def official(photos: Sequence[Photo], fractions: Fractions, seed: int) -> dict[s
     """The split that comes with the photos; a part that the source lacks is taken from train, groups kept whole.
 
     Raises:
-        DatasetError: some photos have no part, or there is no train part.
+        DatasetError: some photos have no part, or there is no train split.
     """
     without = [photo.path for photo in photos if not photo.split]
     if without:
@@ -61,7 +61,7 @@ def official(photos: Sequence[Photo], fractions: Fractions, seed: int) -> dict[s
     present = set(given.values())
     if "train" not in present:
         raise DatasetError(
-            "The split that comes with the photos has no train part.", "Choose --split grouped."
+            "The split that comes with the photos has no train split.", "Choose --split grouped."
         )
     missing = [split for split in ("val", "test") if split not in present]
     if missing:

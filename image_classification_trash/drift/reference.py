@@ -1,6 +1,6 @@
 """What a stream is compared with: answers and embeddings of a bundle on photos like those it learned from.
 
-They are those of the validation part. It was drawn with the training part but not fitted to: on the photos that a network was
+They are those of the validation split. It was drawn with the training split but not fitted to: on the photos that a network was
 trained on it is surer than on any new ones, and every honest stream would look different.
 """
 
@@ -31,7 +31,7 @@ _AGAIN = "Write it again where the data set is: trash-classifier monitor --write
 
 @dataclass(frozen=True)
 class Reference:
-    """Answers and embeddings of the validation part.
+    """Answers and embeddings of the validation split.
 
     Attributes:
         classes: photos by most probable label, (C,), that for no waste included where the model has it.
@@ -61,7 +61,7 @@ def reference_of(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Refe
 
 
 def make_reference(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Reference:
-    """Embed the validation part with the bundle's network; raises as `reference_of` does."""
+    """Embed the validation split with the bundle's network; raises as `reference_of` does."""
     data = bundle.config.data
     try:
         manifest = read_manifest(processed_dir / data["name"])
@@ -71,8 +71,8 @@ def make_reference(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Re
     if manifest.fingerprint != data["fingerprint"]:
         found = f"{processed_dir / data['name']} is not what {bundle.path} learned from."
         raise DatasetError(found, f"Train again: trash-classifier train {data['name']}")
-    if not manifest.part(PART):
-        raise DatasetError(f"{data['name']} has no validation part.", "Prepare it with another --split.")
+    if not manifest.photos_of(PART):
+        raise DatasetError(f"{data['name']} has no validation split.", "Prepare it with another --split.")
     network = load_network(bundle)
     caches = SplitCaches(
         manifest, PixelSettings(bundle.config.input_size, bundle.config.resize_mode), interim_dir

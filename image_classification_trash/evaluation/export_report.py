@@ -15,7 +15,7 @@ class Parity:
     """How far an exported file is from the trained model.
 
     `largest_difference` of a probability is over all N photos; `turned_away` is the share of drawn backgrounds that are
-    answered with `not waste`, None where there are none; everything else is over the M photos of the validation part.
+    answered with `not waste`, None where there are none; everything else is over the M photos of the validation split.
     `latency_ms` is the median of single photos on one thread.
     """
 

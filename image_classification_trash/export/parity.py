@@ -28,9 +28,9 @@ class GatePhotos:
     """What exported files are tried on.
 
     Attributes:
-        pixels: uint8 (N, H, W, 3): the validation part, then odd pictures, then drawn backgrounds without waste.
-        y_true: class numbers (M,) of the validation part, M <= N.
-        files: paths of the validation part's photos.
+        pixels: uint8 (N, H, W, 3): the validation split, then odd pictures, then drawn backgrounds without waste.
+        y_true: class numbers (M,) of the validation split, M <= N.
+        files: paths of the validation split's photos.
         backgrounds: how many of the last are drawn backgrounds; 0 for a model that does not know of no waste.
     """
 

@@ -81,16 +81,16 @@ class SplitCaches:
 
     def pixels(self, split: Split) -> Pixels:
         """Decoded photos, as `pixel_cache` gives them; its bytes are checked at each call."""
-        photos = self.manifest.part(split)
+        photos = self.manifest.photos_of(split)
         return pixel_cache(photos, self.manifest.root, self.settings, self.folder, split)
 
     def y_true(self, split: Split) -> Ints:
         """Class numbers (N,)."""
-        return class_numbers(self.manifest.part(split), self.manifest.labels)
+        return class_numbers(self.manifest.photos_of(split), self.manifest.labels)
 
     def embeddings(self, split: Split, backbone: Backbone) -> Embeddings:
         """Embeddings float32 (N, D), as `embeddings` gives them."""
-        photos = self.manifest.part(split)
+        photos = self.manifest.photos_of(split)
         return embeddings(photos, self.manifest.root, backbone, self.settings, self.folder)
 
 

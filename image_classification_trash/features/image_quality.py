@@ -27,7 +27,7 @@ _SIDE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class QualityIssue:
     """A photo's score fell below the limit of a kind; scores are 0 (worst) to 1."""
 
     index: int
@@ -52,7 +52,7 @@ class _Photos(Dataset):
         return image
 
 
-def find_flaws(paths: Sequence[Path]) -> list[Flaw]:
+def find_quality_issues(paths: Sequence[Path]) -> list[QualityIssue]:
     """Flaws of photos, worst first within each kind.
 
     Raises:
@@ -66,9 +66,12 @@ def find_flaws(paths: Sequence[Path]) -> list[Flaw]:
         params=parameters, dataset=_Photos(paths), imagelab_info={"statistics": {}}, n_jobs=1, verbose=False
     )
     table = manager.issues
-    flaws = [
-        Flaw(int(i), kind, round(float(table[f"{kind}_score"][i]), 4))
+    quality_issues = [
+        QualityIssue(int(i), kind, round(float(table[f"{kind}_score"][i]), 4))
         for kind in KINDS
         for i in table.index[table[f"is_{kind}_issue"]]
     ]
-    return sorted(flaws, key=lambda flaw: (flaw.kind, flaw.score, flaw.index))
+    return sorted(
+        quality_issues,
+        key=lambda quality_issue: (quality_issue.kind, quality_issue.score, quality_issue.index),
+    )

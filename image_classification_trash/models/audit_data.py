@@ -23,13 +23,13 @@ from image_classification_trash.data.corrections import SUGGESTED, Correction, c
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS, Embed
 from image_classification_trash.data.manifest import Manifest, Photo, class_numbers, read_manifest
 from image_classification_trash.features.build_features import near_duplicate_embedder
-from image_classification_trash.features.image_quality import KINDS as FLAWS
-from image_classification_trash.features.image_quality import find_flaws
+from image_classification_trash.features.image_quality import KINDS as QUALITY_ISSUES
+from image_classification_trash.features.image_quality import find_quality_issues
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.training.label_errors import (
     classes_in_too_few_folds,
-    find_suspects,
+    find_label_issues,
     head_on_all,
     out_of_fold,
     softmax,
@@ -38,14 +38,14 @@ from image_classification_trash.training.label_errors import (
 KINDS = {
     "two_labels": "the same file under several labels; kept out of the data set",
     "near_duplicate_labels": "photos that look like one object, under different labels",
-    "suspect_label": "the other photos speak for another label (confident learning)",
+    "label_issue": "the other photos speak for another label (confident learning)",
     "duplicate": "the same file again; kept out of the data set",
     "near_duplicate": "one object or take, several times",
-    **FLAWS,
+    **QUALITY_ISSUES,
     "outlier": "unlike all other photos",
 }
 """What is looked for, in the order of the report; other problems that `data` found follow."""
-TO_EXCLUDE = (*FLAWS, "outlier")
+TO_EXCLUDE = (*QUALITY_ISSUES, "outlier")
 """What is better left out where a person agrees. `data` keeps problems out by itself, and near-duplicates together."""
 NEIGHBOURS = 10
 FENCE = 1.5
@@ -53,7 +53,7 @@ FENCE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Issue:
     """A photo and one thing about it.
 
     Attributes:
@@ -87,13 +87,13 @@ class DataAudit(Result):
         manifest: the data set.
         findings: by kind, the worst first.
         notes: what could not be looked for, and why.
-        out_of_fold_accuracy: of the predictions that suspects rest on; None without them.
+        out_of_fold_accuracy: of the predictions that label issues rest on; None without them.
         table: all findings as CSV.
         corrections: suggestions for `data --corrections`.
     """
 
     manifest: Manifest
-    findings: tuple[Finding, ...]
+    issues: tuple[Issue, ...]
     notes: tuple[str, ...]
     out_of_fold_accuracy: float | None
     table: Path
@@ -102,12 +102,12 @@ class DataAudit(Result):
     @property
     def counts(self) -> dict[str, int]:
         """Photos of each kind, none included."""
-        counts = Counter(finding.kind for finding in self.findings)
+        counts = Counter(issue.kind for issue in self.issues)
         return {kind: counts[kind] for kind in [*KINDS, *sorted(counts.keys() - KINDS.keys())]}
 
     def for_people(self) -> Iterator[Shown]:
         """Yield a row for each kind: how many photos, what it means, the worst of them; then the notes."""
-        worst = {finding.kind: finding for finding in reversed(self.findings)}
+        worst = {issue.kind: issue for issue in reversed(self.issues)}
         rows = []
         for kind, count in self.counts.items():
             first = worst.get(kind)
@@ -127,7 +127,7 @@ class DataAudit(Result):
             "notes": list(self.notes),
             "table": str(self.table),
             "corrections": str(self.corrections),
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [asdict(issue) for issue in self.issues],
         }
 
 
@@ -152,59 +152,59 @@ def audit_data(settings: AuditSettings) -> DataAudit:
     else:
         probabilities = out_of_fold(vectors, y_true, manifest.photos, len(manifest.labels), settings.seed)
         kept_out = _with_better_labels(kept_out, manifest, vectors, embed, settings.seed)
-    findings = [
+    issues = [
         *kept_out,
         *_near_duplicates(manifest, folder),
-        *_suspects(manifest, probabilities),
-        *_flaws(manifest),
+        *_label_issues(manifest, probabilities),
+        *_quality_issues(manifest),
         *_outliers(manifest, vectors),
     ]
-    findings = sorted(findings, key=_order)
+    issues = sorted(issues, key=_order)
     table, corrections = (
         settings.reports_dir / f"{stem}-{manifest.name}.csv" for stem in ("audit", "corrections")
     )
-    write_text(table, findings_csv(findings))
-    write_text(corrections, corrections_csv(suggestions(findings)))
+    write_text(table, issues_csv(issues))
+    write_text(corrections, corrections_csv(suggestions(issues)))
     return DataAudit(
-        manifest, tuple(findings), tuple(notes), _accuracy(manifest, probabilities), table, corrections
+        manifest, tuple(issues), tuple(notes), _accuracy(manifest, probabilities), table, corrections
     )
 
 
-def suggestions(findings: Sequence[Finding]) -> list[Correction]:
+def suggestions(issues: Sequence[Issue]) -> list[Correction]:
     """One suggested row for each photo that something could be done about, the first finding deciding."""
     rows: dict[str, Correction] = {}
-    for finding in findings:
-        if finding.path in rows or (finding.kind not in TO_EXCLUDE and not finding.suggested_label):
+    for issue in issues:
+        if issue.path in rows or (issue.kind not in TO_EXCLUDE and not issue.suggested_label):
             continue
-        action = "relabel" if finding.suggested_label else "exclude"
-        rows[finding.path] = Correction(
-            finding.path, finding.sha256, action, finding.suggested_label, finding.detail, SUGGESTED
+        action = "relabel" if issue.suggested_label else "exclude"
+        rows[issue.path] = Correction(
+            issue.path, issue.sha256, action, issue.suggested_label, issue.detail, SUGGESTED
         )
     return list(rows.values())
 
 
-def findings_csv(findings: Sequence[Finding]) -> str:
+def issues_csv(issues: Sequence[Issue]) -> str:
     """All findings as CSV text."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [field.name for field in fields(Finding)], lineterminator="\n")
+    writer = csv.DictWriter(buffer, [field.name for field in fields(Issue)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(finding) for finding in findings)
+    writer.writerows(asdict(issue) for issue in issues)
     return buffer.getvalue()
 
 
-def _kept_out(manifest: Manifest, folder: Path) -> Iterator[Finding]:
+def _kept_out(manifest: Manifest, folder: Path) -> Iterator[Issue]:
     """What `data` found and kept out: it is not in the manifest, but it is in the source."""
     for row in csv.DictReader(io.StringIO((folder / PROBLEMS).read_text(encoding="utf-8"))):
         other = row["detail"].rpartition(": ")[2] if row["kind"] == "two_labels" else ""
         digest = _digest(manifest.root / row["path"])
-        yield Finding(row["path"], row["label"], "", row["kind"], None, "", other, row["detail"], digest)
+        yield Issue(row["path"], row["label"], "", row["kind"], None, "", other, row["detail"], digest)
 
 
 def _with_better_labels(
-    kept_out: Sequence[Finding], manifest: Manifest, vectors: Embeddings, embed: Embed, seed: int
-) -> list[Finding]:
+    kept_out: Sequence[Issue], manifest: Manifest, vectors: Embeddings, embed: Embed, seed: int
+) -> list[Issue]:
     """Where a head that saw no copy of a file under several labels finds one of these the likeliest, the others get it."""
-    torn = [finding for finding in kept_out if finding.kind == "two_labels" and finding.sha256]
+    torn = [issue for issue in kept_out if issue.kind == "two_labels" and issue.sha256]
     if not torn:
         return list(kept_out)
     photos = [Photo(f.path, f.label, "", "", f.sha256, 0, 0) for f in torn]
@@ -212,16 +212,16 @@ def _with_better_labels(
     head = head_on_all(vectors, y_true, manifest.photos, len(manifest.labels), seed)
     guesses = softmax(head.logits(embed(photos, manifest.root)))
     better = {}
-    for finding, row in zip(torn, guesses, strict=True):
-        rivals = {other.label for other in torn if other.sha256 == finding.sha256}
+    for issue, row in zip(torn, guesses, strict=True):
+        rivals = {other.label for other in torn if other.sha256 == issue.sha256}
         label, probability = manifest.labels[row.argmax()], row.max()
-        if label in rivals - {finding.label}:
-            detail = f"{finding.detail}; rather {label} ({probability:.0%})"
-            better[finding.path] = replace(finding, suggested_label=label, detail=detail)
-    return [better.get(finding.path, finding) for finding in kept_out]
+        if label in rivals - {issue.label}:
+            detail = f"{issue.detail}; rather {label} ({probability:.0%})"
+            better[issue.path] = replace(issue, suggested_label=label, detail=detail)
+    return [better.get(issue.path, issue) for issue in kept_out]
 
 
-def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Finding]:
+def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Issue]:
     """For each photo, its nearest near-duplicate; those under another label are a kind of their own."""
     photos = {photo.path: photo for photo in manifest.photos}
     near: dict[str, list[tuple[float, str]]] = defaultdict(list)
@@ -236,24 +236,33 @@ def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Finding]:
         crossing = f", across {photo.split} and {photos[other].split}" * (photo.split != photos[other].split)
         more = f"; {len(pairs)} photos are that near" * (len(pairs) > 1)
         detail = f"like {other} ({photos[other].label}){crossing}{more}"
-        yield _finding(photo, kind, round(1 + similarity, 3), "", other, detail)
+        yield _issue(photo, kind, round(1 + similarity, 3), "", other, detail)
 
 
-def _suspects(manifest: Manifest, probabilities: Floats | None) -> Iterator[Finding]:
+def _label_issues(manifest: Manifest, probabilities: Floats | None) -> Iterator[Issue]:
     if probabilities is None:
         return
-    for suspect in find_suspects(class_numbers(manifest.photos, manifest.labels), probabilities):
-        photo, better = manifest.photos[suspect.index], manifest.labels[suspect.suggested]
-        detail = f"rather {better} ({suspect.probability:.0%}) than {photo.label} ({suspect.given:.0%})"
-        yield _finding(photo, "suspect_label", round(suspect.given, 4), better, "", detail)
+    for label_issue in find_label_issues(class_numbers(manifest.photos, manifest.labels), probabilities):
+        photo, better = manifest.photos[label_issue.index], manifest.labels[label_issue.suggested]
+        detail = (
+            f"rather {better} ({label_issue.probability:.0%}) than {photo.label} ({label_issue.given:.0%})"
+        )
+        yield _issue(photo, "label_issue", round(label_issue.given, 4), better, "", detail)
 
 
-def _flaws(manifest: Manifest) -> Iterator[Finding]:
-    for flaw in find_flaws([manifest.path_of(photo) for photo in manifest.photos]):
-        yield _finding(manifest.photos[flaw.index], flaw.kind, flaw.score, "", "", FLAWS[flaw.kind])
+def _quality_issues(manifest: Manifest) -> Iterator[Issue]:
+    for quality_issue in find_quality_issues([manifest.path_of(photo) for photo in manifest.photos]):
+        yield _issue(
+            manifest.photos[quality_issue.index],
+            quality_issue.kind,
+            quality_issue.score,
+            "",
+            "",
+            QUALITY_ISSUES[quality_issue.kind],
+        )
 
 
-def _outliers(manifest: Manifest, vectors: Embeddings) -> Iterator[Finding]:
+def _outliers(manifest: Manifest, vectors: Embeddings) -> Iterator[Issue]:
     """Photos whose mean cosine distance to their nearest neighbours is beyond Tukey's inner fence.
 
     Distance to neighbours as a score: Ramaswamy, Rastogi, Shim (2000); on embeddings: Sun et al. (2022).
@@ -264,7 +273,7 @@ def _outliers(manifest: Manifest, vectors: Embeddings) -> Iterator[Finding]:
     for i in np.flatnonzero(distances > limit):
         detail = f"mean cosine distance to its {NEIGHBOURS} nearest {distances[i]:.2f}, median of all {np.median(distances):.2f}"
         score = round(float(limit / distances[i]), 4)
-        yield _finding(manifest.photos[i], "outlier", score, "", "", detail)
+        yield _issue(manifest.photos[i], "outlier", score, "", "", detail)
 
 
 def neighbour_distances(vectors: Embeddings) -> Floats:
@@ -275,13 +284,13 @@ def neighbour_distances(vectors: Embeddings) -> Floats:
     return np.asarray(distances.mean(1), dtype=np.float64)
 
 
-def _finding(photo: Photo, kind: str, score: float, suggested: str, other: str, detail: str) -> Finding:
-    return Finding(photo.path, photo.label, photo.split, kind, score, suggested, other, detail, photo.sha256)
+def _issue(photo: Photo, kind: str, score: float, suggested: str, other: str, detail: str) -> Issue:
+    return Issue(photo.path, photo.label, photo.split, kind, score, suggested, other, detail, photo.sha256)
 
 
-def _order(finding: Finding) -> tuple[int, str, float, str]:
-    position = list(KINDS).index(finding.kind) if finding.kind in KINDS else len(KINDS)
-    return position, finding.kind, 0.0 if finding.score is None else finding.score, finding.path
+def _order(issue: Issue) -> tuple[int, str, float, str]:
+    position = list(KINDS).index(issue.kind) if issue.kind in KINDS else len(KINDS)
+    return position, issue.kind, 0.0 if issue.score is None else issue.score, issue.path
 
 
 def _accuracy(manifest: Manifest, probabilities: Floats | None) -> float | None:

@@ -56,7 +56,7 @@ class Timing:
         load: seconds from the start of importing the engine to a loaded model.
         memory: peak of the process, in MB.
         size: of the file, in MB.
-        accuracy: on the validation part, as the export's gate measured it; None where it did not.
+        accuracy: on the validation split, as the export's gate measured it; None where it did not.
     """
 
     engine: str

@@ -1,4 +1,4 @@
-"""Measure a saved bundle on the test part of its data set, or on any labelled folder.
+"""Measure a saved bundle on the test split of its data set, or on any labelled folder.
 
     trash-classifier evaluate models/trashnet --data ~/photos-of-my-own
 
@@ -71,7 +71,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 def _evaluate(settings: EvaluateSettings) -> Evaluation:
     bundle = read_bundle(chosen_bundle(settings.bundle, settings.models_dir))
     earlier, exports = read_metrics(bundle), read_export_report(bundle)
-    photos = labelled_folder(settings, bundle) if settings.data else own_test_part(settings, bundle)
+    photos = labelled_folder(settings, bundle) if settings.data else own_test_split(settings, bundle)
     classifier = TrashClassifier.load(bundle, runtime="torch")
     predictions = _predict(classifier, photos.paths, photos.name, settings.batch_size)
     good = [i for i, prediction in enumerate(predictions) if prediction.error is None]
@@ -100,8 +100,8 @@ def of_classes(shares: Floats) -> Floats:
     return np.asarray(shares / np.maximum(shares.sum(1, keepdims=True), 1e-12))
 
 
-def own_test_part(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
-    """The test part of the data set that the bundle learned from.
+def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
+    """The test split of the data set that the bundle learned from.
 
     Raises:
         DatasetError: it is not prepared here, or it was prepared differently.
@@ -114,9 +114,9 @@ def own_test_part(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
             f"(fingerprint {manifest.fingerprint[:12]}, not {data['fingerprint'][:12]}): test photos may be training photos."
         )
         raise DatasetError(found, f"Train again: trash-classifier train {data['name']}")
-    photos = manifest.part("test")
+    photos = manifest.photos_of("test")
     if not photos:
-        raise DatasetError(f"{data['name']} has no test part.", "Give labelled photos with --data.")
+        raise DatasetError(f"{data['name']} has no test split.", "Give labelled photos with --data.")
     paths = tuple(manifest.path_of(photo) for photo in photos)
     return LabelledPhotos(TEST, paths, tuple(photo.label for photo in photos), manifest.fingerprint)
 
@@ -125,7 +125,7 @@ def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhoto
     """Any labelled folder, zip or CSV.
 
     Raises:
-        DatasetError: it holds a class that the model does not know, or its name is that of the test part.
+        DatasetError: it holds a class that the model does not know, or its name is that of the test split.
     """
     assert settings.data is not None
     path = settings.data

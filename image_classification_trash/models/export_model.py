@@ -3,8 +3,8 @@
     trash-classifier export models/trashnet --format tflite --quantize int8
 
 Every file takes raw uint8 photos (N, H, W, 3), returns calibrated probabilities in the order of labels.txt, and
-carries its own description. Calibration photos of integer files come from the training part, the gate's photos from
-the validation part; test photos are not touched.
+carries its own description. Calibration photos of integer files come from the training split, the gate's photos from
+the validation split; test photos are not touched.
 """
 
 import importlib.util
@@ -362,7 +362,7 @@ def _keep(workshop: Workshop, folder: Path, records: Mapping[str, ExportRecord])
     conditions = ExportConditions(
         machine=machine(),
         versions=versions_of(LIBRARIES),
-        photos=f"validation part of {bundle.config.data['name']}, {_made_up(workshop.gate)}",
+        photos=f"validation split of {bundle.config.data['name']}, {_made_up(workshop.gate)}",
         fingerprint=bundle.config.data["fingerprint"],
     )
     report = ExportReport(conditions, {**workshop.exported, **records})
@@ -388,7 +388,7 @@ def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhoto
     caches = SplitCaches(manifest, PixelSettings(config.input_size, config.resize_mode), interim)
     backgrounds = _backgrounds(bundle, HELD_OUT)
     together = np.concatenate([caches.pixels("val"), odd_pictures(config.input_size), *backgrounds])
-    files = tuple(manifest.path_of(photo) for photo in manifest.part("val"))
+    files = tuple(manifest.path_of(photo) for photo in manifest.photos_of("val"))
     return GatePhotos(together, caches.y_true("val"), files, sum(map(len, backgrounds)))
 
 
@@ -405,7 +405,7 @@ def _backgrounds(bundle: Bundle, family: Sequence[Rule]) -> list[Pixels]:
 
 def _calibration_photos(bundle: Bundle, manifest: Manifest) -> Pixels:
     """Training photos (N, H, W, 3), mixed and without augmentation; backgrounds without waste where the model knows of it."""
-    photos = manifest.part("train")
+    photos = manifest.photos_of("train")
     order = np.random.default_rng(0).permutation(len(photos))[:CALIBRATION_PHOTOS]
     config = bundle.config
     read = [read_photo(manifest.path_of(photos[i]), config.input_size, config.resize_mode) for i in order]

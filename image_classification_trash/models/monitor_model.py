@@ -69,7 +69,7 @@ class Monitored(Result):
     Attributes:
         bundle: whose reference it is.
         photos: of the stream.
-        reference_photos: of the validation part.
+        reference_photos: of the validation split.
         unreadable: photos that could not be read, and why.
         comparisons: one for each statistic.
         level: of each comparison, so that all together keep `alpha`.
@@ -188,7 +188,7 @@ def compare(bundle: Bundle, reference: Reference, stream: Stream, settings: Moni
         DatasetError: either has fewer photos than `min_photos`.
     """
     _check_size("to compare", stream.photos, settings.min_photos)
-    _check_size("in the validation part", int(reference.classes.sum()), settings.min_photos)
+    _check_size("in the validation split", int(reference.classes.sum()), settings.min_photos)
     level = settings.alpha / (2 if stream.vectors is None else 3)
     with_chance = (level, settings.permutations, settings.seed)
     expected, found = merged(reference.confidence, stream.confidence)

@@ -4,7 +4,7 @@
     trash-classifier models promote trashnet
     trash-classifier models rollback
 
-The gates: every exported file agreed with the trained model and is unchanged; the test part was measured; and, where
+The gates: every exported file agreed with the trained model and is unchanged; the test split was measured; and, where
 another model is replaced, accuracy on the same photos is not below that one's interval.
 """
 
@@ -143,7 +143,7 @@ def gates(bundle: Bundle, replaced: Bundle | None) -> tuple[Gate, ...]:
     )  # fmt: skip
     return (
         _parity_gate(bundle),
-        Gate("test part", measured is not None, found),
+        Gate("test split", measured is not None, found),
         _accuracy_gate(bundle, replaced),
     )
 
@@ -265,7 +265,7 @@ def _accuracy_gate(bundle: Bundle, replaced: Bundle | None) -> Gate:
 
 
 def _shared_photos(bundle: Bundle, replaced: Bundle) -> str | None:
-    """The test part where both were measured on the same one, else any other photos that both were measured on."""
+    """The test split where both were measured on the same one, else any other photos that both were measured on."""
     new, old = read_metrics(bundle), read_metrics(replaced)
     same = [part for part in new if part in old and same_photos(new[part], old[part])]
     return TEST if TEST in same else next(iter(same), None)

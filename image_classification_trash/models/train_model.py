@@ -3,7 +3,7 @@
     python -m image_classification_trash.models.train_model sample --epochs 4
     trash-classifier train trashnet --config configs/efficientnet_lite0.yaml
 
-Every choice (head strength, best epoch, temperature, threshold) is made on the validation part; the test part is not
+Every choice (head strength, best epoch, temperature, threshold) is made on the validation split; the test split is not
 read here. Logs, the resolved settings and checkpoints go to `reports/training/NAME/`.
 """
 

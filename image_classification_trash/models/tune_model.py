@@ -2,7 +2,7 @@
 
     trash-classifier tune trashnet --config configs/efficientnet_lite0.yaml --trials 30
 
-Trials are judged by their validation macro-F1 alone; the test part is not read. The study is `reports/tuning/NAME.sqlite3`:
+Trials are judged by their validation macro-F1 alone; the test split is not read. The study is `reports/tuning/NAME.sqlite3`:
 a search that was killed goes on there. The best trial becomes the recipe `reports/tuning/NAME.yaml`.
 """
 
@@ -56,7 +56,7 @@ WARM_UP_SHARE = 4
 """No trial is stopped in the first quarter of its epochs: the learning rate still rises there."""
 HEADER = """\
 # Best of {finished} trials, {pruned} of them stopped early: trial {number}, validation macro-F1 {score:.4f} in epoch {epoch}.
-# Data {name}, fingerprint {fingerprint}; seed {seed}. Chosen on the validation part, so that figure is flattering.
+# Data {name}, fingerprint {fingerprint}; seed {seed}. Chosen on the validation split, so that figure is flattering.
 """
 
 

@@ -23,7 +23,7 @@ Alteration = Callable[[Pixels, npt.NDArray[np.int64], np.random.Generator], Pixe
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitPhotos:
     """Decoded photos, uint8 (N, H, W, 3), and their class numbers (N,).
 
     Attributes:
@@ -78,7 +78,7 @@ class Shuffled(Sampler[Wanted]):
 class AlteredPhotos(Dataset[Batch]):
     """Batches of a part: uint8 photos (B, H, W, 3) and class numbers (B,)."""
 
-    part: Part
+    part: SplitPhotos
 
     def __getitem__(self, wanted: Wanted) -> Batch:
         """Read the photos and alter them."""
@@ -89,7 +89,7 @@ class AlteredPhotos(Dataset[Batch]):
         return torch.from_numpy(photos), torch.from_numpy(self.part.y_true[wanted.rows])
 
 
-def batches(part: Part, order: Shuffled, workers: int) -> DataLoader[Batch]:
+def batches(part: SplitPhotos, order: Shuffled, workers: int) -> DataLoader[Batch]:
     """Batches in that order, made by worker processes ahead of time; without workers when they are asked for.
 
     Workers are forked where the system can, so that the photos are not copied to them.
@@ -122,7 +122,7 @@ def _forget_pages(pixels: Pixels) -> None:
 class OrderedBatches:
     """All photos once, in order."""
 
-    part: Part
+    part: SplitPhotos
     batch_size: int
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from image_classification_trash.features.synthesis.shifted_photos import (
     shifted_photos,
 )
 from image_classification_trash.inference.images import Pixels, Size
-from image_classification_trash.training.batches import Part
+from image_classification_trash.training.batches import SplitPhotos
 
 CACHE_MARGIN = 1.2
 """Training photos are cached this much larger than the input, so that crops need not be blown up."""
@@ -81,19 +81,19 @@ class TrainingData:
     @cached_property
     def train_masks(self) -> Masks:
         """Where the objects of the train split are."""
-        return masks_of(self.manifest.part("train"), self.manifest.root, self._interim)
+        return masks_of(self.manifest.photos_of("train"), self.manifest.root, self._interim)
 
     @cached_property
-    def train(self) -> Part:
+    def train(self) -> SplitPhotos:
         """The train split for fine-tuning, larger than the input, with the backgrounds and corruptions that were asked for."""
         pixels = self._larger.pixels("train")
         if not (self._copy_paste or self._corruption or self._outliers):
-            return Part(pixels, self.y_train)
+            return SplitPhotos(pixels, self.y_train)
         backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS, self._larger.settings.size, self._seed)
         copy_paste = (
             CopyPaste(self.train_masks, backgrounds, self._copy_paste, pixels) if self._copy_paste else None
         )
-        return Part(pixels, self.y_train, FieldAlteration(copy_paste, self._corruption), backgrounds)
+        return SplitPhotos(pixels, self.y_train, FieldAlteration(copy_paste, self._corruption), backgrounds)
 
     @cached_property
     def y_val(self) -> Ints:
@@ -101,22 +101,22 @@ class TrainingData:
         return self._caches.y_true("val")
 
     @cached_property
-    def val(self) -> Part:
+    def val(self) -> SplitPhotos:
         """The val split at the input size, a memory map."""
-        return Part(self._caches.pixels("val"), self.y_val)
+        return SplitPhotos(self._caches.pixels("val"), self.y_val)
 
     @cached_property
     def shifted(self) -> ShiftedPhotos:
         """What the val split might look like in the field, in memory."""
-        masks = masks_of(self.manifest.part("val"), self.manifest.root, self._interim)
+        masks = masks_of(self.manifest.photos_of("val"), self.manifest.root, self._interim)
         return shifted_photos(self.val.pixels, self.val.y_true, masks)
 
     @property
-    def selection(self) -> Part:
+    def selection(self) -> SplitPhotos:
         """The photos that choose the best epoch: the val split, and with copy-paste its pasted photos behind it."""
         if not self._copy_paste:
             return self.val
-        return Part(self.shifted.clean_and_copy_pasted, self.shifted.y_true)
+        return SplitPhotos(self.shifted.clean_and_copy_pasted, self.shifted.y_true)
 
     def rejection_photos(self) -> tuple[Pixels, Pixels]:
         """What a rejection head learns from beside the train split, with corruptions as asked for.

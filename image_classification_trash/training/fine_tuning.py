@@ -39,7 +39,7 @@ from image_classification_trash.files import write_text
 from image_classification_trash.networks.device import training_device
 from image_classification_trash.networks.network import PIECE, TrashNetwork, to_planes
 from image_classification_trash.tracking.wandb_tracker import Tracker
-from image_classification_trash.training.batches import Batch, OrderedBatches, Part, Shuffled, batches
+from image_classification_trash.training.batches import Batch, OrderedBatches, Shuffled, SplitPhotos, batches
 from image_classification_trash.training.checkpoints import (
     CHECKPOINTS,
     HISTORY,
@@ -61,8 +61,8 @@ class FineTuning(pl.LightningModule):
     def __init__(
         self,
         network: TrashNetwork,
-        train: Part,
-        val: Part,
+        train: SplitPhotos,
+        val: SplitPhotos,
         settings: TrainSettings,
         teachers: Sequence[TrashNetwork] = (),
     ) -> None:
@@ -113,7 +113,7 @@ class FineTuning(pl.LightningModule):
         )
 
     def val_dataloader(self) -> OrderedBatches:
-        """The whole validation part, in every process."""
+        """The whole validation split, in every process."""
         return OrderedBatches(self._val, self.settings.batch_size)
 
     def on_train_epoch_start(self) -> None:
@@ -163,7 +163,7 @@ class FineTuning(pl.LightningModule):
         self._val_outputs.append((self.network.logits(to_planes(photos)).float().cpu(), y_true.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation part."""
+        """Score the validation split."""
         scores, y_true = (torch.cat(column) for column in zip(*self._val_outputs, strict=True))
         self._val_outputs.clear()
         y_pred = scores.argmax(1)
@@ -264,12 +264,12 @@ class Splits(Protocol):
     """What fine-tuning reads; asked for only where there is an epoch to train."""
 
     @property
-    def train(self) -> Part:
+    def train(self) -> SplitPhotos:
         """Photos to learn from, larger than the input."""
         ...
 
     @property
-    def selection(self) -> Part:
+    def selection(self) -> SplitPhotos:
         """Photos at the input size that choose the best epoch."""
         ...
 

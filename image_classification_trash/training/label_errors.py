@@ -20,7 +20,7 @@ WEIGHTING = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class LabelIssue:
     """A photo that the others contradict.
 
     Attributes:
@@ -91,7 +91,7 @@ def head_on_all(
     return fit_head(vectors[train], y_true[train], vectors[val], y_true[val], classes, WEIGHTING)
 
 
-def find_suspects(y_true: Ints, probabilities: Floats) -> list[Suspect]:
+def find_label_issues(y_true: Ints, probabilities: Floats) -> list[LabelIssue]:
     """Label faults by confident learning, the worst first.
 
     A photo counts as another class's where that class's probability exceeds the mean that its own photos get; such
@@ -103,7 +103,7 @@ def find_suspects(y_true: Ints, probabilities: Floats) -> list[Suspect]:
         y_true, probabilities, filter_by="both", return_indices_ranked_by="self_confidence", n_jobs=1
     )
     return [
-        Suspect(
+        LabelIssue(
             int(i),
             float(probabilities[i, y_true[i]]),
             int(probabilities[i].argmax()),

@@ -7,7 +7,7 @@ from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.evaluation.calibration import Calibration, calibrate
 from image_classification_trash.networks.network import PIECE, TrashNetwork, to_planes
-from image_classification_trash.training.batches import OrderedBatches, Part
+from image_classification_trash.training.batches import OrderedBatches, SplitPhotos
 
 
 def adjust_logits(network: TrashNetwork, y_true: Ints, share: float) -> None:
@@ -19,7 +19,7 @@ def adjust_logits(network: TrashNetwork, y_true: Ints, share: float) -> None:
     network.shift_scores(-share * np.log(np.bincount(y_true) / len(y_true)))
 
 
-def calibrate_network(network: TrashNetwork, val: Part, settings: TrainSettings) -> Calibration:
+def calibrate_network(network: TrashNetwork, val: SplitPhotos, settings: TrainSettings) -> Calibration:
     """Calibrate on the val split and put the temperature into the network, which is on the CPU afterwards."""
     scores, waste = validation_scores(network, val)
     calibration = calibrate(
@@ -34,7 +34,7 @@ def calibrate_network(network: TrashNetwork, val: Part, settings: TrainSettings)
     return calibration
 
 
-def validation_scores(network: TrashNetwork, val: Part) -> tuple[Floats, Floats | None]:
+def validation_scores(network: TrashNetwork, val: SplitPhotos) -> tuple[Floats, Floats | None]:
     """Scores (N, C) before the temperature, and with a rejection head the probability (N,) that there is waste."""
     network = network.eval().cpu()
     with torch.inference_mode():

@@ -77,7 +77,9 @@ def check_plan(settings: TrainSettings, manifest: Manifest) -> None:
         found = f"No training photo of: {', '.join(missing)}."
         raise TrainingError(found, "Prepare the data with another --split, or add photos.")
     if not any(counts["val"].values()):
-        raise TrainingError("The validation part is empty.", "Prepare the data with a larger --val-fraction.")
+        raise TrainingError(
+            "The validation split is empty.", "Prepare the data with a larger --val-fraction."
+        )
     if settings.rejection_head and NEGATIVE_LABEL in manifest.labels:
         found = f"The data set has a class {NEGATIVE_LABEL!r} of its own."
         raise TrainingError(found, "Train without the detector, or rename the class.")

@@ -14,7 +14,7 @@ from image_classification_trash.config.data import AuditSettings
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.files import write_text
 from image_classification_trash.inference.images import read_photo
-from image_classification_trash.models.audit_data import KINDS, DataAudit, Finding, audit_data
+from image_classification_trash.models.audit_data import KINDS, DataAudit, Issue, audit_data
 from image_classification_trash.show import Result, Shown
 
 THUMBNAIL = (240, 180)
@@ -95,31 +95,31 @@ def _lead(audit: DataAudit) -> str:
         return photos
     return (
         f"{photos} Labels were checked with a head on frozen embeddings that saw neither the photo nor its "
-        f"near-duplicates and is right on {audit.out_of_fold_accuracy:.1%} of them: many of its suspects are its own errors."
+        f"near-duplicates and is right on {audit.out_of_fold_accuracy:.1%} of them: many of its label issues are its own errors."
     )
 
 
 def _kind(audit: DataAudit, name: str, count: int, show: int) -> Kind:
-    findings = _without_mirrored([finding for finding in audit.findings if finding.kind == name])[:show]
-    cards = tuple(_card(audit.manifest.root, finding) for finding in findings)
+    issues = _without_mirrored([issue for issue in audit.issues if issue.kind == name])[:show]
+    cards = tuple(_card(audit.manifest.root, issue) for issue in issues)
     return Kind(name, KINDS.get(name, "kept out of the data set"), count, cards, name in _TWO_PICTURES)
 
 
-def _without_mirrored(findings: Sequence[Finding]) -> list[Finding]:
+def _without_mirrored(issues: Sequence[Issue]) -> list[Issue]:
     """Of two findings that name each other, the first."""
     seen: set[tuple[str, str]] = set()
     kept = []
-    for finding in findings:
-        if (finding.other, finding.path) not in seen or finding.kind not in _TWO_PICTURES:
-            kept.append(finding)
-        seen.add((finding.path, finding.other))
+    for issue in issues:
+        if (issue.other, issue.path) not in seen or issue.kind not in _TWO_PICTURES:
+            kept.append(issue)
+        seen.add((issue.path, issue.other))
     return kept
 
 
-def _card(root: Path, finding: Finding) -> Card:
-    shown = [finding.path, *([finding.other] if finding.kind in _TWO_PICTURES else [])]
+def _card(root: Path, issue: Issue) -> Card:
+    shown = [issue.path, *([issue.other] if issue.kind in _TWO_PICTURES else [])]
     pictures = tuple(uri for path in shown if (uri := _thumbnail(root / path)))
-    return Card(finding.path, finding.label, finding.suggested_label, finding.detail, pictures)
+    return Card(issue.path, issue.label, issue.suggested_label, issue.detail, pictures)
 
 
 def _thumbnail(path: Path) -> str:

@@ -216,7 +216,7 @@ def _augmentation(manifest: Manifest) -> Figure:
     augment = Augmentation(168, 216, **chosen)
     generator = torch.Generator().manual_seed(0)
     rows = []
-    for photo in _some(manifest.part("train"), PREVIEWS):
+    for photo in _some(manifest.photos_of("train"), PREVIEWS):
         original = read_photo(manifest.path_of(photo), (208, 256))
         copies = augment(torch.from_numpy(np.stack([original] * 5)), generator)
         rows.append([original, *copies.permute(0, 2, 3, 1).byte().numpy()])

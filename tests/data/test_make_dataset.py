@@ -188,7 +188,7 @@ def test_a_name_without_a_source_says_how_to_give_one(settings: Settings) -> Non
 def test_trashnet_is_cleared_of_its_contradictory_photos(trashnet_zip: Path, settings: Settings) -> None:
     manifest = make_dataset(settings(trashnet_zip, "trashnet")).manifest
     assert len(manifest.photos) == 2521
-    assert [len(manifest.part(split)) for split in SPLITS] == [1764, 327, 430]
+    assert [len(manifest.photos_of(split)) for split in SPLITS] == [1764, 327, 430]
     folder = settings(None, "trashnet").processed_dir / "trashnet"
     with (folder / "problems.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

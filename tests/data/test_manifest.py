@@ -76,7 +76,7 @@ def test_a_data_set_is_read_as_it_was_written(prepared: Path) -> None:
     manifest = read_manifest(prepared)
     assert (manifest.name, manifest.labels, manifest.metadata) == ("mine", ("b", "é"), METADATA)
     assert manifest.path_of(manifest.photos[0]) == prepared.parents[1].resolve() / "raw" / "ä, 0.jpg"
-    assert [photo.label for photo in manifest.part("val")] == ["b"]
+    assert [photo.label for photo in manifest.photos_of("val")] == ["b"]
     assert manifest.counts()["train"] == {"b": 0, "é": 1}
 
 

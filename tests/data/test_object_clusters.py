@@ -10,7 +10,7 @@ import pytest
 from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.data.object_clusters import KINDS, grouped_by_kind
+from image_classification_trash.data.object_clusters import KINDS, grouped_by_object
 from image_classification_trash.errors import DatasetError
 
 MakeTree = Callable[..., Path]
@@ -36,7 +36,7 @@ LISTED = [(label, kind) for label in "ab" for kind in range(KINDS) for _ in rang
 
 
 def test_photos_that_lie_together_are_of_one_kind() -> None:
-    found = grouped_by_kind(photos_of(LISTED), around(LISTED), 0)
+    found = grouped_by_object(photos_of(LISTED), around(LISTED), 0)
     named = dict(zip(LISTED, (photo.group for photo in found), strict=True))
     assert len(set(named.values())) == 2 * KINDS
     assert [photo.group for photo in found] == [named[kind] for kind in LISTED]
@@ -45,24 +45,24 @@ def test_photos_that_lie_together_are_of_one_kind() -> None:
 def test_near_duplicates_are_of_one_kind_wherever_they_lie() -> None:
     groups = [f"{n:05d}" for n in range(len(LISTED))]
     groups[-1] = groups[0]  # of another class, far away
-    found = grouped_by_kind(photos_of(LISTED, groups), around(LISTED), 0)
+    found = grouped_by_object(photos_of(LISTED, groups), around(LISTED), 0)
     assert found[-1].group == found[0].group != found[-2].group
 
 
 def test_few_photos_are_as_many_kinds() -> None:
     few = [("a", 0), ("a", 1), ("b", 0)]
-    assert len({photo.group for photo in grouped_by_kind(photos_of(few), around(few), 0)}) == 3
+    assert len({photo.group for photo in grouped_by_object(photos_of(few), around(few), 0)}) == 3
 
 
 @pytest.mark.filterwarnings("error")
 def test_photos_that_embed_alike_are_one_kind() -> None:
     same = [("a", 0)] * 5 + [("b", 0)] * 5
     vectors = np.repeat(np.eye(2, 32, dtype=np.float32), 5, axis=0)
-    assert len({photo.group for photo in grouped_by_kind(photos_of(same), vectors, 0)}) == 2
+    assert len({photo.group for photo in grouped_by_object(photos_of(same), vectors, 0)}) == 2
 
 
 def settings(tmp_path: Path, source: Path) -> DataSettings:
-    return DataSettings(name="mine", source=source, split="kinds", data_dir=tmp_path / "data")
+    return DataSettings(name="mine", source=source, split="object-clusters", data_dir=tmp_path / "data")
 
 
 def test_the_split_shows_kinds_in_one_part_alone(make_tree: MakeTree, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_split_shows_kinds_in_one_part_alone(make_tree: MakeTree, tmp_path: 
         return around(of_each) + rng.normal(0, 0.6, (len(photos), 32)).astype(np.float32)
 
     manifest = make_dataset(settings(tmp_path, root), embed).manifest
-    assert manifest.metadata.split.method == "kinds"
+    assert manifest.metadata.split.method == "object-clusters"
     assert all(count for part in manifest.counts().values() for count in part.values())
     parts = {(kinds[photo.path], photo.split) for photo in manifest.photos}
     assert len(parts) == len(set(kinds.values()))

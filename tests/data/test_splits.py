@@ -87,7 +87,7 @@ def test_official_keeps_what_is_given_and_takes_a_missing_part_from_train() -> N
     ("photos", "found"),
     [
         (singles("a", 3, "train") + singles("a", 2), "2 of 5 photos come without a split, such as a0.jpg"),
-        (singles("a", 3, "test"), "has no train part"),
+        (singles("a", 3, "test"), "has no train split"),
     ],
 )
 def test_official_refuses_an_incomplete_split(photos: list[Photo], found: str) -> None:

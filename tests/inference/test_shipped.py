@@ -33,7 +33,7 @@ def test_it_answers_without_any_folder_of_models(tmp_path: Path) -> None:
     right = np.mean(
         [answer.label == photo.parent.name for answer, photo in zip(answers, photos, strict=True)]
     )
-    assert right > 0.8  # 48 photos of TrashNet's test part
+    assert right > 0.8  # 48 photos of TrashNet's test split
     assert all(sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-3) for answer in answers)
 
 

@@ -86,7 +86,7 @@ QUICK = {
     "TRASH_BENCHMARK_ROUNDS": "1", "TRASH_EXPORT_FORMAT": '["tflite"]', "WANDB_MODE": "offline",
 }  # fmt: skip
 LESS = {
-    "--split kinds": "--split kinds --embeddings",
+    "--split object-clusters": "--split object-clusters --embeddings",
     "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
     "--epochs 63 --warmup-epochs 1": "--epochs 1", "--epochs 10 --warmup-epochs 1": "--epochs 1",
     "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
@@ -108,7 +108,7 @@ BEFORE = {
         "trash-classifier train trashnet --config configs/field.yaml --output field",
     ),
     "trash-classifier train kinds --config configs/efficientnet_lite0.yaml --epochs 0 --output": (
-        "trash-classifier data kinds --source dataset-resized.zip --split kinds --embeddings",
+        "trash-classifier data kinds --source dataset-resized.zip --split object-clusters --embeddings",
     ),
     "trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --resume": (
         "trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --epochs 1",

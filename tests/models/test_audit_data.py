@@ -14,11 +14,11 @@ from image_classification_trash.cli import run
 from image_classification_trash.config.data import AuditSettings, DataSettings
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.features.image_quality import find_flaws
+from image_classification_trash.features.image_quality import find_quality_issues
 from image_classification_trash.models import audit_data as module
 from image_classification_trash.training.label_errors import (
     classes_in_too_few_folds,
-    find_suspects,
+    find_label_issues,
     out_of_fold,
 )
 from image_classification_trash.visualization.audit_page import write_audit_page
@@ -75,11 +75,11 @@ def audited(tmp_path, monkeypatch):
 
 def test_planted_faults_come_out(audited) -> None:
     _, audit = audited
-    by_kind = {(finding.kind, finding.path): finding for finding in audit.findings}
-    assert by_kind["suspect_label", "glass/odd.png"].suggested_label == "metal"
+    by_kind = {(issue.kind, issue.path): issue for issue in audit.issues}
+    assert by_kind["label_issue", "glass/odd.png"].suggested_label == "metal"
     assert by_kind["two_labels", "glass/torn.png"].suggested_label == "metal"
     assert by_kind["two_labels", "metal/torn.png"].suggested_label == ""
-    assert [f.path for f in audit.findings if f.kind == "suspect_label"] == ["glass/odd.png"]
+    assert [f.path for f in audit.issues if f.kind == "label_issue"] == ["glass/odd.png"]
     assert audit.counts["two_labels"] == 2 and audit.out_of_fold_accuracy == pytest.approx(40 / 41, abs=1e-3)
 
 
@@ -105,8 +105,8 @@ def test_page_shows_everything_and_needs_nothing_else(audited) -> None:
 
 def test_names_are_escaped_on_the_page(audited) -> None:
     settings, audit = audited
-    hostile = replace(audit.findings[0], path="<b onload=x>.jpg", label="<i>")
-    page = write_audit_page(replace(audit, findings=(hostile,)), settings).read_text(encoding="utf-8")
+    hostile = replace(audit.issues[0], path="<b onload=x>.jpg", label="<i>")
+    page = write_audit_page(replace(audit, issues=(hostile,)), settings).read_text(encoding="utf-8")
     assert "<b onload" not in page and "&lt;b onload" in page
 
 
@@ -123,7 +123,7 @@ def test_too_few_objects_are_said_not_guessed(tmp_path, monkeypatch, make_tree) 
     make_dataset(DataSettings(name="few", source=root / "list.csv", embeddings=False, data_dir=data))
     audit = module.audit_data(AuditSettings(name="few", data_dir=data, reports_dir=tmp_path))
     assert (
-        "metal" in audit.notes[0] and audit.out_of_fold_accuracy is None and not audit.counts["suspect_label"]
+        "metal" in audit.notes[0] and audit.out_of_fold_accuracy is None and not audit.counts["label_issue"]
     )
 
 
@@ -145,10 +145,12 @@ def test_poor_photos_are_found_by_kind(tmp_path) -> None:
     for name, picture in pictures.items():
         paths.append(tmp_path / f"{name}.png")
         picture.save(paths[-1])
-    found = {(paths[flaw.index].stem, flaw.kind) for flaw in find_flaws(paths)}
+    found = {
+        (paths[quality_issue.index].stem, quality_issue.kind) for quality_issue in find_quality_issues(paths)
+    }
     assert {(kind, kind) for kind in pictures if kind != "sharp"} <= found
     assert not any(name == "sharp" for name, _ in found)
-    assert find_flaws([]) == []
+    assert find_quality_issues([]) == []
 
 
 def test_out_of_fold_never_sees_a_near_duplicate() -> None:
@@ -167,7 +169,7 @@ def test_suspects_are_ranked_by_the_probability_of_their_label() -> None:
     y_true = np.array([0] * 20 + [1] * 20)
     probabilities = np.where(y_true[:, None] == [0, 1], 0.9, 0.1)
     probabilities[3], probabilities[30] = (0.02, 0.98), (0.99, 0.01)
-    assert [(s.index, s.suggested) for s in find_suspects(y_true, probabilities)] == [(30, 0), (3, 1)]
+    assert [(s.index, s.suggested) for s in find_label_issues(y_true, probabilities)] == [(30, 0), (3, 1)]
 
 
 def test_outliers_are_far_from_their_neighbours() -> None:

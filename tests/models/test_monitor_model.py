@@ -155,7 +155,7 @@ def rejecting(make_tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bun
     root = make_tree({"glass": 120, "metal": 120})
     assert run(["data", "mine", "--source", str(root), "--no-embeddings", "--val-fraction", "0.3"]) == 0
     manifest = read_manifest(tmp_path / "data/processed/mine")
-    paths = [manifest.path_of(photo) for photo in manifest.part("val")]
+    paths = [manifest.path_of(photo) for photo in manifest.photos_of("val")]
     photos = np.stack([read_photo(path, (32, 32), "stretch") for path in paths])
     torch.manual_seed(0)
     network = TrashNetwork("sequential_cnn", 2, detects_waste=True)
@@ -178,7 +178,7 @@ def test_what_a_gateway_counts_of_a_model_with_a_rejection_head_fits_its_referen
     file, classifier = tmp_path / "answers.json", TrashClassifier.load(rejecting, "torch")
     log = StatisticsFile(load_settings(ServeSettings, ["--statistics", str(file)]), classifier)
     manifest = read_manifest(tmp_path / "data/processed/mine")
-    paths = [manifest.path_of(photo) for photo in manifest.part("val")]
+    paths = [manifest.path_of(photo) for photo in manifest.photos_of("val")]
     log.add(classifier.probabilities(np.stack([read_photo(path, (32, 32), "stretch") for path in paths])))
 
     async def started_and_stopped() -> None:

@@ -115,7 +115,7 @@ def test_promotion_and_the_way_back(tmp_path: Path) -> None:
     ("changes", "gate", "found"),
     [
         ({"accuracy": 0.84}, "accuracy", "84.0%"),
-        ({"accuracy": None}, "test part", "trash-classifier evaluate"),
+        ({"accuracy": None}, "test split", "trash-classifier evaluate"),
         ({"exported": False}, "export parity", "trash-classifier export"),
         ({"problem": "answers differ"}, "export parity", "answers differ"),
         ({"photos": "u" * 64}, "accuracy", "never measured on the same photos"),

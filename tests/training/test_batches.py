@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from image_classification_trash.networks.device import training_device
-from image_classification_trash.training.batches import Part, Shuffled, batches
+from image_classification_trash.training.batches import Shuffled, SplitPhotos, batches
 from image_classification_trash.training.fine_tuning import worker_count
 from image_classification_trash.training.weight_averaging import warm_average
 
@@ -19,7 +19,7 @@ def shifted(
     return photos + rng.integers(0, 50, photos.shape, dtype=np.uint8)
 
 
-PART = Part(PIXELS, np.arange(11), alter=shifted)
+PART = SplitPhotos(PIXELS, np.arange(11), alter=shifted)
 
 
 def epoch(seed: int, workers: int = 0, rank: int = 0, processes: int = 1) -> list[list[torch.Tensor]]:

@@ -12,12 +12,12 @@ from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.networks.network import build_network
 from image_classification_trash.tracking.wandb_tracker import NoTracker
 from image_classification_trash.training import fine_tuning
-from image_classification_trash.training.batches import Part
+from image_classification_trash.training.batches import SplitPhotos
 from image_classification_trash.training.checkpoints import read_checkpoint, seconds_trained
 from image_classification_trash.training.fine_tuning import fine_tune
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
-PART = Part(PIXELS, np.arange(8) % 2)
+PART = SplitPhotos(PIXELS, np.arange(8) % 2)
 DATA = SimpleNamespace(train=PART, selection=PART)
 SETTINGS = TrainSettings(
     architecture="sequential_cnn", input_height=32, input_width=32, epochs=3, batch_size=4, ema_decay=0.0,

@@ -12,13 +12,15 @@ from image_classification_trash.errors import TrainingError
 from image_classification_trash.inference.bundle import WEIGHTS, Bundle, BundleConfig, write_bundle
 from image_classification_trash.networks.network import TrashNetwork, build_network, network_bytes
 from image_classification_trash.tracking.wandb_tracker import NoTracker
-from image_classification_trash.training.batches import Part
+from image_classification_trash.training.batches import SplitPhotos
 from image_classification_trash.training.checkpoints import read_checkpoint
 from image_classification_trash.training.fine_tuning import fine_tune, taught
 from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.start import as_teacher
 
-PART = Part(np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8), np.arange(8) % 2)
+PART = SplitPhotos(
+    np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8), np.arange(8) % 2
+)
 DATA = SimpleNamespace(train=PART, selection=PART)
 SETTINGS = TrainSettings(
     architecture="sequential_cnn", input_height=32, input_width=32, epochs=15, batch_size=4, ema_decay=0.0,

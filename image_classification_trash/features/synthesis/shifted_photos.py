@@ -1,4 +1,4 @@
-"""Validation photos as they might look in the field, and photos of no waste: made by rule, from the validation part alone.
+"""Validation photos as they might look in the field, and photos of no waste: made by rule, from the validation split alone.
 
 The backgrounds here are of the held-out family, which training never draws, so that progress is seen without touching
 photos from the field.
