@@ -184,9 +184,9 @@ def _next_marker(data: bytes, position: int) -> int:
     while position < end - 1:
         size = _WINDOWS[min(turn, len(_WINDOWS) - 1)]
         window = np.frombuffer(data, np.uint8, min(size, end - position), position)
-        at = np.flatnonzero(window[:-1] == 0xFF)
+        at = np.flatnonzero((window[:-1] == 0xFF) & (window[1:] != 0))
         follows = window[at + 1]
-        real = at[(follows != 0) & (follows != 0xFF) & ((follows & 0xF8) != 0xD0)]
+        real = at[(follows != 0xFF) & ((follows & 0xF8) != 0xD0)]
         if real.size:
             return position + int(real[0]) + 2
         position += window.size - 1
