@@ -39,7 +39,7 @@ _ORDINARY = frozenset({0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
 _FILL = re.compile(rb"\xff+")
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _NEAR = 256  # bytes in which a pattern finds the next marker sooner than numpy, which is faster from there on
-_WINDOWS = (2**14, 2**17, 2**20)  # bytes, one after the other
+_WINDOWS = (2**14, 2**16, 2**17)  # bytes, one after the other; larger ones leave the cache
 
 
 @dataclass
