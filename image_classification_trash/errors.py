@@ -6,7 +6,7 @@
     ├── SettingsError            a flag, an environment variable or a YAML file says something impossible
     ├── MissingExtraError        a library is not installed; names the extra that brings it
     ├── PhotoError               one photo cannot be used
-    │   ├── PhotoTooLargeError   it would decode to more pixels than allowed
+    │   ├── PhotoTooLargeError   decoding it asks for more than its budget allows
     │   └── FetchError           the photo behind an address cannot be had
     │       ├── UrlRefusedError      the address is not one that may be asked
     │       └── FetchTooLargeError   it is longer than allowed
@@ -61,7 +61,7 @@ class PhotoError(TrashClassifierError):
 
 
 class PhotoTooLargeError(PhotoError):
-    """A picture would decode to more pixels than allowed."""
+    """Decoding a picture asks for more pixels, memory, work or parts than its budget allows, or its file is too long."""
 
 
 class FetchError(PhotoError):

@@ -465,7 +465,7 @@ CONTAINER_BOMBS: dict[str, Make] = {
         f"{kind}_grid_that_says_64": lambda kind=kind: grid(kind, 17, 64),
         f"{kind}_grid_of_one_tile": lambda kind=kind: grid(kind, 17, items=1),
         f"{kind}_grids_of_grids": lambda kind=kind: nested_grids(kind, 6),
-        f"{kind}_2048_a_side_that_says_64": lambda kind=kind: lying(kind, 2048, 64),
+        f"{kind}_1024_a_side_that_says_64": lambda kind=kind: lying(kind, 1024, 64),
         f"{kind}_thousand_pictures_in_one": lambda kind=kind: repeated(kind, 5000),
         f"{kind}_overlapping_pieces": lambda kind=kind: pieces(kind, 10_000),
         f"{kind}_many_items": lambda kind=kind: crowd(kind, 20_000),

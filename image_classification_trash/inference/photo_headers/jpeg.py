@@ -17,6 +17,7 @@ from image_classification_trash.inference.photo_headers.header import (
     Header,
 )
 
+SHORT = 2**14  # bytes of a header in which whatever may be there costs little
 BLOCK = 64  # pixels
 COEFFICIENT_BYTES = 2
 SEGMENT_COPIES = 3  # Pillow keeps a segment in a list, under its name and, some, in its info
@@ -34,10 +35,11 @@ _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _LENGTHLESS = frozenset({0, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 _TABLES = frozenset({*_FRAMES, 0xDB, 0xED})
+_ORDINARY = frozenset({0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
 _FILL = re.compile(rb"\xff+")
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _NEAR = 256  # bytes in which a pattern finds the next marker sooner than numpy, which is faster from there on
-_WINDOWS = (2**14, 2**17, 2**20)  # bytes, one after the other
+_WINDOWS = (2**14, 2**16, 2**17)  # bytes, one after the other; larger ones leave the cache
 
 
 @dataclass
@@ -62,6 +64,47 @@ class _Walk:
 
 def inspect_jpeg(data: bytes, max_parts: int) -> Header:
     """Walk over a JPEG's segments, and over its scans where they are decoded one by one."""
+    return _inspect_ordinary(data, max_parts) or _inspect_any(data, max_parts)
+
+
+def _inspect_ordinary(data: bytes, max_parts: int) -> Header | None:
+    """The same, in a fraction of the time, of a photo in one scan behind a short header, of which most is overrated.
+
+    None of any other.
+    """
+    position, frame, parts, end = 2, 0, 0, min(len(data) - 20, SHORT)
+    while True:
+        parts += 1
+        if position > end or data[position] != 0xFF or parts > max_parts:
+            return None
+        marker = data[position + 1]
+        if marker == 0xDA:
+            break
+        if marker == 0xC0 and not frame:
+            frame = position
+        elif marker not in _ORDINARY:
+            return None
+        position += 2 + max(2, data[position + 2] << 8 | data[position + 3])
+    components = data[frame + 9]
+    if not frame or data[position + 4] != components:
+        return None
+    height, width = data[frame + 5] << 8 | data[frame + 6], data[frame + 7] << 8 | data[frame + 8]
+    return Header(
+        "JPEG",
+        width,
+        height,
+        parts,
+        pixel_bytes=1 if components == 1 else 4,
+        memory=position * EXIF_MEMORY,
+        work=position * (EXIF_STEPS + TABLE_STEPS)
+        + parts * PART_STEPS
+        + width * height * components * BLOCK_STEPS // BLOCK
+        + len(data) * CODED_STEPS,
+        scalable=True,
+    )
+
+
+def _inspect_any(data: bytes, max_parts: int) -> Header:
     walk = _Walk()
     position = _walk_segments(data, walk, max_parts)
     coefficients = smoothing = 0
@@ -141,9 +184,9 @@ def _next_marker(data: bytes, position: int) -> int:
     while position < end - 1:
         size = _WINDOWS[min(turn, len(_WINDOWS) - 1)]
         window = np.frombuffer(data, np.uint8, min(size, end - position), position)
-        at = np.flatnonzero(window[:-1] == 0xFF)
+        at = np.flatnonzero((window[:-1] == 0xFF) & (window[1:] != 0))
         follows = window[at + 1]
-        real = at[(follows != 0) & (follows != 0xFF) & ((follows & 0xF8) != 0xD0)]
+        real = at[(follows != 0xFF) & ((follows & 0xF8) != 0xD0)]
         if real.size:
             return position + int(real[0]) + 2
         position += window.size - 1
