@@ -220,6 +220,8 @@ def final_jobs(recipe: Recipe, scale: float) -> list[Job]:
     Args:
         recipe: what was chosen.
         scale: multiplies all epochs, so that they fit into the time there is.
+
+    What is to be shipped comes first: of the jobs whose teachers are ready, the first is begun.
     """
     small = replace(recipe, epochs=18 * scale)
     large = replace(recipe, architecture="efficientnet_lite2", epochs=15 * scale)
@@ -235,8 +237,6 @@ def final_jobs(recipe: Recipe, scale: float) -> list[Job]:
             until=0.5,
         ),
     ]
-    jobs += [Job(f"lofo-lite2/{f}", large, f, 0, saves=True, until=0.6) for f in FAMILIES]
-    jobs += [Job(f"lofo-lite0/{f}", small, f, 0, saves=True, embeds=True, until=0.6) for f in FAMILIES]
     teachers = ("teacher-0", "teacher-1")
     long = replace(student, epochs=40 * scale)
     jobs += [
@@ -251,6 +251,8 @@ def final_jobs(recipe: Recipe, scale: float) -> list[Job]:
             saves=True,
         ),
     ]
+    jobs += [Job(f"lofo-lite2/{f}", large, f, 0, saves=True, until=0.6) for f in FAMILIES]
+    jobs += [Job(f"lofo-lite0/{f}", small, f, 0, saves=True, embeds=True, until=0.6) for f in FAMILIES]
     jobs += [
         Job(
             f"lofo-student/{f}",

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 MEAN, STD = 127.0, 128.0
+LAYOUT = torch.channels_last
+"""How photos and filters lie in memory; which is faster depends on the accelerator."""
 _CONV_BEFORE_BN = {"bn1": ("conv_pw", "conv_dw"), "bn2": ("conv_dw", "conv_pw"), "bn3": ("conv_pwl",)}
 StateDict = Mapping[str, torch.Tensor]
 
@@ -56,7 +58,7 @@ class FieldNetwork(nn.Module):
         """Float (B, 3, H, W), 0 to 255, to what the frozen stages make of it."""
         folded = self._stem[0]
         dtype = next((value.dtype for value in folded.parameters()), torch.float32)
-        x = ((x - MEAN) / STD).to(dtype).contiguous(memory_format=torch.channels_last)
+        x = ((x - MEAN) / STD).to(dtype).contiguous(memory_format=LAYOUT)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             return folded(x)
 
@@ -68,7 +70,7 @@ class FieldNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Float (B, 3, H, W), 0 to 255, to embeddings (B, D)."""
-        return self.tail(self.stem(x))
+        return self.tail(self.stem(x).float())
 
     def trained(self) -> list[nn.Module]:
         """List what learns: the later stages and the head."""
@@ -88,7 +90,7 @@ def fold_stages(stages: list[nn.Module]) -> nn.Sequential:
     for stage in copies[2:]:
         for block in stage.children():
             _fold_block(block)
-    return nn.Sequential(*copies).requires_grad_(False).to(memory_format=torch.channels_last)
+    return nn.Sequential(*copies).requires_grad_(False).to(memory_format=LAYOUT)
 
 
 def _fold_block(block: nn.Module) -> None:

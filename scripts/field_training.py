@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import field_networks
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,7 @@ class Material:
         drawn: uint8 (G, 3, 256, 320), backgrounds drawn by rule.
         backbones: folder of ImageNet weights.
         weights: folder of trained networks.
+        half: whether the accelerator computes in float16 with a scaled loss instead of bfloat16.
         tiny: whether to train for a few steps only, to try the script out.
     """
 
@@ -85,10 +87,11 @@ class Material:
     backbones: Path
     weights: Path
     device: torch.device
+    half: bool
     tiny: bool
 
     @classmethod
-    def load(cls, packed: Path, state: Path, device: torch.device, tiny: bool) -> "Material":
+    def load(cls, packed: Path, state: Path, device: torch.device, half: bool, tiny: bool) -> "Material":
         """Read what `decode_all` wrote, and masks."""
         table = Table.read(packed)
         with np.load(packed / "photos.npz") as stored:
@@ -96,12 +99,17 @@ class Material:
         drawn = torch.from_numpy(np.load(state / "backgrounds.npy")).to(device)
         pixels = torch.from_numpy(np.load(state / "pixels.npy", mmap_mode="c")).to(device)
         objects = Objects(masks, *mask_boxes(masks))
-        return cls(table, pixels, drawn, objects, packed, state / "weights", device, tiny)
+        return cls(table, pixels, drawn, objects, packed, state / "weights", device, half, tiny)
 
     def rows(self, rows: Ints) -> torch.Tensor:
         """Row numbers on the device; a few of them where the script is only tried out."""
         rows = rows[:: max(1, len(rows) // 8)] if self.tiny else rows
         return torch.from_numpy(rows).to(self.device)
+
+    def autocast(self) -> torch.autocast:
+        """Half precision on an accelerator, nothing on a CPU."""
+        dtype = torch.float16 if self.half else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.device.type == "cuda")
 
     def photos(self, rows: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Photos as they are, float (B, 3, H, W)."""
@@ -109,6 +117,13 @@ class Material:
         if x.shape[2:] == size:
             return x
         return F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def pieces(rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
+    """Pieces of equal size, the last one filled up, and how many rows of each count: on a GPU each new size costs a search."""
+    size = PIECE if rows.is_cuda else min(PIECE, len(rows))
+    for part in rows.split(PIECE):
+        yield torch.cat([part, part[:1].expand(size - len(part))]), len(part)
 
 
 # One training.
@@ -119,13 +134,14 @@ class Teachers:
 
     def __init__(self, job: Job, material: Material, stages: dict[str, int]) -> None:
         self._groups: dict[str, list[tuple[FieldNetwork, float]]] = {}
+        self._material = material
         for name in job.teachers:
             file = weights_file(material.weights, name)
             architecture = (
                 "efficientnet_lite2" if "lite2" in name or "teacher" in name else job.recipe.architecture
             )
             network, temperature = read_network(file, architecture, len(CLASSES), stages["frozen"])
-            network.to(material.device, memory_format=torch.channels_last)
+            network.to(material.device, memory_format=field_networks.LAYOUT)
             network.freeze(half=material.device.type == "cuda")
             self._groups.setdefault(architecture, []).append((network, temperature))
 
@@ -135,16 +151,11 @@ class Teachers:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Mean calibrated probabilities (B, C) of photos (B, 3, H, W) (Beyer et al., 2022)."""
         shares = []
-        with torch.no_grad(), autocast(x.device):
+        with torch.no_grad(), self._material.autocast():
             for members in self._groups.values():
                 stem = members[0][0].stem(x)
                 shares += [torch.softmax(net.head(net.tail(stem)).float() / t, 1) for net, t in members]
         return torch.stack(shares).mean(0)
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on an accelerator, nothing on a CPU."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 class Batches:
@@ -156,7 +167,7 @@ class Batches:
         weights = draw_weights(table, rows, recipe)
         self.prior = class_shares(table, rows, weights)
         self.photos = len(rows)
-        self._job, self._material = job, material
+        self._job, self.material = job, material
         self._rows = torch.from_numpy(rows).to(material.device)
         pasted = weights if recipe.paste_field else weights * (table.split[rows] == "train")
         self._weights, self._pasted = (
@@ -176,9 +187,9 @@ class Batches:
         count = recipe.batch - self.outliers
         cut = round(count * recipe.paste)
         rows = torch.cat([self._choose(self._pasted, cut), self._choose(self._weights, count - cut)])
-        x = self._material.pixels[rows].float()
+        x = self.material.pixels[rows].float()
         if cut:
-            x[:cut] = paste(x[:cut], self._material.objects, rows[:cut], self._backgrounds)
+            x[:cut] = paste(x[:cut], self.material.objects, rows[:cut], self._backgrounds)
         targets = F.one_hot(self._label[rows], len(CLASSES)).float()
         targets = targets * (1 - recipe.smoothing) + recipe.smoothing / len(CLASSES)
         if self.outliers:
@@ -190,18 +201,17 @@ class Batches:
 
     def loss_weights(self) -> torch.Tensor:
         """Of each photo of a batch, (B,): half for backgrounds without waste."""
-        weights = torch.ones(self._job.recipe.batch, device=self._material.device)
+        weights = torch.ones(self._job.recipe.batch, device=self.material.device)
         weights[len(weights) - self.outliers :] = 0.5
         return weights
 
-    def clean(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """The job's photos as they are, in pieces: (B, 3, H, W), their classes (B,) and how often they are drawn (B,)."""
+    def clean(self) -> Iterator[tuple[torch.Tensor, int, torch.Tensor, torch.Tensor]]:
+        """The job's photos as they are, in pieces: photos, how many of them count, their classes, how often each is drawn."""
         size = (self._job.recipe.height, self._job.recipe.width)
-        step = max(1, len(self._rows) // 24) if self._material.tiny else 1
-        for rows, weights in zip(
-            self._rows[::step].split(PIECE), self._weights[::step].split(PIECE), strict=True
-        ):
-            yield self._material.photos(rows, size), self._label[rows], weights
+        step = max(1, len(self._rows) // 24) if self.material.tiny else 1
+        weights = self._weights[::step].split(PIECE)
+        for (rows, count), part in zip(pieces(self._rows[::step]), weights, strict=True):
+            yield self.material.photos(rows, size), count, self._label[rows[:count]], part
 
     def _choose(self, weights: torch.Tensor, count: int) -> torch.Tensor:
         if not count:
@@ -224,7 +234,7 @@ def fit_linear_head(network: FieldNetwork, batches: Batches, steps: int = 300) -
     """Fit the head on frozen embeddings of the photos as they are (LP-FT, Kumar et al., 2022)."""
     network.eval()
     with torch.no_grad():
-        parts = [(network(x), label, weight) for x, label, weight in batches.clean()]
+        parts = [(network(x)[:count], label, weight) for x, count, label, weight in batches.clean()]
     embedded, label, weight = (torch.cat(column) for column in zip(*parts, strict=True))
     mean, spread = embedded.mean(0), embedded.std(0) + 1e-3
     standard, weight = (embedded - mean) / spread, weight / weight.sum()
@@ -314,7 +324,7 @@ def new_network(job: Job, material: Material, batches: Batches) -> FieldNetwork:
     recipe = job.recipe
     network = FieldNetwork(recipe.architecture, len(CLASSES), recipe.frozen, recipe.dropout)
     load_backbone(network, material.backbones / f"{recipe.architecture}.safetensors")
-    network.to(material.device, memory_format=torch.channels_last)
+    network.to(material.device, memory_format=field_networks.LAYOUT)
     network.freeze(half=material.device.type == "cuda")
     fit_linear_head(network, batches)
     return network
@@ -327,8 +337,11 @@ def train(job: Job, material: Material, batches: Batches, limit: float) -> Train
     """
     recipe, began = job.recipe, time.monotonic()
     network = new_network(job, material, batches)
-    start = [value.clone() for value in network.averaged_tensors()]
-    average = [value.clone() for value in start]
+    own = network.averaged_tensors()  # stay where they are while the network learns
+    start, average = [value.clone() for value in own], [value.clone() for value in own]
+    scaler = torch.amp.GradScaler(
+        material.device.type, enabled=material.half and material.device.type == "cuda"
+    )
     keeper = Keeper(network) if recipe.keep else None
     teachers = Teachers(job, material, {"frozen": recipe.frozen})
     optimizer = optimizer_of(network, [*keeper.map.parameters()] if keeper else [], recipe)
@@ -343,11 +356,12 @@ def train(job: Job, material: Material, batches: Batches, limit: float) -> Train
             )
         loss = loss_of(network, batches, teachers, keeper, recipe, weights)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         memory = min(recipe.ema, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(average, network.averaged_tensors(), 1 - memory)
+            torch._foreach_lerp_(average, own, 1 - memory)
         step += 1
         if step % 8 == 0:
             losses.append(float(loss))  # also keeps the CPU from running far ahead of the accelerator
@@ -373,7 +387,7 @@ def loss_of(
         share = torch.full((count, 1), recipe.teacher_share, device=x.device)
         share[weights.numel() - batches.outliers :] = 0.0  # on bare ground no class is to be likely
         targets = torch.lerp(targets, taught, share)
-    with autocast(x.device):
+    with batches.material.autocast():
         stem = network.stem(x)
         embedded = network.tail(stem)
         scores = network.head(embedded).float()
@@ -390,7 +404,7 @@ def run_network(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings (n, D) and scores (n, C) of photos as they are, on the CPU."""
     size = (recipe.height, recipe.width)
-    embedded = [network(material.photos(part, size)) for part in rows.split(PIECE)]
+    embedded = [network(material.photos(part, size))[:count] for part, count in pieces(rows)]
     if not embedded:
         return torch.zeros(0, network.width), torch.zeros(0, len(CLASSES))
     joined = torch.cat(embedded)
@@ -480,7 +494,42 @@ def class_means(network: FieldNetwork, batches: Batches) -> tuple[np.ndarray, np
     """Mean training embeddings of the classes (C, D) and how many photos they rest on (C,), for adaptation."""
     total = torch.zeros(len(CLASSES), network.width, device=network.head[-1].weight.device)
     count = torch.zeros(len(CLASSES), device=total.device)
-    for x, label, _ in batches.clean():
-        total.index_add_(0, label, network(x))
+    for x, n, label, _ in batches.clean():
+        total.index_add_(0, label, network(x)[:n])
         count += torch.bincount(label, minlength=len(CLASSES))
     return (total / count.clamp(min=1)[:, None]).half().cpu().numpy(), count.cpu().numpy()
+
+
+@torch.no_grad()
+def embed_rows(
+    network: FieldNetwork, material: Material, rows: Ints, recipe: Recipe
+) -> dict[str, np.ndarray]:
+    """Embeddings and scores of photos as they are, in half precision, and their row numbers."""
+    embedded, scores = run_network(network, material, material.rows(rows), recipe)
+    return {"rows": rows, "embeddings": embedded.half().numpy(), "scores": scores.half().numpy()}
+
+
+def time_steps(material: Material, steps: int = 40) -> dict[str, float]:
+    """Photos a second of the base recipe: drawn and altered only, and learned from."""
+    job = Job("speed", Recipe(), "taco")
+    batches = Batches(job, material)
+    network = new_network(job, material, batches).train()
+    optimizer = optimizer_of(network, [], job.recipe)
+    weights, teachers = batches.loss_weights(), Teachers(job, material, {})
+
+    def step() -> None:
+        loss_of(network, batches, teachers, None, job.recipe, weights).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    rates = {}
+    for name, action in (("drawn", batches.draw), ("learned", step)):
+        for _ in range(10):
+            action()
+        torch.cuda.synchronize()
+        began = time.monotonic()
+        for _ in range(steps):
+            action()
+        torch.cuda.synchronize()
+        rates[name] = steps * job.recipe.batch / (time.monotonic() - began)
+    return rates

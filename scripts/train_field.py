@@ -1,8 +1,10 @@
 """Train for the field on one GPU: ingredients, leave-one-family-out, and the models to ship, many networks side by side.
 
     python scripts/pack_field_photos.py --trashnet dataset-resized.zip --field fieldphotos --output packed
+    python scripts/train_field.py prepare --packed packed --state state --output results
     python scripts/train_field.py variants --packed packed --state state --output results --seconds 150
     python scripts/train_field.py final --packed packed --state state --output results --seconds 480 --use keep
+    python scripts/train_field.py embed --packed packed --state state --output results
     python scripts/train_field.py variants --packed packed --state /tmp/tiny --output /tmp/tiny-results --tiny
 
 Photos are decoded once and lie in the accelerator's memory; they are altered there, in batches. Every training writes its
@@ -21,11 +23,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import field_networks
 import numpy as np
 import torch
 import torch.multiprocessing as mp
 from field_jobs import CHOSEN_BY, VARIANTS, Job, Recipe, Table, cost, final_jobs, variant_jobs
-from field_training import Material, decode_all, run_job, weights_file
+from field_networks import FieldNetwork, load_backbone, read_network
+from field_training import Material, decode_all, embed_rows, run_job, time_steps, weights_file
 
 SHIPPED = ("teacher-0", "teacher-1", "student-0", "student-1", "student-lite2")
 """Networks that are copied to the output folder."""
@@ -34,13 +38,21 @@ GRACE = 8.0
 Record = dict[str, Any]
 
 
-def work(number: int, options: argparse.Namespace, jobs: mp.Queue, done: mp.Queue) -> None:
-    """Train jobs from the queue until there is a None; a failure is reported and does not end the others."""
+def set_up(options: argparse.Namespace) -> Material:
+    """Ready this process and its device, at the precision and layout that `prepare` found fastest."""
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    file = options.state / "speed.json"
+    fastest = json.loads(file.read_text()) if file.exists() else {"half": False, "last": True}
+    field_networks.LAYOUT = torch.channels_last if fastest["last"] else torch.contiguous_format
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    material = Material.load(options.packed, options.state, device, options.tiny)
+    return Material.load(options.packed, options.state, device, fastest["half"], options.tiny)
+
+
+def work(number: int, options: argparse.Namespace, jobs: mp.Queue, done: mp.Queue) -> None:
+    """Train jobs from the queue until there is a None; a failure is reported and does not end the others."""
+    material = set_up(options)
     done.put(("ready", number, None))
     while (wanted := jobs.get()) is not None:
         job, end = wanted
@@ -123,6 +135,47 @@ class Stage:
             )
 
 
+def prepare(options: argparse.Namespace) -> None:
+    """Find the fastest precision and layout, and embed all photos by both networks as ImageNet left them."""
+    material = set_up(options)
+    found = []
+    for half, last in ((False, True), (True, True), (False, False)) if material.device.type == "cuda" else ():
+        field_networks.LAYOUT = torch.channels_last if last else torch.contiguous_format
+        rates = time_steps(replace(material, half=half))
+        found.append({"half": half, "last": last, **rates})
+        print(found[-1], flush=True)
+    if found:
+        fastest = max(found, key=lambda one: one["learned"] * (0.9 if one["half"] else 1.0))
+        (options.state / "speed.json").write_text(json.dumps(fastest))
+        field_networks.LAYOUT = torch.channels_last if fastest["last"] else torch.contiguous_format
+    for name in ("efficientnet_lite0", "efficientnet_lite2")[: 1 if options.tiny else 2]:
+        recipe = Recipe(architecture=name)
+        network = FieldNetwork(name, 6, recipe.frozen, 0.0).eval()
+        load_backbone(network, options.packed / f"{name}.safetensors")
+        network.to(material.device, memory_format=field_networks.LAYOUT)
+        network.freeze(half=material.device.type == "cuda")
+        rows = np.arange(len(material.table.label))
+        save_arrays(options, f"frozen-{name}", embed_rows(network, material, rows, recipe))
+
+
+def embed(options: argparse.Namespace) -> None:
+    """Embed all photos but TrashNet's train split by the trained students."""
+    material = set_up(options)
+    recipe = Recipe()
+    for name in ("student-0", "student-1"):
+        network, _ = read_network(weights_file(material.weights, name), recipe.architecture, 6, recipe.frozen)
+        network.to(material.device, memory_format=field_networks.LAYOUT)
+        network.freeze(half=material.device.type == "cuda")
+        rows = np.flatnonzero(material.table.split != "train")
+        save_arrays(options, f"embedded-{name}", embed_rows(network, material, rows, recipe))
+
+
+def save_arrays(options: argparse.Namespace, name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write an archive into the output folder."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(options.output / f"{name}.npz", **arrays)
+
+
 def variant_table(records: dict[str, Record]) -> dict[str, dict[str, float]]:
     """For each variant and blend the mean over families, TrashNet's validation accuracy, and the mean of both."""
     table = {}
@@ -183,10 +236,12 @@ def planned_jobs(options: argparse.Namespace) -> list[Job]:
         return variant_jobs(options.variants or list(VARIANTS), options.epochs)
     recipe = chosen_recipe(options)
     table = Table.read(options.packed)
-    work_at_one = sum(cost(job, len(table.training(job))) for job in final_jobs(recipe, 1.0))
+    skipped = tuple(options.skip)
+    at_one = [job for job in final_jobs(recipe, 1.0) if not job.name.startswith(skipped)]
+    work_at_one = sum(cost(job, len(table.training(job))) for job in at_one)
     scale = float(np.clip(options.seconds * 0.85 * options.rate / work_at_one, 0.3, 1.5))
     print(f"{work_at_one:.3g} photos at scale 1, rate {options.rate:.0f}/s: scale {scale:.2f}", flush=True)
-    return final_jobs(recipe, options.scale or scale)
+    return [job for job in final_jobs(recipe, options.scale or scale) if not job.name.startswith(skipped)]
 
 
 def collect(options: argparse.Namespace, records: dict[str, Record]) -> None:
@@ -207,7 +262,7 @@ def collect(options: argparse.Namespace, records: dict[str, Record]) -> None:
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", choices=["variants", "final"])
+    parser.add_argument("stage", choices=["prepare", "variants", "final", "embed"])
     parser.add_argument("--packed", type=Path, required=True, help="what pack_field_photos.py wrote")
     parser.add_argument("--state", type=Path, required=True, help="folder of decoded photos and results")
     parser.add_argument("--output", type=Path, required=True, help="folder to collect results in")
@@ -218,6 +273,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--use", nargs="*", choices=list(VARIANTS), help="ingredients of the final recipe")
     parser.add_argument("--blend", type=float, default=1.0, help="share of fine-tuned weights that is saved")
     parser.add_argument("--rate", type=float, default=8000, help="photos a second, all together")
+    parser.add_argument("--skip", nargs="*", default=[], help="final jobs whose names begin so")
     parser.add_argument("--scale", type=float, help="of the final epochs, instead of by --rate")
     parser.add_argument("--least-gain", type=float, default=0.7, help="points for a variant to be suggested")
     parser.add_argument("--tiny", action="store_true", help="two steps a training, to try the script")
@@ -233,6 +289,9 @@ def main() -> None:
     began = time.monotonic()
     decode_all(options.packed, options.state, 20 if options.tiny else None)
     print(f"{time.monotonic() - began:.1f} s to decode", flush=True)
+    if options.stage in ("prepare", "embed"):
+        {"prepare": prepare, "embed": embed}[options.stage](options)
+        return
     jobs = planned_jobs(options)
     if options.tiny:
         jobs = [replace(job, recipe=replace(job.recipe, height=64, width=96, batch=16)) for job in jobs]
