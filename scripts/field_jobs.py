@@ -31,6 +31,7 @@ class Recipe:
     """How one network is trained; the defaults continue `configs/field.yaml`.
 
     Attributes:
+        start: `shipped`, the model that is shipped, or `imagenet`.
         epochs: photos drawn, as a multiple of those there are.
         field_share: of the photos drawn, from the field instead of TrashNet.
         class_power: a class of n field photos is drawn in proportion to n to this power.
@@ -44,11 +45,12 @@ class Recipe:
     """
 
     architecture: str = "efficientnet_lite0"
-    height: int = 256
-    width: int = 320
-    batch: int = 128
+    start: str = "shipped"
+    height: int = 224
+    width: int = 288
+    batch: int = 96
     epochs: float = 5.0
-    learning_rate: float = 1.4e-3
+    learning_rate: float = 1e-3
     backbone_rate: float = 0.5
     weight_decay: float = 0.05
     warmup: float = 0.1
@@ -58,9 +60,9 @@ class Recipe:
     ema: float = 0.995
     field_share: float = 0.5
     class_power: float = 0.25
-    paste: float = 0.4
-    corruption: float = 0.5
-    outliers: float = 0.1
+    paste: float = 0.35
+    corruption: float = 0.4
+    outliers: float = 0.08
     mixup: float = 0.0
     keep: float = 0.0
     min_scale: float = 0.6
@@ -190,8 +192,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "slow backbone": {"backbone_rate": 0.2},
     "fast backbone": {"backbone_rate": 1.0},
     "keep": {"keep": 1.0},
-    "larger input": {"height": 288, "width": 352},
-    "smaller input": {"height": 224, "width": 288},
+    "larger input": {"height": 256, "width": 320},
     "mixup": {"mixup": 0.2},
     "smaller crops": {"min_scale": 0.3},
     "classes alike": {"class_power": 0.0},
@@ -200,7 +201,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "TrashNet's objects alone": {"paste_field": False},
     "more colour": {"saturation": 0.6, "hue": 0.06},
     "TrashNet alone": {"field_share": 0.0},
-    "lite2": {"architecture": "efficientnet_lite2"},
+    "from ImageNet": {"start": "imagenet"},
+    "lite2": {"architecture": "efficientnet_lite2", "start": "imagenet"},
 }
 """Ingredients that are tried, one change to the base each, the most wanted first."""
 
@@ -223,54 +225,38 @@ def final_jobs(recipe: Recipe, scale: float) -> list[Job]:
 
     What is to be shipped comes first: of the jobs whose teachers are ready, the first is begun.
     """
-    small = replace(recipe, epochs=18 * scale)
-    large = replace(recipe, architecture="efficientnet_lite2", epochs=15 * scale)
-    student = replace(recipe, epochs=16 * scale)
-    jobs = [
-        Job("teacher-0", replace(large, epochs=25 * scale), SLICE, 0, saves=True, until=0.5),
-        Job(
-            "teacher-1",
-            replace(large, epochs=25 * scale, backbone_rate=1.0),
-            SLICE,
-            1,
-            saves=True,
-            until=0.5,
-        ),
-    ]
-    teachers = ("teacher-0", "teacher-1")
-    long = replace(student, epochs=40 * scale)
+    small = replace(recipe, epochs=12 * scale)
+    large = replace(
+        recipe,
+        architecture="efficientnet_lite2",
+        start="imagenet",
+        backbone_rate=1.0,
+        blend=1.0,
+        epochs=22 * scale,
+    )
+    student = replace(recipe, epochs=14 * scale, teacher_share=0.6)
+    jobs = [Job("final-0", small, SLICE, 0, saves=True, until=0.35)]
+    jobs += [Job(f"teacher-{i}", large, SLICE, i, ("final-0",), saves=True, until=0.75) for i in (0, 1)]
+    taught_by = ("teacher-0", "teacher-1", "final-0")
     jobs += [
-        Job("student-0", long, SLICE, 10, teachers, saves=True, embeds=True),
-        Job("student-1", replace(long, teacher_share=1.0), SLICE, 11, teachers, saves=True, embeds=True),
-        Job(
-            "student-lite2",
-            replace(large, epochs=25 * scale, teacher_share=0.7),
-            SLICE,
-            12,
-            teachers,
-            saves=True,
-        ),
+        Job(f"student-{i}", replace(student, teacher_share=share), SLICE, 10 + i, taught_by, saves=True)
+        for i, share in enumerate((0.6, 0.9))
     ]
-    jobs += [Job(f"lofo-lite2/{f}", large, f, 0, saves=True, until=0.6) for f in FAMILIES]
-    jobs += [Job(f"lofo-lite0/{f}", small, f, 0, saves=True, embeds=True, until=0.6) for f in FAMILIES]
-    jobs += [
-        Job(
-            f"lofo-student/{f}",
-            replace(student, teacher_share=0.7),
-            f,
-            2,
-            (f"lofo-lite2/{f}", f"lofo-lite0/{f}"),
-            embeds=True,
-        )
-        for f in FAMILIES
-    ]
+    for f in FAMILIES:
+        jobs.append(Job(f"lofo-lite0/{f}", replace(small, epochs=8 * scale), f, saves=True, until=0.5))
+    for f in FAMILIES:
+        shorter = replace(large, epochs=10 * scale)
+        jobs.append(Job(f"lofo-lite2/{f}", shorter, f, 0, (f"lofo-lite0/{f}",), saves=True, until=0.85))
+    for f in FAMILIES:
+        shorter, teachers = replace(student, epochs=8 * scale), (f"lofo-lite2/{f}", f"lofo-lite0/{f}")
+        jobs.append(Job(f"lofo-student/{f}", shorter, f, 2, teachers, embeds=True))
     return jobs
 
 
 def cost(job: Job, photos: int) -> float:
     """Work of a job in photos that an EfficientNet-Lite0 with five frozen stages could learn from instead."""
     unit = 2.2 if job.recipe.architecture.endswith("lite2") else 1.0
-    unit += job.recipe.keep and 0.3 * unit
-    unit += 1.6 * sum("lite2" in name or "teacher" in name for name in job.teachers[:1])
-    unit += 0.4 * len(job.teachers[1:])
+    unit *= 1 + 0.3 * bool(job.recipe.keep)
+    large = sum("lite2" in name or "teacher" in name for name in job.teachers)
+    unit += (1.1 + 0.7 * (large - 1) if large else 0.0) + 0.3 * (len(job.teachers) - large)
     return unit * job.recipe.epochs * photos * job.recipe.height * job.recipe.width / (256 * 320)

@@ -132,10 +132,18 @@ def save_network(network: FieldNetwork, file: Path, temperature: float) -> None:
     partial.rename(file)
 
 
-def read_network(file: Path, architecture: str, classes: int, frozen: int) -> tuple[FieldNetwork, float]:
-    """Read a network that `save_network` wrote, and its temperature; call `freeze` on it before use."""
+def load_weights(network: FieldNetwork, file: Path) -> float:
+    """Load what `save_network` wrote; returns the temperature."""
     state = {name: value.float() for name, value in safetensors.torch.load_file(file).items()}
     temperature = float(state.pop("temperature"))
+    missing, foreign = network.load_state_dict(state, strict=False)
+    if foreign or any(not name.endswith("num_batches_tracked") for name in missing):
+        raise SystemExit(f"{file} is not of {network.architecture}: {missing[:2]} {foreign[:2]}")
+    return temperature
+
+
+def read_network(file: Path, architecture: str, classes: int, frozen: int) -> tuple[FieldNetwork, float]:
+    """Read a network that `save_network` wrote, and its temperature; call `freeze` on it before use."""
     network = FieldNetwork(architecture, classes, frozen, 0.0)
-    network.load_state_dict(state, strict=False)
+    temperature = load_weights(network, file)
     return network.eval(), temperature

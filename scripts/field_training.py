@@ -30,13 +30,20 @@ from field_jobs import (
     class_shares,
     draw_weights,
 )
-from field_networks import FieldNetwork, fold_stages, load_backbone, read_network, save_network
+from field_networks import (
+    FieldNetwork,
+    fold_stages,
+    load_backbone,
+    load_weights,
+    read_network,
+    save_network,
+)
 from PIL import Image
 from torch import nn
 
 BACKGROUNDS = 400
-PIECE = 256
-"""Photos run at once where nothing is learned."""
+PIECE = 96
+"""Photos run at once where nothing is learned: as many as a training batch has, so that a GPU knows the size already."""
 
 
 # Photos.
@@ -137,9 +144,8 @@ class Teachers:
         self._material = material
         for name in job.teachers:
             file = weights_file(material.weights, name)
-            architecture = (
-                "efficientnet_lite2" if "lite2" in name or "teacher" in name else job.recipe.architecture
-            )
+            large = "lite2" in name or "teacher" in name
+            architecture = "efficientnet_lite2" if large else "efficientnet_lite0"
             network, temperature = read_network(file, architecture, len(CLASSES), stages["frozen"])
             network.to(material.device, memory_format=field_networks.LAYOUT)
             network.freeze(half=material.device.type == "cuda")
@@ -233,7 +239,7 @@ class Batches:
 def fit_linear_head(network: FieldNetwork, batches: Batches, steps: int = 300) -> None:
     """Fit the head on frozen embeddings of the photos as they are (LP-FT, Kumar et al., 2022)."""
     network.eval()
-    with torch.no_grad():
+    with torch.no_grad(), batches.material.autocast():
         parts = [(network(x)[:count], label, weight) for x, count, label, weight in batches.clean()]
     embedded, label, weight = (torch.cat(column) for column in zip(*parts, strict=True))
     mean, spread = embedded.mean(0), embedded.std(0) + 1e-3
@@ -320,13 +326,17 @@ class Trained:
 
 
 def new_network(job: Job, material: Material, batches: Batches) -> FieldNetwork:
-    """Build a network from ImageNet's weights, with a head fitted on its frozen embeddings."""
+    """Build a network: the one that is shipped, or ImageNet's with a head fitted on its frozen embeddings."""
     recipe = job.recipe
     network = FieldNetwork(recipe.architecture, len(CLASSES), recipe.frozen, recipe.dropout)
-    load_backbone(network, material.backbones / f"{recipe.architecture}.safetensors")
+    if recipe.start == "shipped":
+        load_weights(network, material.backbones / "shipped.safetensors")
+    else:
+        load_backbone(network, material.backbones / f"{recipe.architecture}.safetensors")
     network.to(material.device, memory_format=field_networks.LAYOUT)
     network.freeze(half=material.device.type == "cuda")
-    fit_linear_head(network, batches)
+    if recipe.start != "shipped":
+        fit_linear_head(network, batches)
     return network
 
 
@@ -364,7 +374,9 @@ def train(job: Job, material: Material, batches: Batches, limit: float) -> Train
             torch._foreach_lerp_(average, own, 1 - memory)
         step += 1
         if step % 8 == 0:
-            losses.append(float(loss))  # also keeps the CPU from running far ahead of the accelerator
+            losses.append(
+                float(loss.detach())
+            )  # also keeps the CPU from running far ahead of the accelerator
         if step == 8:
             first = time.monotonic()  # without the search for the fastest convolutions
     rate = max(0, step - 8) * recipe.batch / (time.monotonic() - first + 1e-9)
@@ -404,7 +416,8 @@ def run_network(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings (n, D) and scores (n, C) of photos as they are, on the CPU."""
     size = (recipe.height, recipe.width)
-    embedded = [network(material.photos(part, size))[:count] for part, count in pieces(rows)]
+    with material.autocast():
+        embedded = [network(material.photos(part, size))[:count] for part, count in pieces(rows)]
     if not embedded:
         return torch.zeros(0, network.width), torch.zeros(0, len(CLASSES))
     joined = torch.cat(embedded)
@@ -483,9 +496,9 @@ def run_job(job: Job, material: Material, limit: float, results: Path) -> dict[s
         "losses": trained.losses,
         "seconds": time.monotonic() - began,
     }
-    stem = results / job.name.replace("/", "--")
-    np.savez(stem.with_suffix(".npz"), **arrays)
-    stem.with_suffix(".json").write_text(json.dumps(record))
+    stem = job.name.replace("/", "--")
+    np.savez(results / f"{stem}.npz", **arrays)
+    (results / f"{stem}.json").write_text(json.dumps(record))
     return record
 
 
@@ -495,7 +508,9 @@ def class_means(network: FieldNetwork, batches: Batches) -> tuple[np.ndarray, np
     total = torch.zeros(len(CLASSES), network.width, device=network.head[-1].weight.device)
     count = torch.zeros(len(CLASSES), device=total.device)
     for x, n, label, _ in batches.clean():
-        total.index_add_(0, label, network(x)[:n])
+        with batches.material.autocast():
+            embedded = network(x)[:n]
+        total.index_add_(0, label, embedded)
         count += torch.bincount(label, minlength=len(CLASSES))
     return (total / count.clamp(min=1)[:, None]).half().cpu().numpy(), count.cpu().numpy()
 

@@ -71,7 +71,7 @@ class Entry:
         """WebP quality: as low as the photo's use allows, since everything has to fit into 64 MiB."""
         if self.split == "notwaste":
             return 66 if self.source in GROUND_SOURCES else 45
-        return 66
+        return 76 if self.split == "field" else 66
 
 
 def trashnet_entries(archive: Path) -> Iterator[Entry]:
@@ -152,10 +152,13 @@ def main() -> None:
     parser.add_argument("--trashnet", type=Path, required=True, help="dataset-resized.zip")
     parser.add_argument("--field", type=Path, required=True, help="the folder with sources.csv")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--grounds-only", action="store_true", help="of not-waste photos, bare ground alone")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     entries = [*trashnet_entries(options.trashnet), *field_entries(options.field)]
+    if options.grounds_only:
+        entries = [e for e in entries if e.split != "notwaste" or e.source in GROUND_SOURCES]
     check_families(entries)
     write_backbones(options.output)
     write_photos(entries, options.output / "photos.npz", options.workers)

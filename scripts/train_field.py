@@ -31,7 +31,7 @@ from field_jobs import CHOSEN_BY, VARIANTS, Job, Recipe, Table, cost, final_jobs
 from field_networks import FieldNetwork, load_backbone, read_network
 from field_training import Material, decode_all, embed_rows, run_job, time_steps, weights_file
 
-SHIPPED = ("teacher-0", "teacher-1", "student-0", "student-1", "student-lite2")
+SHIPPED = ("final-0", "teacher-0", "teacher-1", "student-0", "student-1")
 """Networks that are copied to the output folder."""
 GRACE = 8.0
 """Seconds that the last trainings have for their measurements."""
@@ -42,6 +42,7 @@ def set_up(options: argparse.Namespace) -> Material:
     """Ready this process and its device, at the precision and layout that `prepare` found fastest."""
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark_limit = 4
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     file = options.state / "speed.json"
     fastest = json.loads(file.read_text()) if file.exists() else {"half": False, "last": True}
@@ -81,7 +82,7 @@ class Stage:
         self._workers = [
             context.Process(target=work, args=(i, *arguments), daemon=True) for i in range(options.workers)
         ]
-        self._idle, self._images = 0, 0.0
+        self._idle, self._images, self._kept = 0, 0.0, self._began
 
     def run(self) -> dict[str, Record]:
         """Run what can be run; returns records by job."""
@@ -92,6 +93,7 @@ class Stage:
             left = self._end + GRACE - time.monotonic()
             try:
                 self._take_in(*self._done.get(timeout=max(0.1, left)))
+                self._keep_safe()
             except queue.Empty:
                 print(f"time is up; without {[job.name for job in self._pending]}", flush=True)
                 break
@@ -101,9 +103,15 @@ class Stage:
             worker.terminate()
         return self.records
 
+    def _keep_safe(self) -> None:
+        """Collect what there is every now and then, in case the machine is taken away."""
+        if time.monotonic() - self._kept > 45:
+            collect(self._options, self.records)
+            self._kept = time.monotonic()
+
     def _ready(self) -> list[Job]:
         """Jobs whose teachers are trained, if there is time left to begin one."""
-        if time.monotonic() > self._end - 5:
+        if time.monotonic() > self._end - 12:
             return []
         return [job for job in self._pending if all(name in self.records for name in job.teachers)]
 
@@ -161,7 +169,7 @@ def prepare(options: argparse.Namespace) -> None:
 def embed(options: argparse.Namespace) -> None:
     """Embed all photos but TrashNet's train split by the trained students."""
     material = set_up(options)
-    recipe = Recipe()
+    recipe = Recipe(start="imagenet")
     for name in ("student-0", "student-1"):
         network, _ = read_network(weights_file(material.weights, name), recipe.architecture, 6, recipe.frozen)
         network.to(material.device, memory_format=field_networks.LAYOUT)
