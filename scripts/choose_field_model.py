@@ -9,6 +9,7 @@ but TrashNet's test, and `test` that test split, once, for the networks that wer
 """
 
 import argparse
+import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,11 @@ import torch
 from field_jobs import CLASSES, SLICE, Job, Recipe, Table
 from field_networks import FieldNetwork, fold_stages, load_backbone
 from pack_field_photos import CONTRADICTORY, Entry, field_entries, trashnet_entries
+from PIL import Image
 
 from image_classification_trash.data.trashnet import official_split
+from image_classification_trash.features.cutouts import posterboard
+from image_classification_trash.features.grounds import HELD_OUT, TRAINING, draw_ground
 from image_classification_trash.inference.images import read_photo
 
 SIZE = (224, 288)
@@ -155,9 +159,33 @@ def choose(options: argparse.Namespace) -> None:
     (options.work / "candidates.json").write_text(json.dumps(found, indent=1))
 
 
+def made_negatives(entries: Sequence[Entry]) -> list[Entry]:
+    """Photos without waste made by rule: drawn backgrounds, and posterboard whose object is removed.
+
+    Those of source `made` come from the rules and photos of training, those of `made_held_out` from the other rules and from
+    validation photos.
+    """
+    made = []
+    rng = np.random.default_rng(5)
+    for source, rules, split, count in (
+        ("made", TRAINING, "train", 150),
+        ("made_held_out", HELD_OUT, "val", 60),
+    ):
+        boards = [e for e in entries if e.split == split][:: max(1, len(entries) // 6 // count)][:count]
+        pixels = [posterboard(read_photo(entry.data, SIZE), rng) for entry in boards]
+        pixels += [draw_ground(rules, number, SIZE, 9) for number in range(count)]
+        for number, one in enumerate(pixels):
+            buffer = io.BytesIO()
+            Image.fromarray(one).save(buffer, "PNG", compress_level=1)
+            name = f"{source}/{number}"
+            made.append(Entry(name, buffer.getvalue(), source, source, name, "notwaste", -1))
+    return made
+
+
 def embed(options: argparse.Namespace) -> None:
     """Embed all photos by ImageNet's network and by the chosen one, which share their first stages."""
     entries = entries_for(options, "embed")
+    entries += made_negatives(entries)
     plain = FieldNetwork(LITE0, len(CLASSES), 5, 0.0)
     load_backbone(plain, options.weights / f"{LITE0}.safetensors")
     chosen = network_of(options.small, options.weights)
@@ -201,7 +229,7 @@ def main() -> None:
     parser.add_argument("--trashnet", type=Path, required=True, help="dataset-resized.zip")
     parser.add_argument("--field", type=Path, required=True, help="the folder with sources.csv")
     parser.add_argument("--work", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--small", choices=list(CANDIDATES), default="final and students, 0.7")
+    parser.add_argument("--small", choices=list(CANDIDATES), default="final and students, 0.85")
     parser.add_argument("--large", choices=list(CANDIDATES), default="teachers, averaged")
     options = parser.parse_args()
     {"choose": choose, "embed": embed, "test": test}[options.step](options)
