@@ -3,9 +3,11 @@
     python scripts/choose_field_model.py choose --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/choose_field_model.py embed --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/choose_field_model.py test --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
+    python scripts/choose_field_model.py ship --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
 
 `choose` reads TrashNet's validation photos and the tenth of field groups that no final model learned from, `embed` all photos
-but TrashNet's test, and `test` that test split, once, for the networks that were chosen. Photos are decoded from their files.
+but TrashNet's test, and `test` that test split, once, for the networks that were chosen; `ship` writes their weights. Photos are
+decoded from their files.
 """
 
 import argparse
@@ -200,31 +202,84 @@ def embed(options: argparse.Namespace) -> None:
     )
 
 
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Log probabilities (N, C)."""
+    x = scores - scores.max(1, keepdims=True)
+    return np.asarray(x - np.log(np.exp(x).sum(1, keepdims=True)))
+
+
+def calibration_error(probabilities: np.ndarray, label: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error over bins of the largest probability (Guo et al., 2017)."""
+    sure, right = probabilities.max(1), probabilities.argmax(1) == label
+    number = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [
+        abs(sure[number == b].mean() - right[number == b].mean()) * (number == b).mean() for b in set(number)
+    ]
+    return float(sum(gaps))
+
+
+def test_record(scores: np.ndarray, label: np.ndarray, temperature: float) -> dict[str, object]:
+    """Accuracy and macro accuracy in percent with 95% intervals (bootstrap over photos), and calibration."""
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(len(label), size=len(label)) for _ in range(1000)]
+    record: dict[str, object] = {"n": len(label), "temperature": round(temperature, 2)}
+    for name, measure in (("accuracy", lambda s, y: (s.argmax(1) == y).mean()), ("macro", macro)):
+        low, high = np.quantile([measure(scores[rows], label[rows]) for rows in drawn], [0.025, 0.975])
+        record[name] = [round(100 * float(v), 1) for v in (measure(scores, label), low, high)]
+    probabilities = np.exp(log_softmax(scores / temperature))
+    return record | {"ece": round(calibration_error(probabilities, label), 3)}
+
+
+def fit_temperature(scores: np.ndarray, label: np.ndarray) -> float:
+    """The temperature of the smallest log loss, on a grid."""
+    tried = np.arange(0.3, 2.0, 0.02)
+    losses = [-log_softmax(scores / t)[np.arange(len(label)), label].mean() for t in tried]
+    return float(tried[int(np.argmin(losses))])
+
+
 def test(options: argparse.Namespace) -> None:
-    """Measure the chosen networks on TrashNet's test split, and keep their scores and embeddings."""
-    entries = test_entries(options.trashnet)
-    label = np.array([entry.label for entry in entries])
+    """Measure the chosen networks, and the mean of their log probabilities, on TrashNet's test split; keep their scores."""
+    tested = test_entries(options.trashnet)
+    val = [entry for entry in entries_for(options, "choose") if entry.split == "val"]
+    label = np.array([entry.label for entry in [*val, *tested]])
     plain = FieldNetwork(LITE0, len(CLASSES), 5, 0.0)
     load_backbone(plain, options.weights / f"{LITE0}.safetensors")
     small, large = (network_of(name, options.weights) for name in (options.small, options.large))
-    before, after = embeddings([plain.eval(), small], entries)
-    (other,) = embeddings([large], entries)
+    before, after = embeddings([plain.eval(), small], [*val, *tested])
+    (other,) = embeddings([large], [*val, *tested])
+    scores = {options.small: scores_of(small, after), options.large: scores_of(large, other)}
+    scores["both, mean of log probabilities"] = np.mean([log_softmax(one) for one in scores.values()], axis=0)
+    cut = len(val)
     np.savez_compressed(
         options.work / "test.npz",
+        name=np.array([entry.name for entry in [*val, *tested]]),
         label=label,
         before=before.astype(np.float16),
         after=after.astype(np.float16),
-        small=scores_of(small, after),
-        large=scores_of(large, other),
+        small=scores[options.small],
+        large=scores[options.large],
     )
-    for name, scores in ((options.small, scores_of(small, after)), (options.large, scores_of(large, other))):
-        print(name, len(label), "accuracy", (scores.argmax(1) == label).mean(), "macro", macro(scores, label))
+    found = {
+        name: test_record(one[cut:], label[cut:], fit_temperature(one[:cut], label[:cut]))
+        | {"val_accuracy": round(100 * float((one[:cut].argmax(1) == label[:cut]).mean()), 1)}
+        for name, one in scores.items()
+    }
+    print(json.dumps(found, indent=1))
+    (options.work / "test.json").write_text(json.dumps(found, indent=1))
+
+
+def ship(options: argparse.Namespace) -> None:
+    """Write the chosen networks under the package's names: `small.safetensors`, `large.safetensors`."""
+    for name, chosen in (("small", options.small), ("large", options.large)):
+        state = {key: value.contiguous() for key, value in state_of(chosen, options.weights).items()}
+        halved = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
+        safetensors.torch.save_file(halved, options.work / f"{name}.safetensors")
 
 
 def main() -> None:
     """Run one step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("step", choices=["choose", "embed", "test"])
+    parser.add_argument("step", choices=["choose", "embed", "test", "ship"])
     parser.add_argument("--weights", type=Path, required=True, help="folder of networks")
     parser.add_argument("--trashnet", type=Path, required=True, help="dataset-resized.zip")
     parser.add_argument("--field", type=Path, required=True, help="the folder with sources.csv")
@@ -232,7 +287,7 @@ def main() -> None:
     parser.add_argument("--small", choices=list(CANDIDATES), default="final and students, 0.85")
     parser.add_argument("--large", choices=list(CANDIDATES), default="teachers, averaged")
     options = parser.parse_args()
-    {"choose": choose, "embed": embed, "test": test}[options.step](options)
+    {"choose": choose, "embed": embed, "test": test, "ship": ship}[options.step](options)
 
 
 if __name__ == "__main__":
