@@ -1,6 +1,6 @@
 """Augment photos on an accelerator, a whole batch at once: copy-paste, crops, colours, corruptions.
 
-Used by `scripts/train_field.py`; the package's own augmentation does the same on a CPU, photo by photo. Every function takes
+Used by `scripts/field/train_field.py`; the package's own augmentation does the same on a CPU, photo by photo. Every function takes
 and returns float32 batches (B, 3, H, W) from 0 to 255 and draws from the device's own generator, so that nothing waits
 for the CPU. It needs torch alone.
 """

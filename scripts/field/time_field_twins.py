@@ -1,6 +1,6 @@
 """Measure what it costs to run a network's last stages twice: before and after fine-tuning, on shared first stages.
 
-    python scripts/time_field_twins.py --weights weights --output timing.json
+    python scripts/field/time_field_twins.py --weights weights --output timing.json
 
 Processor time of one photo on one thread, batch normalisation folded, the variants in turn; medians with their middle half.
 """

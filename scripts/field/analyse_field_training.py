@@ -1,6 +1,6 @@
 """Turn the results of `train_field.py` into figures with intervals: references/field_training.json.
 
-    python scripts/analyse_field_training.py --packed packed --results results --work work --output references/field_training.json
+    python scripts/field/analyse_field_training.py --packed packed --results results --work work --output references/field_training.json
 
 Reads scores of left-out families, of TrashNet's validation split, and of the model shipped today on the same photos.
 Intervals are 95%, by a bootstrap over groups of photos within each family: photos of one object are drawn together.
@@ -16,6 +16,17 @@ from field_jobs import BLENDS, CHOSEN_BY, CLASSES, FAMILIES, Job, Recipe, Table
 
 DRAWS = 1000
 COVERAGE = 0.8
+OTHER_STEPS = (
+    "candidates",
+    "test",
+    "rejection-group",
+    "rejection-family",
+    "rejection_head",
+    "timing",
+    "adaptation",
+    "heads",
+)
+"""Files in the work folder that are taken over as they are."""
 Part = tuple[str, float]
 """A job's name without its family, and a blend."""
 MODELS: dict[str, tuple[Part, ...]] = {
@@ -250,10 +261,10 @@ def main() -> None:
         "variants": {file.stem: variants(file) for file in sorted(options.results.glob("variants*.json"))},
         "trainings": trainings(options.results / "final.json"),
     }
-    for name in ("candidates", "rejection", "timing", "test", "adaptation", "heads"):
+    for name in OTHER_STEPS:
         file = options.work / f"{name}.json"
         if file.exists():
-            content[name] = json.loads(file.read_text())
+            content[name.replace("-", "_")] = json.loads(file.read_text())
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(content, indent=1) + "\n")
 

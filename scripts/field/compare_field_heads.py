@@ -1,6 +1,6 @@
 """Compare ingredients by linear heads on frozen ImageNet embeddings, leaving one family out at a time.
 
-    python scripts/compare_field_heads.py --packed packed --embeddings embeddings --output heads.json
+    python scripts/field/compare_field_heads.py --packed packed --embeddings embeddings --output heads.json
 
 A head is a ridge regression onto the classes, weighted as `train_field.py` draws photos: a closed form, a second each. Regularisation
 is the one that does best on TrashNet's validation split and left-out families together, among four, chosen per row.

@@ -1,6 +1,6 @@
 """Compare scores that tell waste from photos without waste, each measured on kinds of photos that it never learned from.
 
-    python scripts/compare_field_rejection.py --work work --shipped shipped_predictions.npz --by group --output rejection-group.json
+    python scripts/field/compare_field_rejection.py --work work --shipped shipped_predictions.npz --by group --output rejection-group.json
 
 Each of seven fits leaves out one family of natural negatives, and of field waste either one whole family (`family`) or a
 seventh of the groups of all families (`group`): every negative and every waste photo of the field is scored once, by a
@@ -126,13 +126,22 @@ def deviating(fit: Callable[[np.ndarray, np.ndarray, np.ndarray], Score]) -> Cal
     return fit_deviating
 
 
-def together(*fits: Callable[[np.ndarray, np.ndarray, np.ndarray], Score]) -> Callable[..., Score]:
-    """The sum of scores, each in units of its deviation on waste that was learned from."""
+def unit_linear(waste: np.ndarray, other: np.ndarray, label: np.ndarray) -> Score:
+    """A logistic regression on embeddings of length 1."""
+    truth = np.r_[np.ones(len(waste)), np.zeros(len(other))]
+    fitted = LogisticRegression(C=1.0, class_weight="balanced", max_iter=200).fit(
+        unit(np.r_[waste, other]), truth
+    )
+    return lambda new: fitted.decision_function(unit(new))
+
+
+def together(*fits: Callable[..., Score], weights: tuple[float, ...] = (1.0, 1.0)) -> Callable[..., Score]:
+    """A weighted sum of two scores, each in units of its deviation on waste that was learned from."""
 
     def fit(waste: np.ndarray, other: np.ndarray, label: np.ndarray) -> Score:
         parts = [one(waste, other, label) for one in fits]
-        deviation = [part(waste).std() for part in parts]
-        return lambda new: sum(part(new) / own for part, own in zip(parts, deviation, strict=True))
+        factors = [weight / part(waste).std() for part, weight in zip(parts, weights, strict=True)]
+        return lambda new: sum(part(new) * factor for part, factor in zip(parts, factors, strict=True))
 
     return fit
 
@@ -146,6 +155,10 @@ METHODS: dict[str, tuple[str, Callable[..., Score]]] = {
     "linear + 64 prototypes, before": ("before", together(linear, prototypes(64))),
     "linear + 512 prototypes, before": ("before", together(linear, prototypes(512))),
     "linear + 64 in deviations, before": ("before", together(linear, deviating(prototypes(64)))),
+    "0.5 linear on unit length + 512 prototypes, before": (
+        "before",
+        together(unit_linear, prototypes(512), weights=(0.5, 1.0)),
+    ),
     "linear, after": ("after", linear),
     "64 prototypes, after": ("after", prototypes(64)),
     "linear + 64 prototypes, after": ("after", together(linear, prototypes(64))),
@@ -279,8 +292,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     photos = Photos(options.work)
-    found = {"shipped today": shipped_figures(photos, options.shipped)}
+    found = json.loads(options.output.read_text()) if options.output.exists() else {}
+    found["shipped today"] = shipped_figures(photos, options.shipped)
     for name, (features, method) in METHODS.items():
+        if name in found:
+            continue
         began = time.monotonic()
         found[name] = figures(photos, *photos.crossed(features, method, options.by))
         one = found[name]

@@ -1,6 +1,6 @@
 """One training for the field on one device: photos, batches, teachers, the loop, and what it is measured by.
 
-Used by `scripts/train_field.py`. It needs torch, timm, safetensors, Pillow and NumPy, and to draw backgrounds OpenCV and
+Used by `scripts/field/train_field.py`. It needs torch, timm, safetensors, Pillow and NumPy, and to draw backgrounds OpenCV and
 `image_classification_trash.features.grounds`.
 """
 

@@ -1,4 +1,4 @@
-"""Networks for `scripts/train_field.py`: EfficientNet-Lites cut into frozen first stages and a trained rest.
+"""Networks for `scripts/field/train_field.py`: EfficientNet-Lites cut into frozen first stages and a trained rest.
 
 The names of the weights are those of the package's networks, so that what is saved here loads there. It needs torch,
 timm and safetensors alone.

@@ -1,6 +1,6 @@
 """Read the weights of the TFLite model that is shipped back into a network that can be trained further.
 
-    python scripts/import_shipped.py --packed packed --output packed/shipped.safetensors
+    python scripts/field/import_shipped.py --packed packed --state state --output packed/shipped.safetensors
 
 The file holds convolutions with their batch normalisation folded in. Each is split again: the normalisation gets the mean and
 variance that the convolution has on a batch of altered training photos, and a scale and shift that undo them, so that
@@ -74,7 +74,6 @@ def put_filters(network: FieldNetwork, filters: list[Filter], x: torch.Tensor) -
         norm.bias.copy_(torch.from_numpy(bias.copy()))
         convolution.register_forward_hook(lambda _, __, y, norm=norm: _normalise_by(norm, y))
     network.eval()
-    network.freeze(half=False)
     for stage in network.stages():
         x = stage(x if stage is not network.backbone.conv_stem else (x - 127) / 128)
     weight, bias = filters[len(pairs)]
@@ -92,7 +91,7 @@ def _normalise_by(norm: nn.Module, y: torch.Tensor) -> None:
 
 
 def main() -> None:
-    """Read, split, check against the file's own engine, write."""
+    """Read, split, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True, help="folder of decoded photos")
@@ -105,10 +104,7 @@ def main() -> None:
     x = torch.cat([Batches(Job("", Recipe(), ""), material).draw()[0] for _ in range(2)])
     network = FieldNetwork("efficientnet_lite0", len(CLASSES), 5, 0.0)
     load_backbone(network, options.packed / "efficientnet_lite0.safetensors")
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    frozen = [p.clone() for stage in network.stages()[:5] for p in stage.parameters()]
     put_filters(network, read_filters(SHIPPED), x)
-    print("parameters before, of frozen stages:", len(frozen), "tensors in all:", len(before))
     save_network(network, options.output, 1.0)
 
 

@@ -1,6 +1,6 @@
 """Measure what a few labelled photos of an owner's place bring: a correction of the head, on families left out of training.
 
-    python scripts/compare_field_adaptation.py --packed packed --results results --output adaptation.json
+    python scripts/field/compare_field_adaptation.py --packed packed --results results --output adaptation.json
 
 The head's scores get a linear correction of the embedding, fitted on 5, 10 or 20 photos a class and held near zero by a
 ridge. Groups of photos are in either the owner's photos or those measured on. The ridge for a family is the one that does

@@ -1,9 +1,9 @@
 """Blend and average the networks that `train_field.py` trained, choose by validation, and embed all photos by the chosen one.
 
-    python scripts/choose_field_model.py choose --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
-    python scripts/choose_field_model.py embed --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
-    python scripts/choose_field_model.py test --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
-    python scripts/choose_field_model.py ship --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
+    python scripts/field/choose_field_model.py choose --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
+    python scripts/field/choose_field_model.py embed --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
+    python scripts/field/choose_field_model.py test --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
+    python scripts/field/choose_field_model.py ship --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
 
 `choose` reads TrashNet's validation photos and the tenth of field groups that no final model learned from, `embed` all photos
 but TrashNet's test, and `test` that test split, once, for the networks that were chosen; `ship` writes their weights. Photos are

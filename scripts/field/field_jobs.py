@@ -1,4 +1,4 @@
-"""Recipes and jobs for `scripts/train_field.py`: what is trained, on which photos, and what is learned from which teacher.
+"""Recipes and jobs for `scripts/field/train_field.py`: what is trained, on which photos, and what is learned from which teacher.
 
 It needs NumPy alone.
 """

@@ -1,6 +1,6 @@
 """Pack every photo that training for the field may see into one small file, for a machine that has nothing but torch.
 
-    python scripts/pack_field_photos.py --trashnet dataset-resized.zip --field fieldphotos --output packed
+    python scripts/field/pack_field_photos.py --trashnet dataset-resized.zip --field fieldphotos --output packed
 
 Writes `packed/photos.npz`: TrashNet's official train and val photos (never test) and the field photos, decoded by the
 pixel contract at 256x320 and stored as WebP, with class, source, group, family, and an object mask for copy-paste; and

@@ -1,11 +1,11 @@
 """Train for the field on one GPU: ingredients, leave-one-family-out, and the models to ship, many networks side by side.
 
-    python scripts/pack_field_photos.py --trashnet dataset-resized.zip --field fieldphotos --output packed
-    python scripts/train_field.py prepare --packed packed --state state --output results
-    python scripts/train_field.py variants --packed packed --state state --output results --seconds 150
-    python scripts/train_field.py final --packed packed --state state --output results --seconds 480 --use keep
-    python scripts/train_field.py embed --packed packed --state state --output results
-    python scripts/train_field.py variants --packed packed --state /tmp/tiny --output /tmp/tiny-results --tiny
+    python scripts/field/pack_field_photos.py --trashnet dataset-resized.zip --field fieldphotos --output packed
+    python scripts/field/import_shipped.py --packed packed --state state --output packed/shipped.safetensors
+    python scripts/field/train_field.py prepare --packed packed --state state --output results
+    python scripts/field/train_field.py variants --packed packed --state state --output results --seconds 150
+    python scripts/field/train_field.py final --packed packed --state state --output results --seconds 480 --use
+    python scripts/field/train_field.py variants --packed packed --state /tmp/tiny --output /tmp/tiny-results --tiny
 
 Photos are decoded once and lie in the accelerator's memory; they are altered there, in batches. Every training writes its
 result when it ends, and a run that is started again leaves out what is done. It needs torch, timm, safetensors, Pillow,
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 import torch.multiprocessing as mp
 from field_jobs import CHOSEN_BY, VARIANTS, Job, Recipe, Table, cost, final_jobs, variant_jobs
-from field_networks import FieldNetwork, load_backbone, read_network
+from field_networks import FieldNetwork, load_backbone
 from field_training import Material, decode_all, embed_rows, run_job, time_steps, weights_file
 
 SHIPPED = ("final-0", "teacher-0", "teacher-1", "student-0", "student-1")
@@ -166,18 +166,6 @@ def prepare(options: argparse.Namespace) -> None:
         save_arrays(options, f"frozen-{name}", embed_rows(network, material, rows, recipe))
 
 
-def embed(options: argparse.Namespace) -> None:
-    """Embed all photos but TrashNet's train split by the trained students."""
-    material = set_up(options)
-    recipe = Recipe(start="imagenet")
-    for name in ("student-0", "student-1"):
-        network, _ = read_network(weights_file(material.weights, name), recipe.architecture, 6, recipe.frozen)
-        network.to(material.device, memory_format=field_networks.LAYOUT)
-        network.freeze(half=material.device.type == "cuda")
-        rows = np.flatnonzero(material.table.split != "train")
-        save_arrays(options, f"embedded-{name}", embed_rows(network, material, rows, recipe))
-
-
 def save_arrays(options: argparse.Namespace, name: str, arrays: dict[str, np.ndarray]) -> None:
     """Write an archive into the output folder."""
     options.output.mkdir(parents=True, exist_ok=True)
@@ -270,7 +258,7 @@ def collect(options: argparse.Namespace, records: dict[str, Record]) -> None:
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", choices=["prepare", "variants", "final", "embed"])
+    parser.add_argument("stage", choices=["prepare", "variants", "final"])
     parser.add_argument("--packed", type=Path, required=True, help="what pack_field_photos.py wrote")
     parser.add_argument("--state", type=Path, required=True, help="folder of decoded photos and results")
     parser.add_argument("--output", type=Path, required=True, help="folder to collect results in")
@@ -297,8 +285,8 @@ def main() -> None:
     began = time.monotonic()
     decode_all(options.packed, options.state, 20 if options.tiny else None)
     print(f"{time.monotonic() - began:.1f} s to decode", flush=True)
-    if options.stage in ("prepare", "embed"):
-        {"prepare": prepare, "embed": embed}[options.stage](options)
+    if options.stage == "prepare":
+        prepare(options)
         return
     jobs = planned_jobs(options)
     if options.tiny:
