@@ -22,12 +22,12 @@ import safetensors.torch
 import torch
 from field_jobs import CLASSES, SLICE, Job, Recipe, Table
 from field_networks import FieldNetwork, fold_stages, load_backbone
+from image_classification_trash.features.cutouts import posterboard
+from image_classification_trash.features.grounds import HELD_OUT, TRAINING, draw_ground
 from pack_field_photos import CONTRADICTORY, Entry, field_entries, trashnet_entries
 from PIL import Image
 
 from image_classification_trash.data.trashnet import official_split
-from image_classification_trash.features.cutouts import posterboard
-from image_classification_trash.features.grounds import HELD_OUT, TRAINING, draw_ground
 from image_classification_trash.inference.images import read_photo
 
 SIZE = (224, 288)
