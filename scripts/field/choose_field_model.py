@@ -22,12 +22,12 @@ import safetensors.torch
 import torch
 from field_jobs import CLASSES, SLICE, Job, Recipe, Table
 from field_networks import FieldNetwork, fold_stages, load_backbone
-from image_classification_trash.features.cutouts import posterboard
-from image_classification_trash.features.grounds import HELD_OUT, TRAINING, draw_ground
 from pack_field_photos import CONTRADICTORY, Entry, field_entries, trashnet_entries
 from PIL import Image
 
 from image_classification_trash.data.trashnet import official_split
+from image_classification_trash.features.synthesis.backgrounds import HELD_OUT, TRAINING, draw_background
+from image_classification_trash.features.synthesis.cutouts import posterboard
 from image_classification_trash.inference.images import read_photo
 
 SIZE = (224, 288)
@@ -175,7 +175,7 @@ def made_negatives(entries: Sequence[Entry]) -> list[Entry]:
     ):
         boards = [e for e in entries if e.split == split][:: max(1, len(entries) // 6 // count)][:count]
         pixels = [posterboard(read_photo(entry.data, SIZE), rng) for entry in boards]
-        pixels += [draw_ground(rules, number, SIZE, 9) for number in range(count)]
+        pixels += [draw_background(rules, number, SIZE, 9) for number in range(count)]
         for number, one in enumerate(pixels):
             buffer = io.BytesIO()
             Image.fromarray(one).save(buffer, "PNG", compress_level=1)

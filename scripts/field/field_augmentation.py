@@ -232,7 +232,7 @@ def lit(x: torch.Tensor) -> torch.Tensor:
     return torch.lerp(grey, x, uniform(0.6, 1.6, n, 1, 1, 1, device=device)).clamp_(0, 255)
 
 
-# Crops, turns and colours (as `image_classification_trash.features.transforms`).
+# Crops, turns and colours (as `image_classification_trash.features.augmentation`).
 
 
 def augment(x: torch.Tensor, strength: Strength) -> torch.Tensor:
@@ -291,7 +291,7 @@ def _erased(x: torch.Tensor, share: float) -> torch.Tensor:
     return torch.where(box, row[5][:, None] * 255, x)
 
 
-# What cameras, light and files do to photos (as `image_classification_trash.features.corruptions`).
+# What cameras, light and files do to photos (as `image_classification_trash.features.synthesis.corruptions`).
 
 
 def corrupt(x: torch.Tensor, share: float) -> torch.Tensor:

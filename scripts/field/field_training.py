@@ -1,7 +1,7 @@
 """One training for the field on one device: photos, batches, teachers, the loop, and what it is measured by.
 
 Used by `scripts/field/train_field.py`. It needs torch, timm, safetensors, Pillow and NumPy, and to draw backgrounds OpenCV and
-`image_classification_trash.features.grounds`.
+`image_classification_trash.features.synthesis.backgrounds`.
 """
 
 import io
@@ -69,9 +69,9 @@ def _decode(data: bytes) -> np.ndarray:
 
 
 def _draw(number: int) -> np.ndarray:
-    from image_classification_trash.features.grounds import TRAINING, draw_ground  # noqa: PLC0415  (only here)
+    from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_background  # noqa: PLC0415  (only here)
 
-    return draw_ground(TRAINING, number, (256, 320), 0).transpose(2, 0, 1)
+    return draw_background(TRAINING, number, (256, 320), 0).transpose(2, 0, 1)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
-from image_classification_trash.features.cutouts import MASK_SIZE, cut_out
-from image_classification_trash.models.architectures import LITE, fetch_lite
 from PIL import Image
 from tqdm import tqdm
 
 from image_classification_trash.data.trashnet import official_split
+from image_classification_trash.features.synthesis.cutouts import MASK_SIZE, cut_out
 from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.networks.backbones import LITE, fetch_lite
 
 SIZE = (256, 320)
 CLASSES = ("cardboard", "glass", "metal", "paper", "plastic", "trash")

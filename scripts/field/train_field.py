@@ -9,7 +9,7 @@
 
 Photos are decoded once and lie in the accelerator's memory; they are altered there, in batches. Every training writes its
 result when it ends, and a run that is started again leaves out what is done. It needs torch, timm, safetensors, Pillow,
-OpenCV and NumPy, and `image_classification_trash.features.grounds`, but neither pydantic nor Lightning.
+OpenCV and NumPy, and `image_classification_trash.features.synthesis.backgrounds`, but neither pydantic nor Lightning.
 """
 
 import argparse
