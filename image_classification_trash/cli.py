@@ -50,7 +50,7 @@ def run_data(settings: DataSettings) -> Result:
 
 
 def run_audit(settings: AuditSettings) -> Result:
-    """Find label errors, near-duplicates and poor photos in a data set, and draw a page of them."""
+    """Find issues in a data set and write a page that shows them."""
     from image_classification_trash.visualization.audit_page import audit_with_page
 
     return audit_with_page(settings)
@@ -106,7 +106,7 @@ def run_export(settings: ExportSettings) -> Result:
 
 
 def run_benchmark(settings: BenchmarkSettings) -> Result:
-    """Time all exported files on all engines."""
+    """Time a model's files on all engines."""
     from image_classification_trash.visualization.benchmark_plot import benchmark_with_plot
 
     return benchmark_with_plot(settings)

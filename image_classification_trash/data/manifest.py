@@ -208,7 +208,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _root(folder: Path, about: Mapping[str, Any]) -> Path:
-    """Return the photos' root: the path relative to the data set if it exists, so that a project can move, else the absolute path.
+    """Return the photos' root: the path relative to the data set, which survives a move of both, else the absolute path.
 
     Raises:
         DatasetError: neither path exists.

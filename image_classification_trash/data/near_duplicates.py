@@ -26,7 +26,7 @@ _CHUNK = 2048
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A pair of near-duplicates: indices of the photos, cosine of their embeddings (NaN without embeddings), differing hash bits."""
+    """Two near-duplicates: indices of the photos, cosine of their embeddings (NaN without), number of differing hash bits."""
 
     first: int
     second: int

@@ -210,7 +210,7 @@ NEAR_DUPLICATE_PIXELS = PixelSettings((224, 288), "stretch")
 
 
 def near_duplicate_embedder(interim_dir: Path) -> Embed:
-    """Return a function that embeds photos with the published EfficientNet-Lite0, for which the similarity threshold was chosen."""
+    """Return a function that embeds photos with the pretrained EfficientNet-Lite0, for which the similarity threshold was chosen."""
 
     def embed(photos: Sequence[Photo], root: Path) -> Embeddings:
         backbone = EmbeddingBackbone(build_network("efficientnet_lite0", 2))

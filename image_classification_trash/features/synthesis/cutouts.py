@@ -105,7 +105,7 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
 
 
 def _differs_from_background(photo: Pixels) -> npt.NDArray[np.bool_]:
-    """Select pixels that differ in CIE Lab from a smooth background fitted to the border, or have many edges; lightness weighs little, to ignore soft shadows."""
+    """Select pixels that differ from the fitted background in CIE Lab, or have many edges; lightness weighs little, because of shadows."""
     lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)  # (H, W, 3)
     difference = np.abs(cv2.GaussianBlur(lab, (0, 0), 1.0) - _smooth_background(lab))
     edges = cv2.morphologyEx(lab[..., 0], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
