@@ -79,7 +79,7 @@ def failing(error: BaseException) -> Callable[[object], Result]:
         ("serve", ModuleNotFoundError(name="fastapi"), FAILED, "image-classification-trash[serve]"),
         ("tune", ModuleNotFoundError(name="optuna"), FAILED, "image-classification-trash[train,tune]"),
         ("train", ModuleNotFoundError(name="torch"), FAILED, "train needs the library torch"),
-        ("train", OSError(28, "No space left on device"), FAILED, "Nothing half-written"),
+        ("train", OSError(28, "No space left on device"), FAILED, "No half-written output"),
         ("train", KeyboardInterrupt(), STOPPED, "stopped\n"),
     ],
 )
