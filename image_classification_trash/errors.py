@@ -19,7 +19,8 @@
     ├── ModelServerError         a model server refuses, or answers with something that is no answer
     │   └── ModelServerTimeoutError  it takes too long
     ├── PromotionError           a model may not take another's place, or there is none to go back to
-    ├── TrainingError            training cannot start or go on
+    ├── TrainingError            training cannot start or continue
+    │   └── DivergedError        its loss is no longer a finite number
     └── ExportError              a model cannot be exported, or its export differs too much from it
 
 Each carries two sentences: what was found and where, and what to do next.
@@ -113,7 +114,11 @@ class PromotionError(TrashClassifierError):
 
 
 class TrainingError(TrashClassifierError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
+
+
+class DivergedError(TrainingError):
+    """The loss of a training, or a weight, is NaN or infinite."""
 
 
 class ExportError(TrashClassifierError):

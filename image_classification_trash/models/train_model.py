@@ -56,6 +56,7 @@ def train(settings: TrainSettings) -> Bundle | None:
     Raises:
         DatasetError: the data set is not prepared.
         TrainingError: unknown architecture, foreign weights, nothing to train, or nothing to resume.
+        DivergedError: a loss or a weight is not finite; no bundle is written.
         MissingExtraError: the tracker's library is not installed.
     """
     with tracking(settings, settings.reports_dir, "train") as tracker:

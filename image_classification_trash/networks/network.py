@@ -169,7 +169,7 @@ def load_backbone(network: TrashNetwork, weights: StateDict, origin: str) -> Non
     """Load backbone weights, leaving out the classifier they came with.
 
     Raises:
-        TrainingError: they belong to another network; says how many names and shapes differ.
+        TrainingError: they belong to another network, with how many names and shapes differ, or are not finite.
     """
     own = network.backbone.state_dict()
     given = {
@@ -185,6 +185,10 @@ def load_backbone(network: TrashNetwork, weights: StateDict, origin: str) -> Non
             f"{len(foreign)} are unknown, {len(shapes)} have another shape (such as {example})."
         )
         raise TrainingError(found, "Choose the --architecture that these weights belong to.")
+    if bad := not_finite(given):
+        raise TrainingError(
+            f"{origin} contains NaN or infinity, such as in {bad[0]}.", "Choose another file."
+        )
     network.backbone.load_state_dict(given, strict=False)
 
 
@@ -198,7 +202,7 @@ def load_network(bundle: Bundle) -> TrashNetwork:
     """The trained network of a bundle, ready to predict.
 
     Raises:
-        BundleError: the weights belong to another architecture or to other labels.
+        BundleError: the weights belong to another architecture or to other labels, or are not finite.
     """
     keep_freed_memory()
     network = new_network(bundle)
@@ -208,6 +212,8 @@ def load_network(bundle: Bundle) -> TrashNetwork:
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         found = f"{bundle.weights} does not fit a {bundle.config.architecture} with {len(bundle.config.labels)} labels: {first_line(error)}"
         raise BundleError(found, "Copy the whole bundle again, or train again.") from error
+    if bad := not_finite(weights):
+        raise BundleError(f"{bundle.weights} contains NaN or infinity, such as in {bad[0]}.", "Train again.")
     return network.eval()
 
 
@@ -217,6 +223,11 @@ def new_network(bundle: Bundle) -> TrashNetwork:
     return TrashNetwork(
         config.architecture, len(config.classes), detects_waste=config.negative_label is not None
     )
+
+
+def not_finite(state: StateDict) -> list[str]:
+    """Return the names of the tensors that contain NaN or infinity."""
+    return [name for name, value in state.items() if not bool(value.isfinite().all())]
 
 
 def weights_fingerprint(bundle: Bundle) -> str:

@@ -33,6 +33,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.metrics import macro_f1
 from image_classification_trash.features.augmentation import Augmentation, mixup
 from image_classification_trash.files import write_text
@@ -176,8 +177,19 @@ class FineTuning(pl.LightningModule):
         if not self.trainer.sanity_checking and self._train_losses:
             rate = float(self.optimizers().param_groups[-1]["lr"])  # type: ignore[union-attr]
             losses = {"train_loss": float(torch.stack(self._train_losses).mean()), "learning_rate": rate}
+            self._require_finite(losses["train_loss"], measured["val_loss"])
             self.log_dict(losses, sync_dist=True)
             self.history.append({"epoch": float(self.current_epoch), **losses, **measured})
+
+    def _require_finite(self, train_loss: float, val_loss: float) -> None:
+        """Stop a diverged training in all processes at once, before the epoch's checkpoint is written."""
+        finite = math.isfinite(train_loss) and math.isfinite(val_loss)
+        if not self.trainer.strategy.reduce_boolean_decision(finite):
+            raise DivergedError(
+                f"The training diverged in epoch {self.current_epoch}: the training loss is {train_loss:.4g}, "
+                f"the validation loss {val_loss:.4g}.",
+                "Lower --learning-rate, raise --warmup-epochs, or check the photos.",
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The history goes along, the time spent, and the name of the network, so that another one's checkpoint is refused."""
@@ -297,6 +309,7 @@ def fine_tune(
 
     Raises:
         TrainingError: `resume` without a checkpoint, or with one of another network.
+        DivergedError: a loss is NaN or infinite at the end of an epoch.
     """
     if not settings.epochs:
         return []

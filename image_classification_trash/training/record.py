@@ -1,6 +1,7 @@
 """What a training writes down about itself: beside its logs when it begins, and in its bundle when it ends."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import yaml
 from image_classification_trash.config.base import TrackSettings
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest
+from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.calibration import Calibration, Validation
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
@@ -22,7 +24,7 @@ from image_classification_trash.inference.bundle import (
     BundleConfig,
     write_bundle,
 )
-from image_classification_trash.networks.network import TrashNetwork, network_bytes
+from image_classification_trash.networks.network import TrashNetwork, network_bytes, not_finite
 from image_classification_trash.provenance import git_commit, library_versions, machine
 from image_classification_trash.tracking.wandb_tracker import Tracker
 from image_classification_trash.training.checkpoints import HISTORY, history_csv, seconds_trained
@@ -204,7 +206,21 @@ def write_trained(
     training: TrainingRecord,
     history: Sequence[Mapping[str, float]],
 ) -> Bundle:
-    """Write the bundle: the weights, what the model is and where it comes from, and the history where there is one."""
+    """Write the bundle: the weights, what the model is and where it comes from, and the history where there is one.
+
+    Raises:
+        DivergedError: a weight, the temperature or a threshold is not finite; an earlier bundle of that name stays.
+    """
+    numbers = {
+        name: getattr(calibration, name) for name in ("temperature", "threshold", "conformal_threshold")
+    }
+    bad = [
+        *not_finite(network.state_dict()),
+        *(name for name, value in numbers.items() if not math.isfinite(value)),
+    ]
+    if bad:
+        found = f"The trained model is not written: {len(bad)} of its weights and thresholds are not finite, such as {bad[0]}."
+        raise DivergedError(found, "Lower --learning-rate, raise --warmup-epochs, or check the photos.")
     labels = (*manifest.labels, *([NEGATIVE_LABEL] if network.rejection_head is not None else []))
     config = BundleConfig(
         name=settings.bundle_name,
