@@ -10,6 +10,7 @@ from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.inference.bundle import NEGATIVE_LABEL, Bundle, read_bundle
 from image_classification_trash.networks.backbones import has_pretrained_weights
+from image_classification_trash.networks.device import check_devices
 from image_classification_trash.networks.network import TrashNetwork, build_network, load_network
 from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.weight_averaging import init_from_average
@@ -68,9 +69,10 @@ def check_plan(settings: TrainSettings, manifest: Manifest) -> None:
     """Refuse a training that could not be finished.
 
     Raises:
-        TrainingError: a class without a training photo, no validation photo, a class named as the rejection head's
-            label, nothing to train, or an unknown architecture.
+        TrainingError: a device that is not there, a class without a training photo, no validation photo, a class named
+            as the rejection head's label, nothing to train, or an unknown architecture.
     """
+    check_devices(settings.accelerator, settings.devices)
     counts = manifest.counts()
     missing = [label for label, count in counts["train"].items() if not count]
     if missing:
