@@ -71,7 +71,7 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     start = begin(settings, data.manifest)
     run, network = open_run(settings, data.manifest, tracker, began), start.network
     head = fit_linear_head(network, data, settings.class_weighting) if start.fits_head else None
-    history = fine_tune(network, data, settings, run.folder, tracker, start.teachers)
+    history = fine_tune(network, data, settings, run.folder, tracker, start.teachers, run.conditions)
     if history is None:  # another process writes the bundle
         return None
     adjust_logits(network, data.y_train, settings.logit_adjustment)

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,8 +43,9 @@ from image_classification_trash.tracking.wandb_tracker import Tracker
 from image_classification_trash.training.batches import Batch, OrderedBatches, Shuffled, SplitPhotos, batches
 from image_classification_trash.training.checkpoints import (
     CHECKPOINTS,
+    CONDITIONS,
     HISTORY,
-    checkpoint_to_resume,
+    LAST,
     history_csv,
     read_checkpoint,
 )
@@ -66,10 +67,12 @@ class FineTuning(pl.LightningModule):
         val: SplitPhotos,
         settings: TrainSettings,
         teachers: Sequence[TrashNetwork] = (),
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
+        self._conditions = dict(conditions or {})
         self.history: list[dict[str, float]] = []
         self._train, self._val = train, val
         weights = class_weights(train.y_true, network.classes, settings.class_weighting)
@@ -116,6 +119,15 @@ class FineTuning(pl.LightningModule):
     def val_dataloader(self) -> OrderedBatches:
         """The whole validation split, in every process."""
         return OrderedBatches(self._val, self.settings.batch_size)
+
+    def on_train_start(self) -> None:
+        """Set the learning rates by this run's schedule: a resumed run may have more epochs than its checkpoint."""
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        for group, base, factor in zip(
+            schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(schedule.last_epoch)
 
     def on_train_epoch_start(self) -> None:
         """Seed this epoch's augmentation and dropout."""
@@ -192,10 +204,11 @@ class FineTuning(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along, the time spent, and the name of the network, so that another one's checkpoint is refused."""
+        """Add the history, the time spent, and what the run is made with, so that another run's checkpoint is refused."""
         checkpoint["history"] = self.history
         checkpoint["seconds"] = self._seconds_before + time.perf_counter() - self._began
         checkpoint["architecture"] = self.network.architecture
+        checkpoint[CONDITIONS] = self._conditions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the history up where it stopped, and the time."""
@@ -293,6 +306,7 @@ def fine_tune(
     folder: Path,
     tracker: Tracker,
     teachers: Sequence[TrashNetwork] = (),
+    conditions: Mapping[str, Any] | None = None,
 ) -> list[dict[str, float]] | None:
     """Fine-tune `network` in place; leaves it with the weights of the best epoch.
 
@@ -303,30 +317,29 @@ def fine_tune(
         folder: of its logs and checkpoints.
         tracker: that is told of every epoch.
         teachers: whose probabilities are learned beside the labels.
+        conditions: data and settings of the run, kept in its checkpoints for `check_resumable`.
 
     Returns:
         The history, a row per epoch; None in all processes but the first.
 
     Raises:
-        TrainingError: `resume` without a checkpoint, or with one of another network.
         DivergedError: a loss is NaN or infinite at the end of an epoch.
     """
     if not settings.epochs:
         return []
     checkpoints = folder / CHECKPOINTS
-    last = checkpoint_to_resume(checkpoints, network.architecture) if settings.resume else None
     best = ModelCheckpoint(
         checkpoints, filename="best", monitor=MONITOR, mode="max", enable_version_counter=False
     )
     # `save_last` of the best would write only where an epoch is the best: a killed run would lose all since then.
     latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     start = {name: value.clone() for name, value in network.state_dict().items()}
-    module = FineTuning(network, data.train, data.selection, settings, teachers)
+    module = FineTuning(network, data.train, data.selection, settings, teachers, conditions)
     module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
     _quieten()
     callbacks = [TrackedEpochs(tracker), *_callbacks(folder, settings.patience, settings.ema_decay)]
     trainer = _trainer(settings, folder, [*callbacks, best, latest])
-    trainer.fit(module, ckpt_path=last, weights_only=True)
+    trainer.fit(module, ckpt_path=checkpoints / LAST if settings.resume else None, weights_only=True)
     if not trainer.is_global_zero:
         return None
     state = read_checkpoint(Path(best.best_model_path))["state_dict"]

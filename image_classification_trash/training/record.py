@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from image_classification_trash.config.base import TrackSettings
-from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.config.training import CalibrationSettings, TrainSettings
 from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.calibration import Calibration, Validation
@@ -27,7 +27,12 @@ from image_classification_trash.inference.bundle import (
 from image_classification_trash.networks.network import TrashNetwork, network_bytes, not_finite
 from image_classification_trash.provenance import git_commit, library_versions, machine
 from image_classification_trash.tracking.wandb_tracker import Tracker
-from image_classification_trash.training.checkpoints import HISTORY, history_csv, seconds_trained
+from image_classification_trash.training.checkpoints import (
+    HISTORY,
+    check_resumable,
+    history_csv,
+    seconds_trained,
+)
 from image_classification_trash.training.linear_head import LinearHead
 from image_classification_trash.training.robustness import RejectionHeadRecord, ShiftRecord
 
@@ -72,11 +77,13 @@ class Run:
     Attributes:
         folder: of its logs and checkpoints.
         settings: as they were resolved.
+        conditions: data and settings that its weights depend on, as `conditions_of` gives them.
         began: on `time.perf_counter`, set back by what the run that it resumes had taken.
     """
 
     folder: Path
     settings: Mapping[str, Any]
+    conditions: Mapping[str, Any]
     began: float
 
     def seconds(self) -> float:
@@ -141,11 +148,16 @@ def open_run(settings: TrainSettings, manifest: Manifest, tracker: Tracker, bega
         began: when it began, on `time.perf_counter`.
 
     Raises:
-        TrainingError: the checkpoint of the run to resume is damaged.
+        TrainingError: there is no checkpoint to resume, it is damaged, or it is one of other data or settings.
     """
-    folder = settings.reports_dir / "training" / settings.bundle_name
-    before = seconds_trained(folder) if settings.resume else 0.0
-    run = Run(folder, resolved(settings), began - before)
+    folder, made_with = (
+        settings.reports_dir / "training" / settings.bundle_name,
+        conditions_of(settings, manifest),
+    )
+    if settings.resume:  # before anything of the earlier run is overwritten
+        check_resumable(folder, made_with)
+        began -= seconds_trained(folder)
+    run = Run(folder, resolved(settings), made_with, began)
     conditions = Conditions(manifest.fingerprint, git_commit(), machine(), library_versions())
     write_text(folder / "config.yaml", yaml.safe_dump({"train": run.settings}, sort_keys=False))
     write_text(folder / "conditions.json", json.dumps(asdict(conditions), indent=2) + "\n")
@@ -163,6 +175,30 @@ def resolved(settings: TrainSettings) -> dict[str, Any]:
         *(name for name in type(settings).model_fields if name.endswith("_dir")),
     }
     return settings.model_dump(mode="json", exclude=hidden)
+
+
+def conditions_of(settings: TrainSettings, manifest: Manifest) -> dict[str, Any]:
+    """Return the data and the settings that the weights of a run depend on up to its last epoch, ready for JSON.
+
+    Files and bundles are known by the checksums of their weights, so that they may be moved but not replaced. Names,
+    places, and what is done after the last epoch are not among them: a resumed run may change those.
+    """
+    free = {
+        "name",
+        "output",
+        "accelerator",
+        "workers",
+        "wise_ft",
+        "rejection_head",
+        *CalibrationSettings.model_fields,
+    }
+    chosen = {name: value for name, value in resolved(settings).items() if name not in free}
+    files = {
+        "weights": settings.weights and sha256_of_file(settings.weights)[:12],
+        "init_from": [sha256_of_file(path / WEIGHTS)[:12] for path in settings.init_from],
+        "teacher": [sha256_of_file(path / WEIGHTS)[:12] for path in settings.teacher],
+    }
+    return {"data": manifest.fingerprint[:12], "classes": list(manifest.labels), **chosen, **files}
 
 
 def training_record(

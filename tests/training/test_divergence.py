@@ -84,7 +84,7 @@ def written(
     tmp_path: Path, network: TrashNetwork, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> Bundle:
     validation = calibration.validation
-    record = training_record(Run(tmp_path, {}, 0.0), Ancestors({}, ()), validation, None, [], None)
+    record = training_record(Run(tmp_path, {}, {}, 0.0), Ancestors({}, ()), validation, None, [], None)
     monkeypatch.setattr(training_records.DataRecord, "of", lambda manifest: training_records.DataRecord(
         "mine", "f", {}, {}, {}, None))  # fmt: skip
     settings = SETTINGS.model_copy(update={"name": "mine", "models_dir": tmp_path})
