@@ -4,9 +4,12 @@ Every verb returns a `Result`. The command and the scripts (`python -m ...`) han
 what it returns, or the error that ends it. Results go to standard output; notes, logs and progress bars to standard error.
 """
 
+import codecs
 import json
 import logging
+import os
 import sys
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +17,9 @@ from typing import Any, ClassVar, TypeVar
 
 from image_classification_trash.errors import SettingsError, TrashClassifierError
 
-GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED, STOPPED = 0, 1, 2, 3, 4, 130
+GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED, STOPPED, NOT_READ = 0, 1, 2, 3, 4, 130, 141
 """Exit status: an error that the user can fix is 1; a wrong flag or setting 2; finished, but some photos could not be read 3;
-(monitor) the stream drifted 4; stopped by Ctrl-C 130."""
+(monitor) the stream drifted 4; stopped by Ctrl-C 130; the reader of its output went away 141."""
 _EXTRAS = {"serve": "serve", "tune": "train,tune"}
 """The extras that bring what a command imports; all others need `train`."""
 SettingsT = TypeVar("SettingsT")
@@ -84,10 +87,32 @@ def show(result: Result, json_output: bool = False) -> int:
         return result.exit_status
     for shown in result.for_people():
         if isinstance(shown, Note):
-            print(shown.text, file=sys.stderr, flush=True)
+            print(printable(shown.text), file=sys.stderr, flush=True)
         else:
-            print(*(shown.lines() if isinstance(shown, Table) else [shown]), sep="\n", flush=True)
+            lines = shown.lines() if isinstance(shown, Table) else [shown]
+            print(*map(printable, lines), sep="\n", flush=True)
     return result.exit_status
+
+
+def printable(text: str) -> str:
+    """Escape control characters, with which a file's name could take over a terminal or break a line."""
+    return "".join(c if unicodedata.category(c) != "Cc" else f"\\x{ord(c):02x}" for c in text)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""Encode what a stream cannot hold as JSON does, \u267b: JSON stays JSON, and text can be read."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", errors="surrogatepass")
+    pairs = (units[i : i + 2].hex() for i in range(0, len(units), 2))
+    return "".join(f"\\u{pair}" for pair in pairs), error.end
+
+
+def _accept_any_text() -> None:
+    """Have the standard streams read and write text of any kind, whatever the terminal's encoding."""
+    codecs.register_error("escaped", _escaped)
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "escaped"), (sys.stderr, "escaped")):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=errors)
 
 
 def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[SettingsT], Result]) -> int:
@@ -98,10 +123,18 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         load: gives the settings; where they have `json_output`, it says how the result is shown.
         verb: takes the settings.
     """
+    _accept_any_text()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         settings = load()
-        return show(verb(settings), getattr(settings, "json_output", False))
+        status = show(verb(settings), getattr(settings, "json_output", False))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for what the interpreter flushes at its end
+        return NOT_READ
     except TrashClassifierError as error:
         _show_error(error.found, error.hint)
         return WRONG_USE if isinstance(error, SettingsError) else FAILED
@@ -119,6 +152,6 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
 
 
 def _show_error(found: str, hint: str) -> None:
-    print(f"error: {found}", file=sys.stderr)
-    if hint:
-        print(f"  {hint}", file=sys.stderr)
+    for text in (f"error: {found}", f"  {hint}" if hint else ""):
+        if text:
+            print(*map(printable, text.split("\n")), sep="\n", file=sys.stderr)

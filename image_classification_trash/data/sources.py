@@ -48,7 +48,10 @@ def read_source(
         source = read_csv(path, columns or {}, photos)
     elif "://" in str(path) or str(path).startswith(("http:/", "https:/")):
         hint = "Download it, then give --source the file or the folder."
-        raise DatasetError(f"{path} is an address, and photos are read from files.", hint)
+        address = (
+            str(path).replace(":/", "://", 1) if "://" not in str(path) else path
+        )  # a Path has one slash
+        raise DatasetError(f"{address} is an address, and photos are read from files.", hint)
     else:
         what = "is neither a folder nor a .zip or .csv file" if path.exists() else "does not exist"
         raise DatasetError(
