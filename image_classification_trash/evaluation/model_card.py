@@ -12,9 +12,9 @@ _CARD = """# {name}
 
 {architecture} that tells {classes} classes of waste apart: {labels}.
 
-- Input: one photo, uint8 RGB, {height} x {width} pixels (`{fit}`); output: calibrated probabilities in the order of labels.txt.
+- Input: one photo, uint8 RGB, {height} x {width} pixels (`{resize_mode}`); output: calibrated probabilities in the order of labels.txt.
 - Learned from {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
-- Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}{negative}.{candidates}
+- Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}{negative}.{prediction_set}
 - Licence of the weights: {license}. Keep the notice of the data it learned from.
 
 ## Intended use
@@ -53,7 +53,7 @@ _MEASURED = """{table}
 
 Intervals: 95%, bootstrap over photos. ECE: expected calibration error over 15 bins, after temperature scaling. Surest 80%:
 accuracy on the four fifths of the photos with the most confident answers.
-{no_waste}
+{not_waste}
 {per_class}"""
 
 _NO_WASTE = """
