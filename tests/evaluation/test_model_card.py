@@ -89,7 +89,7 @@ def test_a_card_has_what_was_measured_exported_and_shifted() -> None:
     report = ExportReport(ExportConditions("a machine", {}, "4 photos", "f"), files)
     card = model_card(config, {"test": figures()}, report)
     assert "that tells 2 classes of waste apart: glass, paper." in card
-    assert "right class is among them in 95% (split conformal prediction). On test it is in 97.0%" in card
+    assert "contains the right class in 95% (split conformal prediction). On test it does in 97.0%" in card
     assert "| streets | 7 | test | 0.500 (0.250 to 0.750) |" in card
     assert "### Per class, test (n = 4)" in card and "| glass | 2 |" in card
     assert "| clean | 90.0% |" in card and "AUROC of 0.987" in card
