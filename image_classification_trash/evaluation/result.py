@@ -222,9 +222,7 @@ def parse_metrics(document: Mapping[str, Any], origin: str) -> dict[str, Metrics
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         hint = "Use the version of the program that wrote it, or train again."
-        raise BundleError(
-            f"{origin} does not hold the figures of an evaluation: {place}.", hint
-        ) from error
+        raise BundleError(f"{origin} does not hold the figures of an evaluation: {place}.", hint) from error
 
 
 def read_metrics(bundle: Bundle) -> dict[str, Metrics]:

@@ -1,4 +1,4 @@
-"""Where torch works, and settings of the process that make it fast on a CPU; applied once, before the first tensor."""
+"""The device to train on, and process settings that make torch fast on a CPU."""
 
 import ctypes
 import functools
@@ -15,11 +15,11 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Tell glibc's malloc to keep freed memory instead of handing it back to the kernel after every layer.
+    """Make glibc's malloc keep freed memory instead of returning it to the kernel after every layer.
 
-    Activations of a few megabytes lie above malloc's default threshold, so each is mapped, zeroed page by page and
-    unmapped again. Keeping them made EfficientNet-Lite0's inference several times faster (`docs/reference/training.md` says how
-    that was measured). Returns False where there is no glibc; then nothing changes.
+    Activations of a few megabytes exceed malloc's default threshold, so that each is mapped, zeroed page by page and
+    unmapped again. Keeping them made EfficientNet-Lite0's inference several times faster (`docs/reference/training.md`
+    describes the measurement). Returns False, and changes nothing, without glibc. Call it before the first tensor.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False

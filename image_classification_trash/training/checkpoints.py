@@ -1,4 +1,4 @@
-"""What a killed training leaves behind, and how it is taken up."""
+"""Read and check the checkpoints of a training that is to be resumed."""
 
 import csv
 import io
@@ -23,11 +23,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running code from it.
 
     Raises:
-        TrainingError: missing or damaged.
+        TrainingError: it is missing or damaged.
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files
+    except Exception as error:  # torch raises many exceptions for damaged files
         raise TrainingError(
             f"{path} cannot be read as a checkpoint: {first_line(error)}", "Train without --resume."
         ) from error
@@ -35,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def seconds_trained(folder: Path) -> float:
-    """Seconds that a run took up to its last whole epoch, with those of runs that it resumed; 0 where there is no checkpoint.
+    """Return the seconds that a run took up to its last complete epoch, resumed runs included; 0 without a checkpoint.
 
     Raises:
         TrainingError: the checkpoint is damaged.
@@ -45,7 +45,7 @@ def seconds_trained(folder: Path) -> float:
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
-    """The history as CSV text."""
+    """Format the history as CSV."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(history[0]), lineterminator="\n")
     writer.writeheader()

@@ -211,7 +211,7 @@ def test_a_study_in_use_is_refused(settings: MakeSettings) -> None:
 @pytest.mark.parametrize(
     ("flags", "found"),
     [
-        (["--resume"], "goes on by itself"),
+        (["--resume"], "resumes by itself"),
         (["--devices", "2"], "one device"),
         (["--tracker", "wandb"], "leave out --tracker"),
         (["--epochs", "0"], "epochs"),
