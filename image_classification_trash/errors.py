@@ -20,6 +20,7 @@
     │   └── ModelServerTimeoutError  the model server takes too long
     ├── PromotionError           a model fails the promotion gates, or there is none to roll back to
     ├── TrainingError            training cannot start or continue
+    │   └── DivergedError        its loss is no longer a finite number
     └── ExportError              a model cannot be exported, or its export differs too much from it
 
 Each has two sentences: what was found and where, and what to do next.
@@ -114,6 +115,10 @@ class PromotionError(TrashClassifierError):
 
 class TrainingError(TrashClassifierError):
     """Training cannot start or continue."""
+
+
+class DivergedError(TrainingError):
+    """The loss of a training, or a weight, is NaN or infinite."""
 
 
 class ExportError(TrashClassifierError):
