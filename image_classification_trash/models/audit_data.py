@@ -38,9 +38,9 @@ from image_classification_trash.training.label_errors import (
 KINDS = {
     "two_labels": "the same file under several labels; kept out of the data set",
     "near_duplicate_labels": "photos that look like one object, under different labels",
-    "label_issue": "the other photos speak for another label (confident learning)",
+    "label_issue": "the other photos suggest another label (confident learning)",
     "duplicate": "the same file again; kept out of the data set",
-    "near_duplicate": "one object or take, several times",
+    "near_duplicate": "the same object or take, several times",
     **QUALITY_ISSUES,
     "outlier": "unlike all other photos",
 }
@@ -152,7 +152,7 @@ def audit_data(settings: AuditSettings) -> DataAudit:
     probabilities, notes = None, []
     if lacking:
         named = ", ".join(manifest.labels[i] for i in lacking)
-        notes.append(f"labels were not checked: too few different objects of {named} to leave some out")
+        notes.append(f"labels were not checked: too few different objects of {named} for cross-validation")
     else:
         probabilities = out_of_fold(vectors, y_true, manifest.photos, len(manifest.labels), settings.seed)
         kept_out = _with_better_labels(kept_out, manifest, vectors, embed, settings.seed)

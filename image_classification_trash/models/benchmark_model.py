@@ -221,7 +221,7 @@ class Arena:
 
 
 def _serve(line: Connection, bundle: Bundle, entrant: Contestant, photos: Sequence[bytes]) -> None:
-    """Run a contestant's process: load the model, then time what is requested until the line is closed."""
+    """Run a contestant's process: load the model, then carry out requests until the pipe is closed."""
     start = time.perf_counter()
     try:
         decode, run = _load(bundle, entrant)

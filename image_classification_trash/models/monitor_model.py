@@ -84,7 +84,7 @@ class Monitored(Result):
 
     @property
     def has_drifted(self) -> bool:
-        """Return whether any comparison found a difference beyond `slightly other`."""
+        """Return whether the verdict of any comparison is `other`."""
         return any(verdict(comparison, self.level) == "other" for comparison in self.comparisons)
 
     def for_people(self) -> Iterator[Shown]:
