@@ -127,6 +127,12 @@ class PredictSettings(ModelsFolder, JsonOutput, StageSettings):
     parquet: Path | None = Field(None, description="Parquet file to write the answers to; needs pyarrow")
     resume: bool = Field(False, description="Continue a run that was killed while it wrote a file")
     batch_size: int = Field(8, ge=1, description="Number of photos in a batch")
+    max_pixels: int | None = Field(
+        None,
+        ge=1,
+        description="Largest number of pixels (width times height) of a photo; above the default of 80 million, its limits "
+        "of memory and time grow in proportion",
+    )
     runtime: str = Field(
         "auto", description="Engine: litert, onnxruntime, torch, or auto: the first of them that can"
     )

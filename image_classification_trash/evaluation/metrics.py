@@ -205,9 +205,11 @@ def _sum_ties(values: Floats, tie: Ints) -> Floats:
 
 
 def _mean_of_classes(values: Floats) -> Floats:
-    """Average over the classes (rows) that occur in each resample (columns)."""
+    """Return the mean over classes (rows) for which a resample (column) has a figure; NaN where none has one."""
     known = ~np.isnan(values)
-    return np.asarray(np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1))
+    count = known.sum(0)
+    mean = np.where(known, values, 0).sum(0) / np.maximum(count, 1)
+    return np.asarray(np.where(count > 0, mean, np.nan))
 
 
 def log_losses(y_true: Ints, probabilities: Floats) -> Floats:

@@ -1,1 +1,1 @@
-"""Trained networks as ONNX, SavedModel and TFLite, and the check that they answer alike."""
+"""Export trained networks to ONNX, SavedModel and TFLite, and check that they answer alike."""

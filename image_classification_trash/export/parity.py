@@ -1,4 +1,4 @@
-"""The gate: an exported file is held against the trained model on real photos before it is called good."""
+"""The export gate: compare an exported file with the trained model on real photos before accepting it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ TIMED_RUNS = 30
 
 @dataclass(frozen=True)
 class GatePhotos:
-    """What exported files are tried on.
+    """The photos that exported files are compared on.
 
     Attributes:
         pixels: uint8 (N, H, W, 3): the validation split, then odd pictures, then drawn backgrounds without waste.
         y_true: class numbers (M,) of the validation split, M <= N.
         files: paths of the validation split's photos.
-        backgrounds: how many of the last are drawn backgrounds; 0 for a model that does not know of no waste.
+        backgrounds: number of drawn backgrounds at the end; 0 for a model without a rejection head.
     """
 
     pixels: Pixels
@@ -41,7 +41,7 @@ class GatePhotos:
 
 
 def odd_pictures(size: tuple[int, int]) -> Pixels:
-    """Pictures that no camera takes, (6, H, W, 3): they reach the ends of every range."""
+    """Draw pictures that no camera takes, uint8 (6, H, W, 3): they reach the ends of every range."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width]
     black, white = np.zeros((height, width, 3), np.uint8), np.full((height, width, 3), 255, np.uint8)
@@ -56,7 +56,7 @@ def odd_pictures(size: tuple[int, int]) -> Pixels:
 
 
 def run_all(run: Run, pixels: Pixels, name: str, batch_size: int = 16) -> Probabilities:
-    """Probabilities (N, C) of photos (N, H, W, 3)."""
+    """Return the probabilities (N, C) of photos (N, H, W, 3), computed in batches; `name` labels the progress bar."""
     starts = range(0, len(pixels), batch_size)
     bar = tqdm(starts, desc=f"verify {name}", unit="batch", leave=False)
     return np.concatenate([run(np.ascontiguousarray(pixels[i : i + batch_size])) for i in bar])
@@ -71,10 +71,10 @@ def compare(
     backgrounds: int = 0,
     negative_threshold: float = 0.5,
 ) -> Parity:
-    """Hold a file's answers (N, C) against the trained model's (N, C).
+    """Compare a file's probabilities (N, C) with the trained model's (N, C).
 
-    The first M photos have a class, the last `backgrounds` show no waste, which is the last label then and is answered
-    from a probability of `negative_threshold` on.
+    The first M photos have a class. The last `backgrounds` photos show no waste; a model with a rejection head has that as
+    its last label and rejects photos from a probability of `negative_threshold` on.
     """
     known = len(y_true)
     largest = float(np.abs(reference - answers).max())
@@ -104,9 +104,9 @@ def _rejected(answers: Probabilities, backgrounds: int, threshold: float) -> flo
 
 
 def shortfall(parity: Parity, precision: str) -> str | None:
-    """What a file of this precision falls short of, in words; None if it is good.
+    """Describe the limit that a file of this precision misses; None if it is good.
 
-    On few photos one of them alone would be more than the limits allow, so one photo is always forgiven.
+    With few photos, a single one exceeds the limits, so one photo is always tolerated.
     """
     if not np.isfinite(parity.largest_difference):
         return "some probabilities are not numbers"
@@ -120,15 +120,17 @@ def shortfall(parity: Parity, precision: str) -> str | None:
         return f"accuracy falls by {100 * loss:.2f} points, more than {100 * largest:.2f}"
     away, away_of_model = parity.rejected, parity.rejected_of_model
     if away is not None and away_of_model is not None and away < away_of_model - LARGEST_MISS - 1e-9:
-        return f"{away:.0%} of the backgrounds without waste are turned away, and {away_of_model:.0%} by the model"
+        return (
+            f"{away:.0%} of the backgrounds without waste are rejected, and {away_of_model:.0%} by the model"
+        )
     return None
 
 
 def latency(run: Run, photo: Pixels) -> float:
-    """Median milliseconds of one photo (1, H, W, 3)."""
+    """Return the median time of one photo (1, H, W, 3), in milliseconds."""
     times = []
     for _ in range(TIMED_RUNS + 3):
         start = time.perf_counter()
         run(photo)
         times.append(time.perf_counter() - start)
-    return 1000 * float(np.median(times[3:]))  # the first runs warm caches
+    return 1000 * float(np.median(times[3:]))  # the first runs warm up the caches

@@ -1,16 +1,14 @@
-"""The one place where TensorFlow is imported, and how: quietly, and after torchvision.
+"""Import TensorFlow, here only: quietly, and after torchvision.
 
-The LLVM inside torchvision's libraries and the one inside TensorFlow collide when TensorFlow comes first.
+The LLVM inside torchvision's libraries and the one inside TensorFlow collide if TensorFlow is imported first.
 """
 
 import os
 
-os.environ.setdefault(
-    "TF_CPP_MIN_LOG_LEVEL", "3"
-)  # it greets everyone on standard error; errors come as exceptions
-os.environ.setdefault(
-    "TF_ENABLE_ONEDNN_OPTS", "0"
-)  # and has another greeting for this; speed is not needed here
+# TensorFlow logs to standard error when it is imported, and once more about oneDNN, whose speed is not needed here.
+# Errors still arrive as exceptions.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import torchvision  # noqa: F401
 

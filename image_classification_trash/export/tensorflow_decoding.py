@@ -1,23 +1,24 @@
-"""Encoded photos to pixels inside a TensorFlow graph, step by step as `inference/images.py` does it with Pillow.
+"""Decode photos inside a TensorFlow graph, in the same steps as `inference/images.py` does with Pillow.
 
-A model server that is sent the bytes of a photo has no Pillow. JPEGs (by far the most) are decoded with the same
-library at the same reduced size, turned as their EXIF orientation says, and resized with the same filter in the same
-two passes; pixels differ from Pillow's by 1 at most. PNGs are laid over white. WebP, BMP and GIF are decoded without
+A model server that receives the bytes of a photo has no Pillow. JPEGs (by far the most common) are decoded with the same
+library at the same reduced size, rotated by their EXIF orientation, and resized with the same filter in the same two
+passes; pixels differ from Pillow's by at most 1. PNGs are blended over white. WebP, BMP and GIF are decoded without
 transparency, and EXIF orientation is read from JPEGs only.
 """
 
+import functools
 from collections.abc import Sequence
 
 from image_classification_trash.export.quiet_tensorflow import tf
 from image_classification_trash.inference.images import DRAFT_MARGIN, ResizeMode, Size
 
-_EXIF_WINDOW = 65536  # cameras write EXIF first, in one segment, and a segment has no more bytes
+_EXIF_WINDOW = 65536  # cameras write EXIF first, in one segment, whose largest size this is
 _MOST_TAGS = 64
 _ORIENTATION = 0x0112
 
 
 def decode_photos(data: tf.Tensor, size: Size, resize_mode: ResizeMode) -> tf.Tensor:
-    """Encoded photos, string (B,), to uint8 (B, H, W, 3)."""
+    """Decode photos, string (B,), to uint8 (B, H, W, 3)."""
     shape = tf.TensorSpec((*size, 3), tf.uint8)
     return tf.map_fn(
         lambda photo: fit_photo(decode_photo(photo, size), size, resize_mode), data, fn_output_signature=shape
@@ -25,7 +26,7 @@ def decode_photos(data: tf.Tensor, size: Size, resize_mode: ResizeMode) -> tf.Te
 
 
 def decode_photo(data: tf.Tensor, size: Size) -> tf.Tensor:
-    """One encoded photo to float32 (h, w, 3), 0 to 255, upright, no smaller than `size` where the photo is not."""
+    """Decode one photo to upright float32 (h, w, 3), 0 to 255; not below `size` unless the photo is smaller."""
     png = tf.equal(tf.strings.substr(data, 0, 4), b"\x89PNG")
     pixels = tf.case(
         [(tf.io.is_jpeg(data), lambda: _decode_jpeg(data, size)), (png, lambda: _decode_png(data))],
@@ -35,7 +36,7 @@ def decode_photo(data: tf.Tensor, size: Size) -> tf.Tensor:
 
 
 def fit_photo(pixels: tf.Tensor, size: Size, resize_mode: ResizeMode) -> tf.Tensor:
-    """Float (h, w, 3) to uint8 (H, W, 3), as the bundle's `resize_mode` says."""
+    """Resize float (h, w, 3) to uint8 (H, W, 3) by the bundle's `resize_mode`."""
     height, width = size
     given = tf.cast(tf.shape(pixels)[:2], tf.float32)
     wanted = tf.constant([height, width], tf.float32)
@@ -57,15 +58,16 @@ def _whole(pixels: tf.Tensor, size: Size) -> tf.Tensor:
 
 
 def _decode_jpeg(data: tf.Tensor, size: Size) -> tf.Tensor:
-    """Like Pillow's draft mode: the JPEG library halves while it decodes, never below `DRAFT_MARGIN` times the size."""
+    """Decode as Pillow's draft mode does: the JPEG library halves the size, never below `DRAFT_MARGIN` times `size`."""
     side = DRAFT_MARGIN * max(size)
     ratio = tf.reduce_min(tf.io.extract_jpeg_shape(data)[:2]) // side
-    branches = [lambda r=r: _upright(_jpeg(data, r), orientation_of(data)) for r in (8, 4, 2, 1)]
+
+    def decode_by(ratio: int) -> tf.Tensor:
+        pixels = tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+        return _upright(pixels, orientation_of(data))
+
+    branches = [functools.partial(decode_by, r) for r in (8, 4, 2, 1)]
     return tf.switch_case(tf.reduce_sum(tf.cast(ratio < tf.constant([8, 4, 2]), tf.int32)), branches)
-
-
-def _jpeg(data: tf.Tensor, ratio: int) -> tf.Tensor:
-    return tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_png(data: tf.Tensor) -> tf.Tensor:
@@ -75,7 +77,7 @@ def _decode_png(data: tf.Tensor) -> tf.Tensor:
 
 
 def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turn and mirror as EXIF's orientation, 1 to 8, says."""
+    """Rotate and mirror by an EXIF orientation, 1 to 8."""
 
     def one_of(*values: int) -> tf.Tensor:
         return tf.reduce_any(orientation == tf.constant(values))
@@ -86,7 +88,7 @@ def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def orientation_of(data: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation of a JPEG's bytes, 1 to 8; 1 where there is none. Source: Exif 2.32, section 4.6."""
+    """Read the EXIF orientation from a JPEG's bytes, 1 to 8; 1 if there is none. Source: Exif 2.32, section 4.6."""
     head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 0, _EXIF_WINDOW), tf.uint8), tf.int32)
     mark = b"Exif\0\0"
     windows = tf.maximum(tf.size(head) - len(mark), 0)
@@ -96,7 +98,7 @@ def orientation_of(data: tf.Tensor) -> tf.Tensor:
 
 
 def _tag_value(tiff: tf.Tensor) -> tf.Tensor:
-    """The orientation in a TIFF header's first directory; bytes that do not make sense give 1."""
+    """Read the orientation from the first directory of a TIFF header; invalid bytes give 1."""
     little = tf.gather(tiff, 0) == ord("I")
 
     def number(at: tf.Tensor, length: int) -> tf.Tensor:
@@ -114,7 +116,7 @@ def _tag_value(tiff: tf.Tensor) -> tf.Tensor:
 
 
 def _resize(pixels: tf.Tensor, size: Sequence[int], corner: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Pillow's bilinear resize of the part `box` (height, width) from `corner` on: width, round, height, round."""
+    """Resize the region `box` (height, width) at `corner` as Pillow's bilinear filter does: width, round, height, round."""
     scale = tf.cast(tf.stack(size), tf.float32) / box
     move = -corner * scale
     wide_size = tf.stack([tf.shape(pixels)[0], size[1]])

@@ -1,7 +1,7 @@
-"""What rides inside a .tflite file: TFLite's own metadata, and the files that it names.
+"""Add metadata to a .tflite file: TFLite's own, and the files that it names.
 
-Android's and MediaPipe's readers look for a flatbuffer named TFLITE_METADATA and for files packed behind the model
-as a zip; Python needs `zipfile` alone. Source: the TFLite metadata schema, version 1.
+The readers of Android and MediaPipe look for a flatbuffer named TFLITE_METADATA and for files in a zip appended to the
+model, which Python reads with `zipfile`. Source: the TFLite metadata schema, version 1.
 """
 
 import io
@@ -18,16 +18,16 @@ from image_classification_trash.inference.file_digest import sealed_tflite
 BUFFER = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
 _IMAGE_PROPERTIES, _NORMALIZATION, _RGB, _AXIS_LABELS, _DESCRIPTIONS = 2, 1, 1, 2, 1
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same files give the same bytes
 
 
 def with_metadata(model: bytes, config: BundleConfig, files: Mapping[str, str]) -> bytes:
-    """A .tflite model with its metadata, files and a digest inside.
+    """Return a .tflite model with its metadata, files and a digest inside.
 
     Args:
         model: as the converter returned it.
         config: of the bundle.
-        files: texts by name; `labels.txt` is tied to the output.
+        files: texts by name; `labels.txt` is associated with the output.
     """
     table = schema.ModelT.InitFromPackedBuf(model, 0)
     table.description = config.name
@@ -39,16 +39,12 @@ def with_metadata(model: bytes, config: BundleConfig, files: Mapping[str, str]) 
     table.metadata.append(entry)
     builder = flatbuffers.Builder(len(model))
     builder.Finish(table.Pack(builder), file_identifier=b"TFL3")
-    return sealed_tflite(_pack(bytes(builder.Output()), files))
-
-
-def _pack(model: bytes, files: Mapping[str, str]) -> bytes:
-    out = io.BytesIO(model)
-    out.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(out, "a") as packed:
+    packed = io.BytesIO(bytes(builder.Output()))
+    packed.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(packed, "a") as archive:
         for name, text in files.items():
-            packed.writestr(zipfile.ZipInfo(name, _EPOCH), text)
-    return out.getvalue()
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), text)
+    return sealed_tflite(packed.getvalue())
 
 
 def _metadata(config: BundleConfig, files: Sequence[str]) -> bytes:
@@ -56,7 +52,7 @@ def _metadata(config: BundleConfig, files: Sequence[str]) -> bytes:
     size = _table(b, uint32s={0: config.input_width, 1: config.input_height})
     properties = _table(b, offsets={1: size}, int8s={0: _RGB})
     content = _table(b, offsets={1: properties}, uint8s={0: _IMAGE_PROPERTIES})
-    # Scaling and normalisation are inside the graph: what is left to the caller is (pixel - 0) / 1.
+    # Scaling and normalisation are inside the graph: the caller's normalisation is (pixel - 0) / 1.
     options = _table(b, offsets={0: _floats(b, [0.0]), 1: _floats(b, [1.0])})
     unit = _table(b, offsets={1: options}, uint8s={0: _NORMALIZATION})
     photo = _table(
@@ -103,7 +99,7 @@ def _table(
     uint8s: Mapping[int, int] | None = None,
     uint32s: Mapping[int, int] | None = None,
 ) -> int:
-    """A table from its fields' places in the schema to their values."""
+    """Write a table from the slots of its fields in the schema to their values; returns its offset."""
     b.StartObject(10)
     for slot, value in (offsets or {}).items():
         b.PrependUOffsetTRelativeSlot(slot, value, 0)

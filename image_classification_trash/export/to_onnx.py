@@ -1,4 +1,4 @@
-"""The trained network as ONNX, in float32 and in int8."""
+"""Export the trained network to ONNX, in float32 and in int8."""
 
 import contextlib
 import io
@@ -34,11 +34,11 @@ _QUANTISED = (
     "GlobalAveragePool",
 )
 _EMBEDS = ("Conv", "ReduceMean", "GlobalAveragePool")
-"""The last of these ends the backbone; what comes behind it is the head."""
+"""The last of these operations ends the backbone; the rest is the head."""
 
 
 def to_onnx(network: TrashNetwork, size: Size) -> onnx.ModelProto:
-    """Export with a dynamic batch, constants folded and batch norm merged, and check the result."""
+    """Export with a dynamic batch size, folded constants and merged batch norm, and check the result."""
     example = torch.zeros(2, *size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=4096)
     with _silence():
@@ -49,16 +49,21 @@ def to_onnx(network: TrashNetwork, size: Size) -> onnx.ModelProto:
     assert program is not None
     program.optimize()
     model = program.model_proto
-    _forget_origins(model)
+    # Remove torch's notes on the origin of each node: stack traces of the machine that exported it.
+    graph = model.graph
+    for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    del model.functions[:]
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def quantise(model: onnx.ModelProto, calibration: Pixels, keep: Sequence[str] = ()) -> onnx.ModelProto:
-    """Static int8: QDQ, uint8 activations, int8 weights per channel, min-max calibration.
+    """Quantise statically to int8: QDQ, uint8 activations, int8 weights per channel, min-max calibration.
 
     Args:
-        model: in float32.
+        model: the float32 model.
         calibration: uint8 training photos (N, H, W, 3).
         keep: names of nodes that stay in float32.
     """
@@ -73,7 +78,7 @@ def quantise(model: onnx.ModelProto, calibration: Pixels, keep: Sequence[str] = 
             op_types_to_quantize=list(_QUANTISED), per_channel=True, nodes_to_exclude=list(keep),
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
-            reduce_range=True,  # x86 without VNNI adds products in 16 bits, which 8-bit weights overflow
+            reduce_range=True,  # x86 without VNNI sums products in 16 bits, which 8-bit weights overflow
         )  # fmt: skip
         quantised = onnx.load(small)
     onnx.checker.check_model(quantised, full_check=True)
@@ -81,19 +86,19 @@ def quantise(model: onnx.ModelProto, calibration: Pixels, keep: Sequence[str] = 
 
 
 def layers(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes with weights, from input to output."""
+    """Return the names of the nodes with weights, from input to output."""
     return [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
 
 
 def head(model: onnx.ModelProto) -> list[str]:
-    """Names of all nodes behind the embedding."""
+    """Return the names of all nodes after the embedding."""
     nodes = model.graph.node
     embedded = max(place for place, node in enumerate(nodes) if node.op_type in _EMBEDS)
     return [node.name for node in nodes[embedded + 1 :]]
 
 
 def with_metadata(model: onnx.ModelProto, texts: Mapping[str, str]) -> bytes:
-    """The model as the bytes of a file, with texts as its metadata, and a digest."""
+    """Return the model as the bytes of a file, with texts as its metadata and a digest."""
     described = onnx.ModelProto()
     described.CopyFrom(model)
     onnx.helper.set_model_props(described, dict(texts))
@@ -109,18 +114,9 @@ class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]  #
         return None if photo is None else {INPUT: np.asarray(photo)[None]}
 
 
-def _forget_origins(model: onnx.ModelProto) -> None:
-    """Take out torch's notes on where each node came from: stack traces of the machine it was exported on."""
-    graph = model.graph
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    del model.functions[:]
-
-
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Exporters talk on standard output and through loggers; errors still come as exceptions."""
+    """Silence exporters, which print to standard output and log; errors still arrive as exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,7 +1,7 @@
-"""The trained network as a TensorFlow SavedModel, and from that SavedModel as TFLite.
+"""Export the trained network to a TensorFlow SavedModel, and from that SavedModel to TFLite.
 
-The SavedModel is made for TensorFlow Serving: `serving_default` takes uint8 photos, `serving_bytes` takes encoded
-ones and does in the graph what `inference/images.py` does. The TFLite files come out of TensorFlow's own converter.
+The SavedModel is meant for TensorFlow Serving: `serving_default` takes uint8 photos; `serving_bytes` takes encoded photos
+and decodes them in the graph as `inference/images.py` does. TensorFlow's own converter writes the TFLite files.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ DEFAULT, BYTES = "serving_default", "serving_bytes"
 WARMUP = "tf_serving_warmup_requests"
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _EMBEDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "AVERAGE_POOL_2D")
-"""The last of these ends the backbone; what comes behind it is the head."""
+"""The last of these operations ends the backbone; the rest is the head."""
 
 
 class Servable(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
-    """What a model server loads: the network and its ways in."""
+    """The network with its signatures, as a model server loads it."""
 
     def __init__(self, network: LoweredNetwork, config: BundleConfig) -> None:
         super().__init__()
@@ -57,17 +57,17 @@ class Servable(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
 
 
 class SavedModelRuntime:
-    """A SavedModel in TensorFlow, as a model server runs it."""
+    """A SavedModel that runs in TensorFlow, as in a model server."""
 
     def __init__(self, folder: Path) -> None:
         self._loaded = tf.saved_model.load(str(folder))
 
     def __call__(self, photos: Pixels) -> Probabilities:
-        """uint8 (B, H, W, 3) to float32 (B, C)."""
+        """Run uint8 photos (B, H, W, 3) through `serving_default`; returns float32 probabilities (B, C)."""
         return np.asarray(self._loaded.signatures[DEFAULT](**{INPUT: tf.constant(photos)})[OUTPUT])
 
     def run_bytes(self, photos: Sequence[bytes]) -> Probabilities:
-        """Encoded photos to float32 (B, C), through `serving_bytes`."""
+        """Run encoded photos through `serving_bytes`; returns float32 probabilities (B, C)."""
         return np.asarray(self._loaded.signatures[BYTES](**{BYTES_INPUT: tf.constant(list(photos))})[OUTPUT])
 
 
@@ -78,9 +78,9 @@ def write_saved_model(
 
     Args:
         network: the lowered network.
-        config: of the bundle; gives the input size and fit.
+        config: of the bundle; gives the input size and the resize mode.
         folder: a new folder, such as saved_model/1.
-        assets: texts that ride inside, by file name.
+        assets: texts to include, by file name.
         sample: one uint8 photo (H, W, 3) for the warm-up request.
     """
     servable = Servable(network, config)
@@ -94,7 +94,7 @@ def write_saved_model(
 
 
 def convert_to_tflite(network: LoweredNetwork, config: BundleConfig, precision: str) -> bytes:
-    """TFLite by TensorFlow's converter.
+    """Convert the network to TFLite with TensorFlow's converter.
 
     Args:
         network: the lowered network.
@@ -114,16 +114,16 @@ def convert_to_tflite(network: LoweredNetwork, config: BundleConfig, precision: 
 def int8_tflites(
     network: LoweredNetwork, config: BundleConfig, calibration: Pixels, kept: Sequence[int]
 ) -> Iterator[tuple[bytes, list[str]]]:
-    """TFLite in int8, weights and activations, again and again with more of the first layers left in float32.
+    """Convert to int8 TFLite (weights and activations), keeping more of the first layers in float32 with each variant.
 
-    The head of a network that detects waste always stays in float32, which costs next to nothing: all weights of the
-    detector would share one scale, and beside one that stands out 8 bits hold nothing of the others.
+    A rejection head always stays in float32, which costs next to nothing: all its weights would share one scale, and one
+    large weight would leave no bits to the others.
 
     Args:
         network: the lowered network.
         config: of the bundle.
-        calibration: uint8 training photos (N, H, W, 3) that show the range of every activation.
-        kept: how many layers stay in float32 each time; the first is 0.
+        calibration: uint8 training photos (N, H, W, 3), from which the range of every activation is measured.
+        kept: number of layers that stay in float32 in each variant; the first is 0.
 
     Yields:
         The model, and the names of the layers in float32.
@@ -141,21 +141,21 @@ def int8_tflites(
             converter.inference_input_type = tf.uint8
             return converter
 
-        detects_waste = config.negative_label is not None
-        if not detects_waste:
+        rejects = config.negative_label is not None
+        if not rejects:
             yield bytes(calibrated().convert()), []
             kept = kept[1:]
         layers, head = _nodes(calibrated(), calibration)
         for count in kept:
-            chosen = layers[:count] + (head if detects_waste else [])
+            chosen = layers[:count] + (head if rejects else [])
             options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=chosen)
             debugger = _debugger(calibrated(), calibration, options)
-            model = debugger.get_nondebug_quantized_model()  # made for float32 photos
+            model = debugger.get_nondebug_quantized_model()  # takes float32 photos
             yield bytes(modify_model_io_type(model, tf.uint8, tf.float32)), chosen
 
 
 def _nodes(converter: Any, calibration: Pixels) -> tuple[list[str], list[str]]:
-    """Names that the converter gives to the layers, from input to output, and to all that the head does."""
+    """Return the converter's names of the layers, from input to output, and of all operations of the head."""
     debugger = _debugger(converter, calibration, None)
     debugger.run()
     table = io.StringIO()
@@ -177,15 +177,17 @@ def _debugger(converter: Any, calibration: Pixels, options: Any) -> Any:
 
 @contextlib.contextmanager
 def _converters(servable: Servable, signature: Any) -> Iterator[Callable[[], Any]]:
-    """New converters of one signature of the servable, from a SavedModel that lasts as long as this does."""
+    """Yield a function that makes converters of one signature of the servable, from a temporary SavedModel."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter's own calibrator warns of its deprecated interpreter
+        warnings.simplefilter(
+            "ignore"
+        )  # the converter's calibrator warns about its own deprecated interpreter
         tf.saved_model.save(servable, folder, signatures={DEFAULT: signature})
         yield lambda: tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT])
 
 
 def _representatives(calibration: Pixels) -> Iterator[Any]:
-    """Photos as float32 (1, H, W, 3); the first pins the input's range to 0 to 255, so that bytes go in as they are."""
+    """Yield photos as float32 (1, H, W, 3); the first spans the range 0 to 255, so that bytes enter unscaled."""
     ends = np.zeros_like(calibration[:1], np.float32)
     ends[:, ::2] = 255.0
     yield ends
@@ -194,10 +196,10 @@ def _representatives(calibration: Pixels) -> Iterator[Any]:
 
 
 def warmup_record(name: str, sample: Pixels) -> bytes:
-    """One request as TensorFlow Serving replays it before a model counts as ready: a TFRecord of a PredictionLog.
+    """Return a request that TensorFlow Serving replays before a model is ready: a TFRecord of a PredictionLog.
 
-    The messages are those of tensorflow_serving/apis; that package would bring all of TensorFlow's GPU build along,
-    so their few fields are written by hand.
+    The messages are those of tensorflow_serving/apis. That package depends on TensorFlow's GPU build, so their few fields
+    are encoded here.
     """
     tensor = tf.make_tensor_proto(sample[None]).SerializeToString()
     model = _field(1, name.encode()) + _field(3, DEFAULT.encode())
@@ -212,7 +214,7 @@ def warmup_record(name: str, sample: Pixels) -> bytes:
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field."""
+    """Encode a length-delimited protobuf field."""
     return _varint(number << 3 | 2) + _varint(len(payload)) + payload
 
 

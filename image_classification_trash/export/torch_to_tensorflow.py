@@ -1,10 +1,10 @@
-"""A trained torch network as TensorFlow ops, one by one: what torch.export wrote down is said again in NHWC.
+"""Translate a trained torch network, as torch.export traces it, to TensorFlow operations in NHWC.
 
-Batch norm is folded into the convolution before it, explicit padding becomes SAME where the two are equal, and an
-operation that is not known here is an error that names it. The result takes a dynamic batch.
+Batch norm is folded into the preceding convolution, explicit padding becomes SAME where the two are equal, and an unknown
+operation is an error that names it. The result takes a dynamic batch size.
 
-Four-dimensional values are stored as TensorFlow likes them, (B, H, W, C), although the torch graph speaks of
-(B, C, H, W); every step below translates axes accordingly.
+Four-dimensional values are stored in TensorFlow's layout, (B, H, W, C), while the torch graph uses (B, C, H, W); every step
+below translates axes accordingly.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ from image_classification_trash.export.quiet_tensorflow import tf
 Array = npt.NDArray[Any]
 Step = Callable[..., tf.Tensor]
 Node = Any
-"""A torch.fx.Node; its arguments are of too many types to say."""
+"""A torch.fx.Node, whose arguments are of too many types to annotate."""
 Pads = tuple[tuple[int, int], tuple[int, int]]
-"""Zeros around a picture: (above, below), (left, right)."""
+"""Padding around a picture: (above, below), (left, right)."""
 _aten = torch.ops.aten
 _CHANNELS_LAST = {0: 0, 1: 3, 2: 1, 3: 2}
 _BATCH_NORM = _aten._native_batch_norm_legit_no_training.default
@@ -31,95 +31,86 @@ _BATCH_NORM = _aten._native_batch_norm_legit_no_training.default
 class LoweredNetwork(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
     """The network in TensorFlow: uint8 photos (B, H, W, 3) to float32 probabilities (B, C).
 
-    `from_pixels` is the same without the first cast, for the converter of integer models, which wants float32
-    photos (0 to 255) and quantises its own input.
+    `from_pixels` omits the first cast: the converter of integer models takes float32 photos (0 to 255) and quantises its
+    own input.
 
     Raises:
-        ExportError: the network holds an operation that has no translation here; names it.
+        ExportError: the network contains an operation without a translation; names it.
     """
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(name="network")
         self.weights: list[tf.Variable] = []
-        self._constants = _constants_of(program)
+        signature, state = program.graph_signature, {**program.state_dict, **program.constants}
+        sources = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        self._constants = {name: state[source].detach().cpu().numpy() for name, source in sources.items()}
         self._steps: list[tuple[str, tuple[str, ...], Step]] = []
         self._folded: set[Node] = set()
         self._pads: dict[Node, tuple[Node, Pads]] = {}
         self._input = self._output = ""
         for node in program.graph.nodes:
-            self._add(node)
+            if node in self._folded or node.target in _UNUSED or node.name in self._constants:
+                continue
+            if node.op == "placeholder":
+                self._input = node.name
+            elif node.op == "output":
+                self._output = node.args[0][0].name
+            elif node.target in _LOWERINGS:
+                _LOWERINGS[node.target](self, node)
+            else:
+                raise unknown(str(node.target))
 
     def __call__(self, photos: tf.Tensor) -> tf.Tensor:
-        """uint8 (B, H, W, 3) to probabilities (B, C)."""
+        """Run uint8 photos (B, H, W, 3); returns float32 probabilities (B, C)."""
         return self.from_pixels(tf.cast(photos, tf.float32))
 
     def from_pixels(self, photos: tf.Tensor) -> tf.Tensor:
-        """float32 (B, H, W, 3), 0 to 255, to probabilities (B, C)."""
+        """Run float32 photos (B, H, W, 3), 0 to 255; returns float32 probabilities (B, C)."""
         values = {self._input: photos}
         for name, inputs, step in self._steps:
             values[name] = step(*(values[source] for source in inputs))
         return values[self._output]
 
-    def _add(self, node: Node) -> None:
-        if node in self._folded:
-            return
-        if node.op == "placeholder":
-            if node.name not in self._constants:
-                self._input = node.name
-        elif node.op == "output":
-            self._output = node.args[0][0].name
-        elif node.target in _UNUSED:
-            return
-        elif node.target in _LOWERINGS:
-            _LOWERINGS[node.target](self, node)
-        else:
-            raise unknown(str(node.target))
-
     def step(self, node: Node, inputs: Sequence[Any], step: Step) -> None:
-        """Write down that `node` is `step` of `inputs`."""
+        """Record that `node` is `step` of `inputs`."""
         self._steps.append((node.name, tuple(source.name for source in inputs), step))
 
     def fold(self, node: Node) -> None:
-        """Leave `node` out, because another step does its work."""
+        """Skip `node`, because another step does its work."""
         self._folded.add(node)
 
     def fold_padding(self, node: Node, origin: Node, pads: Pads) -> None:
-        """Leave a padding of `origin` to the convolution that uses it."""
+        """Leave the padding of `origin` to the convolution that uses it."""
         self._pads[node] = origin, pads
 
     def padded(self, node: Node) -> tuple[Node, Pads]:
-        """The value under a folded padding, and how much it is to be padded."""
+        """Return the value under a folded padding, and its padding."""
         return self._pads.get(node, (node, ((0, 0), (0, 0))))
 
     def constant(self, value: Any) -> Array | None:
-        """A weight's or a number's value; None for what is computed from the photos."""
+        """Return the value of a weight or a number; None for a value that is computed from the photos."""
         if isinstance(value, torch.fx.Node):
             return self._constants.get(value.name)
         return np.asarray(value, np.float32)
 
     def variable(self, value: Array) -> tf.Variable:
-        """Keep a weight, once for all signatures."""
+        """Store a weight, once for all signatures."""
         self.weights.append(tf.Variable(np.ascontiguousarray(value, np.float32), trainable=False))
         return self.weights[-1]
 
 
-def _constants_of(program: torch.export.ExportedProgram) -> dict[str, Array]:
-    signature = program.graph_signature
-    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    state = {**program.state_dict, **program.constants}
-    constants = {name: state[origin].detach().cpu().numpy() for name, origin in names.items()}
-    lifted = signature.inputs_to_lifted_tensor_constants
-    return constants | {name: program.constants[origin].cpu().numpy() for name, origin in lifted.items()}
-
-
 def unknown(what: str) -> ExportError:
-    """The error for what has no translation."""
+    """Return the error for an operation without a translation."""
     hint = "Export it to ONNX alone with --format onnx, or train another architecture."
     return ExportError(f"The network uses {what}, which has no translation to TensorFlow here.", hint)
 
 
 def _arguments(node: Node, *defaults: Any) -> list[Any]:
-    """The node's positional arguments, and the defaults of those that were left out."""
+    """Return the node's positional arguments, with defaults for those that are missing."""
     return [*node.args, *defaults[len(node.args) :]]
 
 
@@ -130,7 +121,12 @@ def _pass_on(network: LoweredNetwork, node: Node) -> None:
 def _elementwise(function: Callable[..., tf.Tensor]) -> "Lowering":
     def lower(network: LoweredNetwork, node: Node) -> None:
         constants = [network.constant(value) for value in node.args[:2]]
-        fixed = [None if value is None else tf.constant(_channels_last(value)) for value in constants]
+        fixed = [
+            None
+            if value is None
+            else tf.constant(value.transpose(0, 2, 3, 1) if value.ndim == 4 else value)  # NCHW to NHWC
+            for value in constants
+        ]
         computed = [value for value, constant in zip(node.args, fixed, strict=False) if constant is None]
 
         def step(*inputs: tf.Tensor) -> tf.Tensor:
@@ -179,7 +175,7 @@ def _convolution(network: LoweredNetwork, node: Node) -> None:
 
 
 def _filters(network: LoweredNetwork, node: Node) -> tuple[Node, Array, Array]:
-    """Weight and bias of a convolution, and the node whose value it gives: a lone batch norm after it is folded in."""
+    """Return the result node, weight and bias of a convolution; a batch norm that alone uses it is folded in."""
     weight = network.constant(node.args[1])
     assert weight is not None
     bias = network.constant(node.args[2]) if len(node.args) > 2 and node.args[2] is not None else None
@@ -202,7 +198,7 @@ def _batch_norm(network: LoweredNetwork, node: Node) -> None:
 
 
 def _batch_norm_line(network: LoweredNetwork, node: Node) -> tuple[Array, Array]:
-    """Batch norm at inference is `x * scale + shift`, both (C,)."""
+    """Return batch norm at inference as `x * scale + shift`, both (C,)."""
     gamma, beta, mean, variance = (network.constant(value) for value in node.args[1:5])
     assert gamma is not None and beta is not None and mean is not None and variance is not None
     scale = gamma / np.sqrt(variance.astype(np.float64) + node.args[6])
@@ -225,7 +221,7 @@ def _max_pool(network: LoweredNetwork, node: Node) -> None:
     source, kernel, stride, padding, dilation, ceil = _arguments(node, None, None, [], [0, 0], 1, False)
     if dilation not in (1, [1, 1]) or ceil:
         raise unknown("max pooling with dilation or rounding up")
-    # After a ReLU zeros pad as well as the smallest number does, which no integer model can hold.
+    # After a ReLU, zeros pad as well as the smallest float, which no integer model can represent.
     floor = 0.0 if source.target in _NEVER_NEGATIVE else float(np.finfo(np.float32).min)
     pads = tuple((p, p) for p in padding)
     same = _is_same(source.meta["val"].shape[2:], kernel, stride or kernel, [1, 1], pads)
@@ -252,7 +248,7 @@ def _mean(network: LoweredNetwork, node: Node) -> None:
 
 
 def _flatten(network: LoweredNetwork, node: Node) -> None:
-    """(B, C, 1, 1) to (B, C), which is all that a head after global pooling asks for."""
+    """Lower (B, C, 1, 1) to (B, C), the only reshape that a head after global pooling needs."""
     source, shape = node.args[0], node.meta["val"].shape
     given = source.meta["val"].shape
     if not (len(given) == 4 and len(shape) == 2 and given[2] == given[3] == 1):
@@ -271,30 +267,24 @@ def _linear(network: LoweredNetwork, node: Node) -> None:
 
 
 def _concatenate(network: LoweredNetwork, node: Node) -> None:
-    """Rows side by side, (B, C) and (B, D) to (B, C + D)."""
+    """Lower the concatenation of rows, (B, C) and (B, D) to (B, C + D)."""
     parts, axis = _arguments(node, None, 0)
     if any(part.meta["val"].ndim != 2 for part in parts) or axis not in (1, -1):
         raise unknown(f"a concatenation along axis {axis}")
     network.step(node, parts, lambda *rows: tf.concat(rows, axis=1))
 
 
-def _softmax(network: LoweredNetwork, node: Node) -> None:
-    network.step(node, node.args[:1], lambda x: tf.nn.softmax(x, axis=-1))
-
-
 def _is_same(
     size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], pads: Any
 ) -> bool:
-    """Whether explicit pads are what TensorFlow's SAME would add."""
+    """Return whether explicit pads equal those of TensorFlow's SAME, which puts an odd total's extra zero after."""
+    totals = [
+        max((-(-int(n) // s) - 1) * s + d * (int(k) - 1) + 1 - int(n), 0)
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+    ]
     return all(
-        _same_pads(int(n), int(k), s, d) == tuple(pair)
-        for n, k, s, d, pair in zip(size, kernel, stride, dilation, pads, strict=True)
+        tuple(pair) == (total // 2, total - total // 2) for total, pair in zip(totals, pads, strict=True)
     )
-
-
-def _same_pads(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
-    return total // 2, total - total // 2
 
 
 def _padded(x: tf.Tensor, pads: Any, value: float) -> tf.Tensor:
@@ -303,15 +293,11 @@ def _padded(x: tf.Tensor, pads: Any, value: float) -> tf.Tensor:
     return tf.pad(x, [[0, 0], *map(list, pads), [0, 0]], constant_values=value)
 
 
-def _channels_last(value: Array) -> Array:
-    return value.transpose(0, 2, 3, 1) if value.ndim == 4 else value
-
-
 Lowering = Callable[[LoweredNetwork, Node], None]
 _NEVER_NEGATIVE = (_aten.relu.default, _aten.hardtanh.default)
 _UNUSED = (_aten.sym_size.int, _aten._assert_tensor_metadata.default)
 _LOWERINGS: dict[Any, Lowering] = {
-    _aten.permute.default: _pass_on,  # photos arrive as (B, H, W, 3), which is how they are stored here
+    _aten.permute.default: _pass_on,  # photos arrive as (B, H, W, 3), the layout used here
     _aten._to_copy.default: _pass_on,
     _aten.clone.default: _pass_on,
     _aten.dropout.default: _pass_on,
@@ -334,6 +320,6 @@ _LOWERINGS: dict[Any, Lowering] = {
     _aten.mean.dim: _mean,
     _aten.view.default: _flatten,
     _aten.linear.default: _linear,
-    _aten.softmax.int: _softmax,
+    _aten.softmax.int: _unary(lambda x: tf.nn.softmax(x, axis=-1)),
     _aten.cat.default: _concatenate,
 }

@@ -112,7 +112,9 @@ class PredictionFile:
                     break
                 if number == 0 and row != self._header:
                     hint = f"Leave --resume out to start anew, or delete {self.partial}."
-                    raise SettingsError(f"{self.partial} was written with another model.", hint)
+                    raise SettingsError(
+                        f"{self.partial} was written with another model, engine or --max-pixels.", hint
+                    )
                 whole += len(line)
                 if number:
                     self.answered.append(row["path"])

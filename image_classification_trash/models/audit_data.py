@@ -1,9 +1,9 @@
-"""Faults of a prepared data set: what a person should look at before trusting it.
+"""Find the issues of a prepared data set that a person should review before trusting it.
 
     trash-classifier audit trashnet
 
-Nothing is changed. The findings go to a table and a page, and to a file of suggested corrections, of which a person accepts
-some and `trash-classifier data NAME --corrections FILE` applies these.
+The data set is not changed. The issues go to a table, a page and a file of suggested corrections. A person accepts some of
+them, and `trash-classifier data NAME --corrections FILE` applies those.
 """
 
 import csv
@@ -38,34 +38,34 @@ from image_classification_trash.training.label_errors import (
 KINDS = {
     "two_labels": "the same file under several labels; kept out of the data set",
     "near_duplicate_labels": "photos that look like one object, under different labels",
-    "label_issue": "the other photos speak for another label (confident learning)",
+    "label_issue": "the other photos suggest another label (confident learning)",
     "duplicate": "the same file again; kept out of the data set",
-    "near_duplicate": "one object or take, several times",
+    "near_duplicate": "the same object or take, several times",
     **QUALITY_ISSUES,
     "outlier": "unlike all other photos",
 }
-"""What is looked for, in the order of the report; other problems that `data` found follow."""
+"""Kinds of issues and their meanings, in the order of the report; other problems that `data` found follow."""
 TO_EXCLUDE = (*QUALITY_ISSUES, "outlier")
-"""What is better left out where a person agrees. `data` keeps problems out by itself, and near-duplicates together."""
+"""Kinds for which exclusion is suggested. `data` itself excludes problems and keeps near-duplicates in one split."""
 NEIGHBOURS = 10
 FENCE = 1.5
-"""Interquartile ranges above the third quartile beyond which a distance is outside (Tukey, Exploratory Data Analysis, 1977)."""
+"""A distance is an outlier above the third quartile plus so many interquartile ranges (Tukey, Exploratory Data Analysis, 1977)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """A photo and one thing about it.
+    """One issue of one photo.
 
     Attributes:
-        path: below the data set's root.
-        label: that it stands under.
-        split: its part; empty where it was kept out.
+        path: relative to the data set's root.
+        label: the given label.
+        split: train, val or test; empty if the photo was kept out.
         kind: one of `KINDS`, or a kind of problem that `data` found.
-        score: from 0, the worst, to 1; None where there are no degrees.
-        suggested_label: that fits better, or empty.
-        other: a photo that it clashes with, or empty.
-        detail: what was found, in words.
-        sha256: of the file; empty where it cannot be read.
+        score: 0 (worst) to 1; None if the kind has no degrees.
+        suggested_label: a label that fits better, or empty.
+        other: the path of a photo that it conflicts with, or empty.
+        detail: a description.
+        sha256: digest of the file; empty if it cannot be read.
     """
 
     path: str
@@ -81,15 +81,15 @@ class Issue:
 
 @dataclass(frozen=True)
 class DataAudit(Result):
-    """What was found, and where it was written.
+    """The issues of a data set and the files that list them.
 
     Attributes:
         manifest: the data set.
-        findings: by kind, the worst first.
-        notes: what could not be looked for, and why.
-        out_of_fold_accuracy: of the predictions that label issues rest on; None without them.
-        table: all findings as CSV.
-        corrections: suggestions for `data --corrections`.
+        issues: by kind, the worst first.
+        notes: checks that could not be made, and why.
+        out_of_fold_accuracy: accuracy of the predictions that label issues are based on; None without them.
+        table: CSV file of all issues.
+        corrections: CSV file of suggestions for `data --corrections`.
     """
 
     manifest: Manifest
@@ -101,12 +101,12 @@ class DataAudit(Result):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Photos of each kind, none included."""
+        """Return the number of issues of each kind, zeros included."""
         counts = Counter(issue.kind for issue in self.issues)
         return {kind: counts[kind] for kind in [*KINDS, *sorted(counts.keys() - KINDS.keys())]}
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a row for each kind: how many photos, what it means, the worst of them; then the notes."""
+        """Yield a row per kind (count, meaning, worst photo), then the notes."""
         worst = {issue.kind: issue for issue in reversed(self.issues)}
         rows = []
         for kind, count in self.counts.items():
@@ -117,7 +117,7 @@ class DataAudit(Result):
         yield from (f"note: {note}" for note in self.notes)
 
     def as_json(self) -> dict[str, Any]:
-        """Return counts, conditions and findings."""
+        """Return the issues, their counts and conditions."""
         return {
             "data": self.manifest.name,
             "fingerprint": self.manifest.fingerprint,
@@ -132,10 +132,10 @@ class DataAudit(Result):
 
 
 def audit_data(settings: AuditSettings) -> DataAudit:
-    """Look for faults, and write the table and the suggested corrections.
+    """Audit a data set, and write the table of issues and the suggested corrections.
 
     Raises:
-        DatasetError: the data set is not prepared, or its photos are gone.
+        DatasetError: the data set is not prepared, or its photos are missing.
         MissingExtraError: the backbone's weights or cleanlab are not installed.
     """
     folder = settings.processed_dir / settings.name
@@ -143,12 +143,16 @@ def audit_data(settings: AuditSettings) -> DataAudit:
     embed = near_duplicate_embedder(settings.interim_dir)
     vectors = embed(manifest.photos, manifest.root)
     y_true = class_numbers(manifest.photos, manifest.labels)
-    kept_out = list(_kept_out(manifest, folder))
+    kept_out = []
+    for row in csv.DictReader(io.StringIO((folder / PROBLEMS).read_text(encoding="utf-8"))):
+        path, label, kind, detail = row["path"], row["label"], row["kind"], row["detail"]
+        other = detail.rpartition(": ")[2] if kind == "two_labels" else ""
+        kept_out.append(Issue(path, label, "", kind, None, "", other, detail, _digest(manifest.root / path)))
     lacking = classes_in_too_few_folds(manifest.photos, y_true, settings.seed)
     probabilities, notes = None, []
     if lacking:
         named = ", ".join(manifest.labels[i] for i in lacking)
-        notes.append(f"labels were not checked: too few different objects of {named} to leave some out")
+        notes.append(f"labels were not checked: too few different objects of {named} for cross-validation")
     else:
         probabilities = out_of_fold(vectors, y_true, manifest.photos, len(manifest.labels), settings.seed)
         kept_out = _with_better_labels(kept_out, manifest, vectors, embed, settings.seed)
@@ -156,8 +160,7 @@ def audit_data(settings: AuditSettings) -> DataAudit:
         *kept_out,
         *_near_duplicates(manifest, folder),
         *_label_issues(manifest, probabilities),
-        *_quality_issues(manifest),
-        *_outliers(manifest, vectors),
+        *_unusual_photos(manifest, vectors),
     ]
     issues = sorted(issues, key=_order)
     table, corrections = (
@@ -171,7 +174,7 @@ def audit_data(settings: AuditSettings) -> DataAudit:
 
 
 def suggestions(issues: Sequence[Issue]) -> list[Correction]:
-    """One suggested row for each photo that something could be done about, the first finding deciding."""
+    """Return one suggested correction per photo, taken from its first issue that can be corrected."""
     rows: dict[str, Correction] = {}
     for issue in issues:
         if issue.path in rows or (issue.kind not in TO_EXCLUDE and not issue.suggested_label):
@@ -184,7 +187,7 @@ def suggestions(issues: Sequence[Issue]) -> list[Correction]:
 
 
 def issues_csv(issues: Sequence[Issue]) -> str:
-    """All findings as CSV text."""
+    """Return the issues as CSV text with a header."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [field.name for field in fields(Issue)], lineterminator="\n")
     writer.writeheader()
@@ -192,18 +195,13 @@ def issues_csv(issues: Sequence[Issue]) -> str:
     return buffer.getvalue()
 
 
-def _kept_out(manifest: Manifest, folder: Path) -> Iterator[Issue]:
-    """What `data` found and kept out: it is not in the manifest, but it is in the source."""
-    for row in csv.DictReader(io.StringIO((folder / PROBLEMS).read_text(encoding="utf-8"))):
-        other = row["detail"].rpartition(": ")[2] if row["kind"] == "two_labels" else ""
-        digest = _digest(manifest.root / row["path"])
-        yield Issue(row["path"], row["label"], "", row["kind"], None, "", other, row["detail"], digest)
-
-
 def _with_better_labels(
     kept_out: Sequence[Issue], manifest: Manifest, vectors: Embeddings, embed: Embed, seed: int
 ) -> list[Issue]:
-    """Where a head that saw no copy of a file under several labels finds one of these the likeliest, the others get it."""
+    """Suggest labels for files that occur under several labels.
+
+    Where a linear head that was fitted without them finds one of the labels most probable, the other copies get it.
+    """
     torn = [issue for issue in kept_out if issue.kind == "two_labels" and issue.sha256]
     if not torn:
         return list(kept_out)
@@ -222,7 +220,7 @@ def _with_better_labels(
 
 
 def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Issue]:
-    """For each photo, its nearest near-duplicate; those under another label are a kind of their own."""
+    """Yield the nearest near-duplicate of each photo; one with another label is an issue of its own kind."""
     photos = {photo.path: photo for photo in manifest.photos}
     near: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for row in csv.DictReader(io.StringIO((folder / NEAR_DUPLICATES).read_text(encoding="utf-8"))):
@@ -250,23 +248,15 @@ def _label_issues(manifest: Manifest, probabilities: Floats | None) -> Iterator[
         yield _issue(photo, "label_issue", round(label_issue.given, 4), better, "", detail)
 
 
-def _quality_issues(manifest: Manifest) -> Iterator[Issue]:
-    for quality_issue in find_quality_issues([manifest.path_of(photo) for photo in manifest.photos]):
-        yield _issue(
-            manifest.photos[quality_issue.index],
-            quality_issue.kind,
-            quality_issue.score,
-            "",
-            "",
-            QUALITY_ISSUES[quality_issue.kind],
-        )
+def _unusual_photos(manifest: Manifest, vectors: Embeddings) -> Iterator[Issue]:
+    """Yield photos of poor quality, and outliers.
 
-
-def _outliers(manifest: Manifest, vectors: Embeddings) -> Iterator[Issue]:
-    """Photos whose mean cosine distance to their nearest neighbours is beyond Tukey's inner fence.
-
-    Distance to neighbours as a score: Ramaswamy, Rastogi, Shim (2000); on embeddings: Sun et al. (2022).
+    An outlier's mean cosine distance to its nearest neighbours is beyond Tukey's inner fence. Distance to neighbours as a
+    score: Ramaswamy, Rastogi, Shim (2000); on embeddings: Sun et al. (2022).
     """
+    for found in find_quality_issues([manifest.path_of(photo) for photo in manifest.photos]):
+        photo = manifest.photos[found.index]
+        yield _issue(photo, found.kind, found.score, "", "", QUALITY_ISSUES[found.kind])
     distances = neighbour_distances(vectors)
     low, high = np.percentile(distances, [25, 75])
     limit = high + FENCE * (high - low)
@@ -277,10 +267,10 @@ def _outliers(manifest: Manifest, vectors: Embeddings) -> Iterator[Issue]:
 
 
 def neighbour_distances(vectors: Embeddings) -> Floats:
-    """Mean cosine distance (N,) of embeddings (N, D) to their nearest neighbours."""
+    """Return the mean cosine distances (N,) of embeddings (N, D) to their `NEIGHBOURS` nearest neighbours."""
     count = min(NEIGHBOURS, len(vectors) - 1)
     fitted = NearestNeighbors(n_neighbors=count, metric="cosine").fit(vectors)
-    distances, _ = fitted.kneighbors()  # of the photos themselves, without each one's distance to itself
+    distances, _ = fitted.kneighbors()  # without each photo's distance to itself
     return np.asarray(distances.mean(1), dtype=np.float64)
 
 
@@ -301,7 +291,7 @@ def _accuracy(manifest: Manifest, probabilities: Floats | None) -> float | None:
 
 
 def _number(text: str) -> float:
-    """A similarity of the table; without embeddings there is none."""
+    """Return a similarity from the table; 0 if there were no embeddings to measure it."""
     number = float(text)
     return 0.0 if np.isnan(number) else number
 

@@ -1,9 +1,9 @@
-"""Speed of a bundle in all its files and engines, side by side in one run.
+"""Benchmark all files and engines of a bundle side by side.
 
     trash-classifier benchmark models/trashnet --json > benchmark.json
 
-Every engine lives in a process of its own, so that load time and memory are its own; the processes are asked in turn,
-round after round, so that whatever else the machine does falls on all alike. Figures are medians over the rounds.
+Each engine runs in its own process, which isolates its load time and memory. The processes run in turn, round after round,
+so that other load on the machine affects all of them alike. Figures are medians over the rounds.
 """
 
 import importlib.util
@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,7 +38,7 @@ PLAIN = "torch + torchvision transforms"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A file (or the bundle itself) in an engine, with so many threads."""
+    """An exported file, or the bundle itself, in an engine with a number of threads."""
 
     engine: str
     file: str
@@ -47,16 +48,17 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one contestant at one batch size; times in milliseconds a photo, medians over the rounds.
+    """Timings of one contestant at one batch size, in milliseconds per photo, as medians over the rounds.
 
     Attributes:
         decode: from the bytes of a photo to pixels.
-        infer: from pixels to probabilities, and its 95th percentile over the runs of all rounds.
-        photos_a_second: of decoding and running, one after the other.
+        infer: from pixels to probabilities.
+        infer_p95: 95th percentile of `infer` over the runs of all rounds.
+        photos_a_second: throughput of decoding followed by inference.
         load: seconds from the start of importing the engine to a loaded model.
-        memory: peak of the process, in MB.
-        size: of the file, in MB.
-        accuracy: on the validation split, as the export's gate measured it; None where it did not.
+        memory: peak memory of the process, in MB.
+        size: size of the file, in MB.
+        accuracy: on the validation split, as the export measured it; None if it did not.
     """
 
     engine: str
@@ -75,7 +77,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Lap:
-    """One contestant's run over all photos: seconds a photo of decoding, and of every run."""
+    """One contestant's pass over all photos: seconds per photo of decoding, and of each inference run."""
 
     decode: float
     infer: tuple[float, ...]
@@ -83,7 +85,7 @@ class Lap:
 
 @dataclass(frozen=True)
 class Life:
-    """Seconds from the start of importing an engine to a loaded model, and the peak of its process's memory, in MB."""
+    """Load time of a contestant (from the start of the import, in seconds) and peak memory of its process (in MB)."""
 
     load: float
     memory: float
@@ -91,20 +93,20 @@ class Life:
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong in a contestant's process."""
+    """An error in a contestant's process."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Benchmark(Result):
-    """What was measured of a bundle's files and engines."""
+    """The timings of a bundle's files and engines."""
 
     bundle: Bundle
     timings: tuple[Timing, ...]
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a row a contestant and batch size."""
+        """Yield a table with a row per contestant and batch size."""
         times = ["decode ms", "infer ms", "p95", "photos/s"]
         header = ["engine", "file", "threads", "batch", *times, "load s", "MB", "file MB", "accuracy"]
         yield Table(header, [_row(timing) for timing in self.timings])
@@ -121,11 +123,11 @@ class Benchmark(Result):
 
 
 def benchmark(settings: BenchmarkSettings) -> Benchmark:
-    """Time every file of a bundle in its engine, and torch beside them where it is installed.
+    """Time every file of a bundle in its engine, and the bundle in torch if it is installed.
 
     Raises:
         BundleError: there is no model, or it is damaged.
-        DatasetError: no photos to time with.
+        DatasetError: there are no photos to time with.
     """
     bundle = read_bundle(chosen_bundle(settings.bundle, settings.models_dir))
     photos = some_photos(settings.photos, settings.count)
@@ -136,7 +138,10 @@ def benchmark(settings: BenchmarkSettings) -> Benchmark:
             for _ in tqdm(range(settings.rounds), desc="benchmark", unit="round")
         ]
         lives = [arena.life(number) for number in range(len(entrants))]
-    accuracies = _accuracies(bundle)
+    accuracies: dict[str, float] = {}
+    for name, record in exported_files(bundle).items():
+        if parity := record.parity.get("file"):
+            accuracies |= {name: parity.accuracy, "bundle": parity.accuracy_of_model}
     timings = []
     for place, measured in enumerate(zip(*rounds, strict=True)):
         entrant, life = entrants[place // len(BATCHES)], lives[place // len(BATCHES)]
@@ -147,12 +152,13 @@ def benchmark(settings: BenchmarkSettings) -> Benchmark:
 
 
 def contestants(bundle: Bundle) -> list[Contestant]:
-    """What can run here: every exported file whose engine is installed, and torch."""
+    """List what can run here: every exported file whose engine is installed, and torch."""
     cores = os.cpu_count() or 1
     found = []
     for engine, (suffix, _) in FILE_RUNTIMES.items():
         for path in sorted((bundle.path / EXPORT).glob(f"*{suffix}")):
-            if _opens(path):
+            with suppress(TrashClassifierError):  # the engine is not installed, or cannot open the file
+                open_file(path)
                 found.append(Contestant(engine, path.name, 1, path))
     if importlib.util.find_spec("torch") is not None:
         found += [Contestant(engine, "bundle", 1, bundle.path) for engine in ("torch", PLAIN)]
@@ -160,7 +166,7 @@ def contestants(bundle: Bundle) -> list[Contestant]:
 
 
 def some_photos(folder: Path, count: int) -> list[bytes]:
-    """The bytes of up to `count` photos below a folder.
+    """Read the bytes of up to `count` photos below a folder, evenly spaced by name.
 
     Raises:
         DatasetError: there are none.
@@ -173,7 +179,7 @@ def some_photos(folder: Path, count: int) -> list[bytes]:
 
 
 class Arena:
-    """The contestants' processes."""
+    """The processes of the contestants."""
 
     def __init__(self, bundle: Bundle, entrants: Sequence[Contestant], photos: Sequence[bytes]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would bring this process's memory along
@@ -196,13 +202,13 @@ class Arena:
             process.join(10)
 
     def lap(self, number: int, batch: int) -> Lap:
-        """Have one contestant run all photos in batches."""
+        """Have one contestant run all photos in batches of a given size."""
         self._lines[number].send(batch)
         lap: Lap = self._receive(self._lines[number])
         return lap
 
     def life(self, number: int) -> Life:
-        """Ask one contestant for its load time and memory; batch 0 means that to its process."""
+        """Ask one contestant for its load time and memory, which batch size 0 stands for."""
         self._lines[number].send(0)
         life: Life = self._receive(self._lines[number])
         return life
@@ -215,7 +221,7 @@ class Arena:
 
 
 def _serve(line: Connection, bundle: Bundle, entrant: Contestant, photos: Sequence[bytes]) -> None:
-    """A contestant's process: load, then time whatever is asked for until the line is closed."""
+    """Run a contestant's process: load the model, then carry out requests until the pipe is closed."""
     start = time.perf_counter()
     try:
         decode, run = _load(bundle, entrant)
@@ -223,7 +229,10 @@ def _serve(line: Connection, bundle: Bundle, entrant: Contestant, photos: Sequen
         line.send(None)  # loaded
         while True:
             batch = line.recv()
-            line.send(_time(photos, batch, decode, run) if batch else Life(load, _peak_memory()))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+                1e6 if sys.platform == "darwin" else 1e3
+            )
+            line.send(_time(photos, batch, decode, run) if batch else Life(load, peak))
     except EOFError:
         return
     except Exception as error:
@@ -247,7 +256,7 @@ def _load(bundle: Bundle, entrant: Contestant) -> tuple[Callable[[bytes], Any], 
 
 
 def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], Callable[[Any], Any]]:
-    """The baseline: the same network as people usually run it, with torchvision's transforms and eager torch."""
+    """Return the baseline, the same network with torchvision's transforms and eager torch: decode and run."""
     import io  # noqa: PLC0415
 
     import torch  # noqa: PLC0415
@@ -335,25 +344,3 @@ def _row(t: Timing) -> list[str]:
         f"{t.size:.1f}",
         "–" if t.accuracy is None else f"{t.accuracy:.1%}",
     ]
-
-
-def _accuracies(bundle: Bundle) -> dict[str, float]:
-    files = exported_files(bundle)
-    found = {name: record.parity["file"] for name, record in files.items() if "file" in record.parity}
-    accuracies = {name: parity.accuracy for name, parity in found.items()}
-    for parity in found.values():
-        accuracies["bundle"] = parity.accuracy_of_model
-    return accuracies
-
-
-def _opens(path: Path) -> bool:
-    try:
-        open_file(path)
-    except TrashClassifierError:
-        return False
-    return True
-
-
-def _peak_memory() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,8 +1,8 @@
-"""Measure a saved bundle on the test split of its data set, or on any labelled folder.
+"""Evaluate a saved bundle on the test split of its data set, or on any labelled folder.
 
     trash-classifier evaluate models/trashnet --data ~/photos-of-my-own
 
-Nothing is scored in memory: the bundle is loaded from disk and photos go through the same door as in prediction.
+Nothing is scored in memory: the bundle is loaded from disk, and photos are decoded as in prediction.
 """
 
 import json
@@ -55,11 +55,11 @@ TEST = "test"
 
 
 def evaluate(settings: EvaluateSettings) -> Evaluation:
-    """Measure a bundle and write what was measured into it.
+    """Evaluate a bundle and write the metrics and the model card into it.
 
     Raises:
         BundleError: there is no model, or it is damaged.
-        DatasetError: nothing to measure on, a class the model does not know, or another data set than it learned.
+        DatasetError: no photos, a class that the model does not know, or another data set than the training data.
         MissingExtraError: the tracker's library is not installed.
     """
     with tracking(settings, settings.reports_dir, "evaluate") as tracker:
@@ -96,21 +96,21 @@ def _evaluate(settings: EvaluateSettings) -> Evaluation:
 
 
 def of_classes(shares: Floats) -> Floats:
-    """Which class, given that the photo shows waste: rows (N, C) that sum to 1."""
+    """Return the class probabilities given that a photo shows waste: rows (N, C) that sum to 1."""
     return np.asarray(shares / np.maximum(shares.sum(1, keepdims=True), 1e-12))
 
 
 def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
-    """The test split of the data set that the bundle learned from.
+    """Return the test split of the data set that the bundle was trained on.
 
     Raises:
-        DatasetError: it is not prepared here, or it was prepared differently.
+        DatasetError: the data set is not prepared here, was prepared differently, or has no test split.
     """
     data = bundle.config.data
     manifest = read_manifest(settings.processed_dir / data["name"])
     if manifest.fingerprint != data["fingerprint"]:
         found = (
-            f"{settings.processed_dir / data['name']} is not what {bundle.path} learned from "
+            f"{settings.processed_dir / data['name']} is not what {bundle.path} was trained on "
             f"(fingerprint {manifest.fingerprint[:12]}, not {data['fingerprint'][:12]}): test photos may be training photos."
         )
         raise DatasetError(found, f"Train again: trash-classifier train {data['name']}")
@@ -122,10 +122,10 @@ def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos
 
 
 def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
-    """Any labelled folder, zip or CSV.
+    """Read any labelled folder, zip or CSV.
 
     Raises:
-        DatasetError: it holds a class that the model does not know, or its name is that of the test split.
+        DatasetError: it cannot be read, or holds a class that the model does not know.
     """
     assert settings.data is not None
     path = settings.data
@@ -140,7 +140,7 @@ def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhoto
     if unknown:
         known = ", ".join(bundle.config.classes)
         found = f"{path} holds classes that the model does not know: {', '.join(unknown)}."
-        raise DatasetError(found, f"It knows: {known}. Rename their folders, or begin their names with _.")
+        raise DatasetError(found, f"It knows: {known}. Rename their folders, or start their names with _.")
     paths = tuple(source.root / file.path for file in source.files)
     labels = tuple(file.label for file in source.files)
     listing = json.dumps([(file.path, file.label) for file in source.files])
@@ -156,7 +156,7 @@ def _predict(
     predictions = list(tqdm(stream, total=len(paths), desc=f"evaluate on {name}", unit="photo"))
     if all(prediction.error is not None for prediction in predictions):
         found = f"None of the {len(predictions)} photos of {name} can be read: {predictions[0].error}"
-        raise DatasetError(found, "Look at the files.")
+        raise DatasetError(found, "Check the files.")
     return predictions
 
 

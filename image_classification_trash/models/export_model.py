@@ -1,10 +1,10 @@
-"""A trained bundle as ONNX, TFLite and SavedModel files, each proven equal to the trained model before it is kept.
+"""Export a trained bundle to ONNX, TFLite and SavedModel, and compare each file with the trained model before keeping it.
 
     trash-classifier export models/trashnet --format tflite --quantize int8
 
 Every file takes raw uint8 photos (N, H, W, 3), returns calibrated probabilities in the order of labels.txt, and
-carries its own description. Calibration photos of integer files come from the training split, the gate's photos from
-the validation split; test photos are not touched.
+contains its own description. Calibration photos of integer files come from the training split, the photos of the gate from
+the validation split; test photos are not used.
 """
 
 import importlib.util
@@ -70,16 +70,16 @@ if TYPE_CHECKING:
 LIBRARIES = ("torch", "tensorflow-cpu", "onnx", "onnxruntime", "ai-edge-litert")
 CALIBRATION_PHOTOS = 200
 BACKGROUNDS = 20
-"""Drawn without waste, for a model that knows of it: these many to calibrate on, and as many of another family at the gate."""
+"""Number of drawn backgrounds without waste, for a model with a rejection head: to calibrate on, and of another family at the gate."""
 SAVED_MODEL = "saved_model/1"
 BYTES = "serving_bytes"
 KEPT_LAYERS = (0, 3, 6, 12, 18)
-"""How many of the first layers stay in float32, in the order in which it is tried: rounding there does most harm."""
+"""Numbers of first layers to keep in float32, in the order of trial: rounding does the most harm there."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One file to make."""
+    """One file to export."""
 
     format: FormatName
     precision: PrecisionName
@@ -99,11 +99,11 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class Exported(Result):
-    """What an export made.
+    """The files of an export.
 
     Attributes:
         folder: the bundle's export folder.
-        records: what the gate saw, by file name, as in report.json.
+        records: the gate's measurements by file name, as in report.json.
     """
 
     ascii_json = True
@@ -111,7 +111,7 @@ class Exported(Result):
     records: Mapping[str, ExportRecord]
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a row a file and way into it, and where the files are."""
+        """Yield a row per file and signature, and the folder."""
         header = ["file", "size", "largest difference", "same top class", "accuracy", "one photo", "gate"]
         rows = [
             [
@@ -121,7 +121,7 @@ class Exported(Result):
                 f"{parity.top1_agreement:.1%}",
                 f"{parity.accuracy:.1%} (was {parity.accuracy_of_model:.1%})",
                 f"{parity.latency_ms:.1f} ms",
-                "good" if record.problem is None else f"kept all the same: {record.problem}",
+                "good" if record.problem is None else f"kept despite: {record.problem}",
             ]
             for name, record in self.records.items()
             for way, parity in record.parity.items()
@@ -130,18 +130,18 @@ class Exported(Result):
         yield f"in {self.folder}, with report.json"
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the gate saw of each file."""
+        """Return the gate's measurements of each file."""
         return {name: record.as_json() for name, record in self.records.items()}
 
 
 def export(settings: ExportSettings) -> Exported:
-    """Make the files that the settings ask for, verify each, and put them into the bundle.
+    """Export the files that the settings name, verify each, and add them to the bundle.
 
     Raises:
-        SettingsError: no chosen format comes in a chosen precision.
+        SettingsError: a chosen precision exists in none of the chosen formats.
         BundleError: not a bundle, or damaged.
-        DatasetError: the data set that the bundle learned from is not prepared here.
-        ExportError: the network cannot be translated, or a file is too far from it; the bundle stays as it was.
+        DatasetError: the data set that the bundle was trained on is not prepared here.
+        ExportError: the network cannot be translated, or a file deviates too much from it; the bundle is unchanged.
         MissingExtraError: the export extra is not installed.
     """
     targets = chosen_targets(settings)
@@ -152,14 +152,27 @@ def export(settings: ExportSettings) -> Exported:
         for target in (bar := tqdm(targets, desc="export", unit="file")):
             bar.set_postfix_str(target.name)
             records[target.name] = _make(workshop, target, made, settings.allow_drift)
-        return _keep(workshop, made, records)
+        gate, data = workshop.gate, workshop.bundle.config.data
+        odd = f"{len(gate.pixels) - len(gate.y_true) - gate.backgrounds} odd pictures"
+        drawn = f" and {gate.backgrounds} drawn backgrounds" if gate.backgrounds else ""
+        conditions = ExportConditions(
+            machine=machine(),
+            versions=versions_of(LIBRARIES),
+            photos=f"validation split of {data['name']}, {odd}{drawn}",
+            fingerprint=data["fingerprint"],
+        )
+        report = ExportReport(conditions, {**workshop.exported, **records})
+        (made / REPORT).write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+        card = model_card(workshop.bundle.config, workshop.measured, report)
+        add_files(workshop.bundle, {EXPORT: made}, {CARD: card})
+    return Exported(workshop.bundle.path / EXPORT, records)
 
 
 def chosen_targets(settings: ExportSettings) -> list[Target]:
-    """The files to make: float32 of every chosen format, and the chosen smaller precisions it comes in.
+    """List the files to export: float32 of every chosen format, and the chosen smaller precisions that it has.
 
     Raises:
-        SettingsError: a chosen precision comes in none of the chosen formats.
+        SettingsError: a chosen precision exists in none of the chosen formats.
     """
     targets = [
         target
@@ -169,7 +182,7 @@ def chosen_targets(settings: ExportSettings) -> list[Target]:
     idle = set(settings.quantize) - {target.precision for target in targets}
     if idle and "quantize" in settings.model_fields_set:
         found = f"{', '.join(sorted(idle))} cannot be made in the formats {', '.join(settings.format)}."
-        raise SettingsError(found, "fp16 and dynamic are TFLite's; int8 is TFLite's and ONNX's.")
+        raise SettingsError(found, "fp16 and dynamic exist in TFLite; int8 exists in TFLite and ONNX.")
     return targets
 
 
@@ -183,50 +196,108 @@ def _check_installed(targets: Sequence[Target]) -> None:
         raise MissingExtraError(f"Exporting needs {', '.join(missing)}, not installed here.", hint)
 
 
+@dataclass(frozen=True)
+class Made:
+    """How a file was written; for an integer file, the number of calibration photos and the layers kept in float32."""
+
+    calibration_photos: int | None = None
+    kept_in_float32: Sequence[str] | None = None
+
+
 class Workshop:
-    """What all files of one export share, made when it is first asked for."""
+    """The inputs that all files of one export share, and the ways to write each format.
+
+    Raises:
+        DatasetError: the data set that the bundle was trained on is not prepared here, or was prepared differently.
+    """
 
     def __init__(self, bundle: Bundle, settings: ExportSettings) -> None:
         self.bundle = bundle
         self.measured, self.exported = read_metrics(bundle), exported_files(bundle)
         self.network: TrashNetwork = load_network(bundle)
-        manifest = _manifest_of(bundle, settings)
+        config = bundle.config
+        folder = settings.processed_dir / config.data["name"]
+        manifest = read_manifest(folder)
+        if manifest.fingerprint != config.data["fingerprint"]:
+            hint = (
+                f"Export where it was trained, or train again: trash-classifier train {config.data['name']}"
+            )
+            raise DatasetError(f"{folder} is not what {bundle.path} was trained on.", hint)
         self.gate = _gate_photos(bundle, manifest, settings.interim_dir)
         self.calibration = _calibration_photos(bundle, manifest)
-        self.reference = run_all(self._run_torch, self.gate.pixels, "trained model")
+        with torch.inference_mode():
+            self.reference = run_all(
+                lambda photos: np.asarray(self.network(torch.from_numpy(photos)).numpy()),
+                self.gate.pixels,
+                "trained model",
+            )
+        mean, std = (buffer.flatten().tolist() for buffer in (self.network.mean, self.network.std))
+        facts = {"normalisation": {"where": "inside the graph", "mean": mean, "std": std}}
         self.texts = {
-            LABELS: "".join(f"{label}\n" for label in bundle.config.labels),
-            DESCRIPTION: describe(bundle.config, bundle.metrics(), self._facts()),
+            LABELS: "".join(f"{label}\n" for label in config.labels),
+            DESCRIPTION: describe(config, bundle.metrics(), facts),
         }
         self._onnx: Any = None
         self._lowered: LoweredNetwork | None = None
 
     def onnx_model(self) -> Any:
-        """The float32 ONNX model."""
+        """Return the float32 ONNX model, exported on the first call."""
         from image_classification_trash.export import to_onnx as export_onnx  # noqa: PLC0415  the export extra
 
         self._onnx = self._onnx or export_onnx.to_onnx(self.network, self.bundle.config.input_size)
         return self._onnx
 
     def lowered(self) -> "LoweredNetwork":
-        """The network in TensorFlow."""
+        """Return the network in TensorFlow, translated on the first call."""
         from image_classification_trash.export.torch_to_tensorflow import LoweredNetwork  # noqa: PLC0415
 
         if self._lowered is None:
             self._lowered = LoweredNetwork(trace(self.network, self.bundle.config.input_size))
         return self._lowered
 
-    def _run_torch(self, photos: Pixels) -> Probabilities:
-        with torch.inference_mode():
-            return np.asarray(self.network(torch.from_numpy(photos)).numpy())
+    def onnx_files(self, target: Target, path: Path) -> Iterator[Made]:
+        """Write one ONNX file; for int8, keep more layers in float32 with each further variant."""
+        from image_classification_trash.export import to_onnx as export_onnx  # noqa: PLC0415  the export extra
 
-    def _facts(self) -> dict[str, Any]:
-        mean, std = (buffer.flatten().tolist() for buffer in (self.network.mean, self.network.std))
-        return {"normalisation": {"where": "inside the graph", "mean": mean, "std": std}}
+        model = self.onnx_model()
+        if target.precision == "float32":
+            path.write_bytes(export_onnx.with_metadata(model, self.texts))
+            yield Made()
+            return
+        layers = export_onnx.layers(model)
+        head = export_onnx.head(model) if self.bundle.config.negative_label else []
+        for count in KEPT_LAYERS:
+            kept = layers[:count] + head
+            quantised = export_onnx.quantise(model, self.calibration, kept)
+            path.write_bytes(export_onnx.with_metadata(quantised, self.texts))
+            yield Made(len(self.calibration), kept)
+
+    def tflite_files(self, target: Target, path: Path) -> Iterator[Made]:
+        """Write one TFLite file; for int8, keep more layers in float32 with each further variant."""
+        from image_classification_trash.export import to_tensorflow as export_tensorflow  # noqa: PLC0415
+        from image_classification_trash.export.tflite_metadata import with_metadata  # noqa: PLC0415
+
+        network, config, photos = self.lowered(), self.bundle.config, self.calibration
+        if target.precision != "int8":
+            model = export_tensorflow.convert_to_tflite(network, config, target.precision)
+            path.write_bytes(with_metadata(model, config, self.texts))
+            yield Made()
+            return
+        for model, layers in export_tensorflow.int8_tflites(network, config, photos, KEPT_LAYERS):
+            path.write_bytes(with_metadata(model, config, self.texts))
+            yield Made(len(photos), layers)
+
+    def saved_model_files(self, target: Target, path: Path) -> Iterator[Made]:
+        """Write the SavedModel, which exists in one variant."""
+        from image_classification_trash.export.to_tensorflow import write_saved_model  # noqa: PLC0415
+
+        sample = self.gate.pixels[0]
+        write_saved_model(self.lowered(), self.bundle.config, path, self.texts, sample)
+        yield Made()
 
 
 def trace(network: TrashNetwork, size: tuple[int, int]) -> torch.export.ExportedProgram:
-    """The network as torch.export writes it down, with a dynamic batch."""
+    """Trace the network with torch.export, with a dynamic batch size."""
     example = torch.zeros(2, *size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=4096)
     traced = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
@@ -235,96 +306,47 @@ def trace(network: TrashNetwork, size: tuple[int, int]) -> torch.export.Exported
 
 
 def _make(workshop: Workshop, target: Target, folder: Path, allow_drift: bool) -> ExportRecord:
-    """Make one file below `folder` and hold it against the trained model; returns the record of that.
+    """Write one file below `folder` and compare it with the trained model; returns the record of the comparison.
 
     Raises:
-        ExportError: it is too far from the trained model, whatever was tried.
+        ExportError: it deviates too much from the trained model in every variant that was tried.
     """
     path = folder / target.name
     path.parent.mkdir(parents=True, exist_ok=True)
     record = None
     for made in MAKERS[target.format](workshop, target, path):
         parities = dict(_measure(workshop, target, path))
-        problem = _problem(target, parities)
-        record = ExportRecord(target.format, target.precision, _size(path), problem, parities, **vars(made))
+        problem = None
+        for way, parity in parities.items():
+            # Pixels decoded in the graph may differ from Pillow's by 1, so float32's tolerance does not apply to them.
+            short = shortfall(parity, "fp16" if way == BYTES else target.precision)
+            if short is not None:
+                problem = f"{way}: {short}; the probability of {parity.moved_most!r} moved most"
+                break
+        files = path.rglob("*") if path.is_dir() else [path]
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        record = ExportRecord(target.format, target.precision, size, problem, parities, **vars(made))
         if problem is None:
             return record
-    assert record is not None, "every maker makes its file at least once"
+    assert record is not None, "every maker writes its file at least once"
     if not allow_drift:
         found = f"{target.name} is too far from the trained model: {record.problem}. Nothing was written."
         raise ExportError(
-            found, "Train it longer or with other settings, or take it as it is with --allow-drift."
+            found, "Train longer or with other settings, or accept it as it is with --allow-drift."
         )
     return record
 
 
-def _problem(target: Target, parities: Mapping[str, Parity]) -> str | None:
-    for way, parity in parities.items():
-        # Pixels that were decoded in the graph may be 1 away from Pillow's: no reason to expect float32's equality.
-        short = shortfall(parity, "fp16" if way == BYTES else target.precision)
-        if short is not None:
-            return f"{way}: {short}; the probability of {parity.moved_most!r} moved most"
-    return None
-
-
-@dataclass(frozen=True)
-class Made:
-    """A file was written; of one of integers, from how many photos and which layers stayed in float32."""
-
-    calibration_photos: int | None = None
-    kept_in_float32: Sequence[str] | None = None
-
-
-def _make_onnx(workshop: Workshop, target: Target, path: Path) -> Iterator[Made]:
-    from image_classification_trash.export import to_onnx as export_onnx  # noqa: PLC0415  the export extra
-
-    model = workshop.onnx_model()
-    if target.precision == "float32":
-        path.write_bytes(export_onnx.with_metadata(model, workshop.texts))
-        yield Made()
-        return
-    layers = export_onnx.layers(model)
-    head = export_onnx.head(model) if workshop.bundle.config.negative_label else []
-    for count in KEPT_LAYERS:
-        kept = layers[:count] + head
-        quantised = export_onnx.quantise(model, workshop.calibration, kept)
-        path.write_bytes(export_onnx.with_metadata(quantised, workshop.texts))
-        yield Made(len(workshop.calibration), kept)
-
-
-def _make_tflite(workshop: Workshop, target: Target, path: Path) -> Iterator[Made]:
-    from image_classification_trash.export import to_tensorflow as export_tensorflow  # noqa: PLC0415
-    from image_classification_trash.export.tflite_metadata import with_metadata  # noqa: PLC0415
-
-    network, config, photos = workshop.lowered(), workshop.bundle.config, workshop.calibration
-    if target.precision != "int8":
-        model = export_tensorflow.convert_to_tflite(network, config, target.precision)
-        path.write_bytes(with_metadata(model, config, workshop.texts))
-        yield Made()
-        return
-    for model, layers in export_tensorflow.int8_tflites(network, config, photos, KEPT_LAYERS):
-        path.write_bytes(with_metadata(model, config, workshop.texts))
-        yield Made(len(photos), layers)
-
-
-def _make_saved_model(workshop: Workshop, target: Target, path: Path) -> Iterator[Made]:
-    from image_classification_trash.export.to_tensorflow import write_saved_model  # noqa: PLC0415
-
-    sample = workshop.gate.pixels[0]
-    write_saved_model(workshop.lowered(), workshop.bundle.config, path, workshop.texts, sample)
-    yield Made()
-
-
 MAKERS: dict[str, Callable[[Workshop, Target, Path], Iterator[Made]]] = {
-    "onnx": _make_onnx,
-    "saved_model": _make_saved_model,
-    "tflite": _make_tflite,
+    "onnx": Workshop.onnx_files,
+    "saved_model": Workshop.saved_model_files,
+    "tflite": Workshop.tflite_files,
 }
-"""Each writes its file and yields how; if the gate refuses it and there is another way, it is asked again."""
+"""By format: writes its file and yields how; if the gate rejects it, the next variant is requested."""
 
 
 def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[str, Parity]]:
-    """What the file itself answers in its own engine, by the ways there are into it."""
+    """Yield each signature of a file and how its answers in its own engine compare with the trained model's."""
     gate, config = workshop.gate, workshop.bundle.config
     labels = config.labels
 
@@ -356,33 +378,6 @@ def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[s
     yield BYTES, compare(workshop.reference[:known], answers, gate.y_true, labels, time)
 
 
-def _keep(workshop: Workshop, folder: Path, records: Mapping[str, ExportRecord]) -> Exported:
-    """Put the files into the bundle, with the report and the card: all of it, or none."""
-    bundle = workshop.bundle
-    conditions = ExportConditions(
-        machine=machine(),
-        versions=versions_of(LIBRARIES),
-        photos=f"validation split of {bundle.config.data['name']}, {_made_up(workshop.gate)}",
-        fingerprint=bundle.config.data["fingerprint"],
-    )
-    report = ExportReport(conditions, {**workshop.exported, **records})
-    (folder / REPORT).write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
-    card = model_card(bundle.config, workshop.measured, report)
-    add_files(bundle, {EXPORT: folder}, {CARD: card})
-    return Exported(bundle.path / EXPORT, records)
-
-
-def _manifest_of(bundle: Bundle, settings: ExportSettings) -> Manifest:
-    data = bundle.config.data
-    manifest = read_manifest(settings.processed_dir / data["name"])
-    if manifest.fingerprint != data["fingerprint"]:
-        found = f"{settings.processed_dir / data['name']} is not what {bundle.path} learned from."
-        raise DatasetError(
-            found, f"Export where it was trained, or train again: trash-classifier train {data['name']}"
-        )
-    return manifest
-
-
 def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhotos:
     config = bundle.config
     caches = SplitCaches(manifest, PixelSettings(config.input_size, config.resize_mode), interim)
@@ -392,26 +387,16 @@ def _gate_photos(bundle: Bundle, manifest: Manifest, interim: Path) -> GatePhoto
     return GatePhotos(together, caches.y_true("val"), files, sum(map(len, backgrounds)))
 
 
-def _made_up(gate: GatePhotos) -> str:
-    odd = f"{len(gate.pixels) - len(gate.y_true) - gate.backgrounds} odd pictures"
-    return f"{odd} and {gate.backgrounds} drawn backgrounds" if gate.backgrounds else odd
-
-
 def _backgrounds(bundle: Bundle, family: Sequence[Rule]) -> list[Pixels]:
-    """Drawn backgrounds without waste, for a model that knows of it; else none."""
+    """Draw backgrounds without waste for a model with a rejection head; none for others."""
     config = bundle.config
     return [draw_backgrounds(family, BACKGROUNDS, config.input_size, seed=0)] if config.negative_label else []
 
 
 def _calibration_photos(bundle: Bundle, manifest: Manifest) -> Pixels:
-    """Training photos (N, H, W, 3), mixed and without augmentation; backgrounds without waste where the model knows of it."""
+    """Read training photos (N, H, W, 3), shuffled and without augmentation; with backgrounds for a model with a rejection head."""
     photos = manifest.photos_of("train")
     order = np.random.default_rng(0).permutation(len(photos))[:CALIBRATION_PHOTOS]
     config = bundle.config
     read = [read_photo(manifest.path_of(photos[i]), config.input_size, config.resize_mode) for i in order]
     return np.concatenate([np.stack(read), *_backgrounds(bundle, TRAINING)])
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,9 +1,9 @@
-"""Does what comes in still look like what was trained on? Photos, or the statistics of a gateway, against a bundle.
+"""Detect drift: compare photos, or the statistics of a gateway, with the validation split of a bundle.
 
     trash-classifier monitor answers.json --model models/trashnet
 
-Three comparisons: predicted classes and largest probabilities by population stability index, embeddings by maximum mean
-discrepancy. Their level is divided among them (Bonferroni), so that together they raise a false alarm as rarely as asked for.
+Three tests: predicted classes and largest probabilities by population stability index, embeddings by maximum mean discrepancy.
+They share the significance level (Bonferroni), so that `alpha` bounds the false alarms of all of them together.
 """
 
 import sys
@@ -49,7 +49,7 @@ CLASSES, CONFIDENCE, EMBEDDINGS = "predicted classes (PSI)", "largest probabilit
 
 @dataclass(frozen=True)
 class Stream:
-    """What is compared: counts as in `Reference`, and embeddings (N, D), which a gateway's statistics have not."""
+    """The data to compare: counts as in `Reference`, and embeddings (N, D), which a gateway's statistics lack."""
 
     classes: Ints
     confidence: Ints
@@ -58,7 +58,7 @@ class Stream:
 
     @property
     def photos(self) -> int:
-        """How many were counted."""
+        """Return the number of photos counted."""
         return int(self.classes.sum())
 
 
@@ -67,12 +67,12 @@ class Monitored(Result):
     """The comparison of a stream with the reference.
 
     Attributes:
-        bundle: whose reference it is.
-        photos: of the stream.
-        reference_photos: of the validation split.
+        bundle: the bundle that the reference belongs to.
+        photos: number of photos in the stream.
+        reference_photos: number of photos in the validation split.
         unreadable: photos that could not be read, and why.
-        comparisons: one for each statistic.
-        level: of each comparison, so that all together keep `alpha`.
+        comparisons: one per statistic.
+        level: significance level of each comparison; all together keep `alpha`.
     """
 
     bundle: Bundle
@@ -84,11 +84,11 @@ class Monitored(Result):
 
     @property
     def has_drifted(self) -> bool:
-        """Whether any comparison says that the stream is another."""
+        """Return whether the verdict of any comparison is `other`."""
         return any(verdict(comparison, self.level) == "other" for comparison in self.comparisons)
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a row for each comparison, the unreadable photos, and what follows."""
+        """Yield a row per comparison, the unreadable photos, and the conclusion."""
         rows = [
             [
                 c.name,
@@ -108,7 +108,7 @@ class Monitored(Result):
         yield f"The stream {says} {data} ({sizes}; each p against {self.level:.4f})."
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything."""
+        """Return all attributes, the comparisons with their verdicts."""
         return {
             "model": self.bundle.config.name,
             "data": self.bundle.config.data["name"],
@@ -125,7 +125,7 @@ class Monitored(Result):
 
     @property
     def exit_status(self) -> int:
-        """Whether the stream drifted; else, whether all photos could be read."""
+        """Return `DRIFTED` if the stream drifted, else `SOME_UNREADABLE` if any photo could not be read, else `GOOD`."""
         if self.has_drifted:
             return DRIFTED
         return SOME_UNREADABLE if self.unreadable else GOOD
@@ -133,10 +133,10 @@ class Monitored(Result):
 
 @dataclass(frozen=True)
 class ReferenceStored(Result):
-    """A reference that was written into its bundle, and nothing to compare with it."""
+    """A reference that was written into its bundle, without photos to compare."""
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield nothing: where the reference is was said when it was written."""
+        """Yield nothing: the path was printed when the reference was written."""
         yield from ()
 
     def as_json(self) -> None:
@@ -148,15 +148,15 @@ class ReferenceStored(Result):
 
 
 def store_and_monitor(settings: MonitorSettings) -> Monitored | ReferenceStored:
-    """Write the reference where the settings ask for it, and compare what they name; raises as `monitor` does."""
+    """Write the reference if requested, then compare the photos or statistics, if any; raises as `monitor` does."""
     if settings.write_reference:
-        # Said at once: should the comparison fail, the reference is in the bundle all the same.
+        # Printed at once: the reference is in the bundle even if the comparison fails.
         sys.stderr.write(f"reference: {store_reference(settings)}\n")
     return monitor(settings) if settings.sources else ReferenceStored()
 
 
 def store_reference(settings: MonitorSettings) -> Path:
-    """Write the reference into the bundle; raises as `monitor_reference.make_reference` does."""
+    """Write the reference into the bundle and return its path; raises as `make_reference` does."""
     bundle = _bundle(settings)
     return write_reference(bundle, make_reference(bundle, settings.processed_dir, settings.interim_dir))
 
@@ -165,14 +165,14 @@ def monitor(settings: MonitorSettings) -> Monitored:
     """Compare the settings' photos or statistics with the bundle's reference.
 
     Raises:
-        BundleError: no model, a damaged one, or statistics of another model.
-        DatasetError: there is nothing to compare with, or too little to judge.
+        BundleError: there is no model, it is damaged, or the statistics are of another model.
+        DatasetError: there is no reference, or there are too few photos.
         SettingsError: photos and statistics are mixed, or a folder holds no photos.
     """
     bundle = _bundle(settings)
     files = [Path(source) for source in settings.sources if source.lower().endswith(".json")]
     if files and len(files) < len(settings.sources):
-        raise SettingsError("Photos and statistics cannot be compared together.", "Name one or the other.")
+        raise SettingsError("Photos and statistics cannot be compared together.", "Give one or the other.")
     reference = reference_of(bundle, settings.processed_dir, settings.interim_dir)
     if files:
         stream = stream_of_statistics([read_statistics(file) for file in files], files, bundle.config)
@@ -182,7 +182,7 @@ def monitor(settings: MonitorSettings) -> Monitored:
 
 
 def compare(bundle: Bundle, reference: Reference, stream: Stream, settings: MonitorSettings) -> Monitored:
-    """The comparisons of a stream with a reference.
+    """Compare a stream with a reference.
 
     Raises:
         DatasetError: either has fewer photos than `min_photos`.
@@ -203,7 +203,7 @@ def compare(bundle: Bundle, reference: Reference, stream: Stream, settings: Moni
 
 
 def verdict(comparison: Comparison, level: float) -> str:
-    """`same` where chance explains the value; else `other`, or `slightly other` for an index below the conventional 0.25."""
+    """Return `same` if chance explains the value, else `other`, or `slightly other` for an index below the conventional 0.25."""
     if comparison.p_value > level or (comparison.power is not None and comparison.value < SLIGHT):
         return "same"
     return "slightly other" if comparison.power is not None and comparison.value < LARGE else "other"
@@ -212,15 +212,15 @@ def verdict(comparison: Comparison, level: float) -> str:
 def stream_of_statistics(
     statistics: Sequence[AnswerStatistics], files: Sequence[Path], config: BundleConfig
 ) -> Stream:
-    """Counts of all workers together.
+    """Add up the counts of all workers.
 
     Raises:
-        BundleError: they are those of another model.
+        BundleError: they belong to another model.
     """
     for found, file in zip(statistics, files, strict=True):
         if found.model.get("created") != config.created or set(found.labels) != set(config.labels):
             is_of = f"{found.model.get('name')} of {found.model.get('created')}"
-            hint = "Name the bundle that the gateway served with --model."
+            hint = "Give the bundle that the gateway served with --model."
             raise BundleError(
                 f"{file} counts answers of {is_of}, not of {config.name} of {config.created}.", hint
             )
@@ -235,7 +235,7 @@ def _bundle(settings: MonitorSettings) -> Bundle:
 
 def _check_size(where: str, count: int, least: int) -> None:
     if count < least:
-        found = f"{count} photos {where} are too few to say anything; at least {least} are needed."
+        found = f"{count} photos {where} are too few to compare; at least {least} are needed."
         raise DatasetError(found, "Collect more, or lower --min-photos and trust the answer less.")
 
 
@@ -258,7 +258,7 @@ def _stream_of_photos(bundle: Bundle, settings: MonitorSettings) -> Stream:
 
 
 def _decoded(names: Sequence[str], config: BundleConfig) -> Iterator[list[Pixels | str]]:
-    """Batches of photos, uint8 (H, W, 3) each, or what was wrong with one."""
+    """Yield batches of photos, uint8 (H, W, 3) each, or the error message of one."""
 
     def decode(name: str) -> Pixels | str:
         try:

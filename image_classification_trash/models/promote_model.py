@@ -4,13 +4,13 @@
     trash-classifier models promote trashnet
     trash-classifier models rollback
 
-The gates: every exported file agreed with the trained model and is unchanged; the test split was measured; and, where
-another model is replaced, accuracy on the same photos is not below that one's interval.
+The gates: every exported file agrees with the trained model and is unchanged; the model was evaluated on the test split; and,
+if it replaces another model, its accuracy on the same photos is not below the interval of that model.
 """
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ LOCK_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A condition of promotion, whether it holds, and what was found."""
+    """A condition of promotion, whether it holds, and the evidence."""
 
     name: str
     passed: bool
@@ -63,13 +63,13 @@ class Gate:
 
 @dataclass(frozen=True)
 class Registered(Result):
-    """The version that a bundle is kept as."""
+    """A bundle and its version."""
 
     bundle: Bundle
     version: Version
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield which bundle is which version."""
+        """Yield the bundle's path and its version."""
         yield f"{self.bundle.path} is {self.version}"
 
     def as_json(self) -> dict[str, str]:
@@ -77,13 +77,13 @@ class Registered(Result):
         return {"version": str(self.version)}
 
     def json_text(self) -> Iterator[str]:
-        """Yield it on one line."""
+        """Yield the version as JSON on one line."""
         yield json.dumps(self.as_json()) + "\n"
 
 
 @dataclass(frozen=True)
 class Promotion(Result):
-    """An alias that was moved to a version, from which one, and what the gates found."""
+    """An alias that was moved to a version, the version that it pointed at before, and the gates."""
 
     alias: str
     version: Version
@@ -91,7 +91,7 @@ class Promotion(Result):
     gates: tuple[Gate, ...]
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield where the alias points now and pointed before, and the gates."""
+        """Yield the alias's new and previous version, and the gates."""
         before = f", and was {self.replaced} before" if self.replaced else ""
         yield f"{self.alias} is {self.version}{before}"
         if self.gates:
@@ -99,7 +99,7 @@ class Promotion(Result):
             yield Table(["gate", "", "found"], rows)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the same."""
+        """Return the alias, both versions and the gates."""
         return {
             "alias": self.alias,
             "version": str(self.version),
@@ -109,7 +109,7 @@ class Promotion(Result):
 
 
 def manage_models(settings: ModelsSettings) -> Result:
-    """Do what the settings say to versions and aliases; raises as the functions below do."""
+    """Carry out the action that the settings name; raises as the functions below do."""
     models_dir = settings.models_dir
     match settings.action:
         case "list":
@@ -130,13 +130,13 @@ def manage_models(settings: ModelsSettings) -> Result:
 
 
 def register(bundle: Bundle, models_dir: Path, note: str = "") -> Version:
-    """Keep a bundle as a version; one whose content is a version already brings that one's figures and exports up to date."""
+    """Register a bundle as a version; if its content is one already, update the metrics and exports of that version."""
     with _alone(models_dir):
         return _register(bundle, models_dir, note)
 
 
 def gates(bundle: Bundle, replaced: Bundle | None) -> tuple[Gate, ...]:
-    """What must hold before `bundle` is promoted in the place of `replaced`."""
+    """Check the conditions for promoting `bundle` in place of `replaced`."""
     measured = read_metrics(bundle).get(TEST)
     found = f"accuracy {with_interval(measured.accuracy)}, n {measured.n}" if measured else (
         f"not measured; do it with: trash-classifier evaluate {bundle.path}"
@@ -149,7 +149,7 @@ def gates(bundle: Bundle, replaced: Bundle | None) -> tuple[Gate, ...]:
 
 
 def promote(settings: ModelsSettings) -> Promotion:
-    """Register the bundle that the settings name, and point the alias at it.
+    """Register the bundle that the settings name and point the alias at it.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged.
@@ -165,7 +165,9 @@ def promote(settings: ModelsSettings) -> Promotion:
         before = check_version(registry, replaced) if replaced is not None else None
         found = gates(bundle, before)
         if not all(gate.passed for gate in found):
-            raise _refusal(bundle, found)
+            failed = "; ".join(f"{gate.name}: {gate.found}" for gate in found if not gate.passed)
+            hint = "Fix it and promote again; nothing was changed."
+            raise PromotionError(f"{bundle.path} is not promoted. {failed}.", hint)
         version = _register(bundle, models_dir, settings.note)
         _point(read_registry(models_dir), settings, version, "promote")
     return Promotion(settings.alias, version, replaced, found)
@@ -175,7 +177,7 @@ def rollback(settings: ModelsSettings) -> Promotion:
     """Point the alias at the version that it pointed at before.
 
     Raises:
-        PromotionError: there is none.
+        PromotionError: there is no such version.
         BundleError: that version is damaged.
     """
     with _alone(settings.models_dir):
@@ -191,7 +193,7 @@ def rollback(settings: ModelsSettings) -> Promotion:
 
 @contextmanager
 def _alone(models_dir: Path) -> Iterator[None]:
-    """Two registrations at once would give the same number to two bundles."""
+    """Hold the registry: two registrations at once would give two bundles the same number."""
     models_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(models_dir / f".{REGISTRY}.lock", timeout=LOCK_SECONDS):
         yield
@@ -226,13 +228,6 @@ def _write(registry: Registry) -> None:
     write_text(registry.models_dir / REGISTRY, text)
 
 
-def _refusal(bundle: Bundle, found: Sequence[Gate]) -> PromotionError:
-    failed = "; ".join(f"{gate.name}: {gate.found}" for gate in found if not gate.passed)
-    return PromotionError(
-        f"{bundle.path} is not promoted. {failed}.", "Mend it and promote again; nothing was changed."
-    )
-
-
 def _parity_gate(bundle: Bundle) -> Gate:
     files = exported_files(bundle)
     if not files:
@@ -249,26 +244,20 @@ def _parity_gate(bundle: Bundle) -> Gate:
 
 
 def _accuracy_gate(bundle: Bundle, replaced: Bundle | None) -> Gate:
-    name = "accuracy"
     if replaced is None:
-        return Gate(name, True, "replaces no other model")
-    shared = _shared_photos(bundle, replaced)
-    if shared is None:
+        return Gate("accuracy", True, "replaces no other model")
+    measured, before = read_metrics(bundle), read_metrics(replaced)
+    same = [name for name in measured if name in before and same_photos(measured[name], before[name])]
+    if not same:
         found = (
             f"never measured on the same photos as {replaced.path}; measure both: "
             "trash-classifier evaluate MODEL --data FOLDER"
         )
-        return Gate(name, False, found)
-    new, old = read_metrics(bundle)[shared].accuracy, read_metrics(replaced)[shared].accuracy
+        return Gate("accuracy", False, found)
+    shared = TEST if TEST in same else same[0]
+    new, old = measured[shared].accuracy, before[shared].accuracy
     found = f"{with_interval(new)} on {shared}; the one it replaces {with_interval(old)}"
-    return Gate(name, new is not None and old is not None and new.value >= old.low, found)
-
-
-def _shared_photos(bundle: Bundle, replaced: Bundle) -> str | None:
-    """The test split where both were measured on the same one, else any other photos that both were measured on."""
-    new, old = read_metrics(bundle), read_metrics(replaced)
-    same = [part for part in new if part in old and same_photos(new[part], old[part])]
-    return TEST if TEST in same else next(iter(same), None)
+    return Gate("accuracy", new is not None and old is not None and new.value >= old.low, found)
 
 
 def _now() -> str:

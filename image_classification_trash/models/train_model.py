@@ -1,4 +1,4 @@
-"""Train a classifier and write its bundle: a head on cached embeddings, then the whole network.
+"""Train a classifier and write its bundle: a linear head on cached embeddings, then the whole network.
 
     python -m image_classification_trash.models.train_model sample --epochs 4
     trash-classifier train trashnet --config configs/efficientnet_lite0.yaml
@@ -29,19 +29,19 @@ from image_classification_trash.training.start import begin
 
 @dataclass(frozen=True)
 class Trained(Result):
-    """The bundle of a training; None in all processes but the first of a training on several devices."""
+    """The bundle of a training; None in every process but the first of a training on several devices."""
 
     bundle: Bundle | None
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield the validation accuracy, and how to go on."""
+        """Yield the validation accuracy and the next command."""
         if self.bundle is not None:
             validation = self.bundle.config.training["validation"]
             yield f"{self.bundle.path}: validation accuracy {validation['accuracy']:.1%}, n = {validation['n']}"
             yield f"Measure it on test photos: trash-classifier evaluate {self.bundle.path}"
 
     def as_json(self) -> dict[str, Any] | None:
-        """Return where the bundle is, and what was measured on validation photos."""
+        """Return the path of the bundle and its validation metrics."""
         if self.bundle is None:
             return None
         return {"bundle": str(self.bundle.path), "validation": self.bundle.config.training["validation"]}
@@ -51,11 +51,11 @@ def train(settings: TrainSettings) -> Bundle | None:
     """Train as the settings say and write the bundle.
 
     Returns:
-        The bundle; None in all processes but the first of a training on several devices.
+        The bundle; None in every process but the first of a training on several devices.
 
     Raises:
         DatasetError: the data set is not prepared.
-        TrainingError: unknown architecture, foreign weights, nothing to train, or nothing to resume.
+        TrainingError: unknown architecture, weights of another network, nothing to train, or nothing to resume.
         DivergedError: a loss or a weight is not finite; no bundle is written.
         MissingExtraError: the tracker's library is not installed.
     """
@@ -64,7 +64,7 @@ def train(settings: TrainSettings) -> Bundle | None:
 
 
 def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
-    """Train as `train` does, with a tracker of the caller's; what its `log_epoch` raises ends the training."""
+    """Train as `train` does, with the caller's tracker; an exception from its `log_epoch` ends the training."""
     keep_freed_memory()
     began = time.perf_counter()
     data = TrainingData(read_manifest(settings.processed_dir / settings.name), settings)

@@ -1,9 +1,9 @@
-"""Search for the settings of a training, with Optuna.
+"""Search for the best settings of a training with Optuna.
 
     trash-classifier tune trashnet --config configs/efficientnet_lite0.yaml --trials 30
 
 Trials are judged by their validation macro-F1 alone; the test split is not read. The study is `reports/tuning/NAME.sqlite3`:
-a search that was killed goes on there. The best trial becomes the recipe `reports/tuning/NAME.yaml`.
+a killed search resumes from it. The best trial becomes the recipe `reports/tuning/NAME.yaml`.
 """
 
 import shutil
@@ -25,7 +25,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from image_classification_trash.config.training import TrainSettings, TuneSettings
@@ -48,12 +48,12 @@ SPACE: dict[str, FloatDistribution | IntDistribution] = {
     "freeze_stages": IntDistribution(0, 6),
     "dropout": FloatDistribution(0.0, 0.4),
 }
-"""What can be searched, and between which values."""
+"""The settings that can be searched, with their ranges."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FREE = {"config", "name", "output", "accelerator", "devices"}
-"""What a search that goes on may have otherwise than before, beside how long it lasts."""
+"""Settings that a resumed search may change, in addition to those of the search's length."""
 WARM_UP_SHARE = 4
-"""No trial is stopped in the first quarter of its epochs: the learning rate still rises there."""
+"""No trial is pruned in the first quarter of its epochs, while the learning rate still rises."""
 HEADER = """\
 # Best of {finished} trials, {pruned} of them stopped early: trial {number}, validation macro-F1 {score:.4f} in epoch {epoch}.
 # Data {name}, fingerprint {fingerprint}; seed {seed}. Chosen on the validation split, so that figure is flattering.
@@ -62,7 +62,7 @@ HEADER = """\
 
 @dataclass(frozen=True)
 class Tuned(Result):
-    """A search's outcome: its files, its best trial, and how many trials ended how."""
+    """The outcome of a search: its files, its best trial, and the number of trials by outcome."""
 
     study: Path
     recipe: Path
@@ -74,7 +74,7 @@ class Tuned(Result):
     fingerprint: str
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield the best trial's settings, and how to train with them."""
+        """Yield the best trial's settings and the command that trains with them."""
         ends = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         rows = [
             ("trials", ends),
@@ -87,17 +87,17 @@ class Tuned(Result):
         yield f"Train with it: trash-classifier train --config {self.recipe}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the best trial, how the trials ended, and the files."""
+        """Return the best trial, the number of trials by outcome, and the files."""
         best = {"trial": self.number, MONITOR: self.score, "epoch": self.epoch, "settings": self.values}
         files = {"study": str(self.study), "recipe": str(self.recipe)}
         return {"best": best, "trials": self.counts, "data_fingerprint": self.fingerprint, **files}
 
 
 class TrialTracker(NoTracker):
-    """Tells a trial of each epoch, and stops a training that falls behind.
+    """Reports each epoch to a trial and stops a training that falls behind.
 
     Raises:
-        optuna.TrialPruned: from `log_epoch`, where the trial should stop; Lightning lets it through.
+        optuna.TrialPruned: from `log_epoch`, if the trial should stop; Lightning passes it on.
     """
 
     def __init__(self, trial: Trial) -> None:
@@ -113,22 +113,23 @@ class TrialTracker(NoTracker):
 
 
 def tune(settings: TuneSettings, train: Train = train_with) -> Tuned:
-    """Search until `trials` have finished or `timeout` is over, counting those of earlier, interrupted searches.
+    """Search until `trials` have finished, including those of interrupted searches, or `timeout` has passed.
 
     Args:
-        settings: of the search, and of all that is not searched.
-        train: trains once and tells the tracker of each epoch.
+        settings: of the search, and of everything that is not searched.
+        train: trains once and reports each epoch to the tracker.
 
     Raises:
         DatasetError: the data set is not prepared.
-        TrainingError: the study is damaged, in use, or of other data or settings; or a training cannot start.
+        TrainingError: the study is damaged, in use, or belongs to other data or settings; or a training cannot start.
     """
     fingerprint = read_manifest(settings.processed_dir / settings.name).fingerprint
     file = settings.reports_dir / "tuning" / f"{settings.bundle_name}.sqlite3"
     with _alone(file), _said_clearly(file):
         study = _open_study(file, settings)
-        _check_plan(study, _plan(settings, fingerprint), file)
-        _fail_leftovers(study)
+        _check_plan(study, settings, fingerprint, file)
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            study.tell(trial.number, state=TrialState.FAIL)  # a killed search left it behind
         _search(study, settings, train)
         tuned = _outcome(study, settings, file, fingerprint)
     write_text(tuned.recipe, _recipe(tuned, settings))
@@ -137,7 +138,7 @@ def tune(settings: TuneSettings, train: Train = train_with) -> Tuned:
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Hold the study, so that no other search takes this one's running trial for a leftover."""
+    """Hold the study: another search would take the running trial of this one for a leftover."""
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(file.with_name(f".{file.name}.lock"), timeout=0):
@@ -149,12 +150,12 @@ def _alone(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _said_clearly(file: Path) -> Iterator[None]:
-    """The database's errors as one that says what to do."""
+    """Turn errors of the database into one that says what to do."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         reason = first_line(error.__cause__ or error)
-        hint = "Move it away and search anew, or give another --output."
+        hint = "Move it away and start a new search, or give another --output."
         raise TrainingError(f"{file} cannot be used as a study: {reason}.", hint) from error
 
 
@@ -168,8 +169,8 @@ def _open_study(file: Path, settings: TuneSettings) -> optuna.Study:
     try:
         storage = RDBStorage(f"sqlite:///{file.resolve()}")
     except RuntimeError as error:  # tables of another version of Optuna
-        hint = "Use the Optuna that made it, or give another --output."
-        raise TrainingError(f"{file} is not a study of this Optuna: {error}", hint) from error
+        hint = "Use the version of Optuna that made it, or give another --output."
+        raise TrainingError(f"{file} is a study of another version of Optuna: {error}", hint) from error
     pruner = MedianPruner(n_warmup_steps=settings.epochs // WARM_UP_SHARE)
     return optuna.create_study(
         storage=storage,
@@ -180,15 +181,16 @@ def _open_study(file: Path, settings: TuneSettings) -> optuna.Study:
     )
 
 
-def _plan(settings: TuneSettings, fingerprint: str) -> dict[str, Any]:
-    """What all trials of a study have in common: flat, so that a difference has a name."""
+def _check_plan(study: optuna.Study, settings: TuneSettings, fingerprint: str, file: Path) -> None:
+    """Store what all trials of a study have in common, or compare it with what is stored.
+
+    Raises:
+        TrainingError: the study belongs to other data or settings; names each difference.
+    """
     free = {*TuneSettings.model_fields} - {*TrainSettings.model_fields} | FREE | {*settings.search}
     chosen = {f"search of {name}": str(SPACE[name]) for name in sorted(settings.search)}
     fixed = {name: value for name, value in resolved(settings).items() if name not in free}
-    return {"data_fingerprint": fingerprint, **fixed, **chosen}
-
-
-def _check_plan(study: optuna.Study, plan: Mapping[str, Any], file: Path) -> None:
+    plan = {"data_fingerprint": fingerprint, **fixed, **chosen}
     before = study.user_attrs.get("plan")
     if before is None:
         study.set_user_attr("plan", plan)
@@ -200,41 +202,31 @@ def _check_plan(study: optuna.Study, plan: Mapping[str, Any], file: Path) -> Non
         raise TrainingError(f"{file} is a search with other data or settings: {changes}.", hint)
 
 
-def _fail_leftovers(study: optuna.Study) -> None:
-    """Trials that a killed search left behind will never end."""
-    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        study.tell(trial.number, state=TrialState.FAIL)
-
-
 def _search(study: optuna.Study, settings: TuneSettings, train: Train) -> None:
     deadline = time.monotonic() + settings.timeout if settings.timeout else float("inf")
     space: dict[str, BaseDistribution] = {name: SPACE[name] for name in settings.search}
-    while (done := len(_finished(study))) < settings.trials and time.monotonic() < deadline:
-        # Seeded by trial: a sampler seeded once would, in a search that goes on, draw its first trials again.
-        seed = np.random.SeedSequence([settings.seed, done]).generate_state(1)[0]
-        study.sampler = TPESampler(seed=int(seed))
-        if not done:
-            _begin_with_given(study, settings)
-        _run_trial(study, study.ask(space), settings, train)
-
-
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=FINISHED)
-
-
-def _begin_with_given(study: optuna.Study, settings: TuneSettings) -> None:
-    """The first trial takes the settings as given, so that the best one is never worse on validation."""
+    # The first trial takes the settings as given, so that the best trial is never worse than them on validation.
     given: dict[str, float] = {name: getattr(settings, name) for name in settings.search}
     inside = all(SPACE[name].low <= value <= SPACE[name].high for name, value in given.items())
-    if inside and not study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
-        study.enqueue_trial(given)
+    while time.monotonic() < deadline:
+        done = len(study.get_trials(deepcopy=False, states=FINISHED))
+        if done >= settings.trials:
+            return
+        # Seeded per trial: a sampler seeded once would repeat its first trials when a search resumes.
+        seed = np.random.SeedSequence([settings.seed, done]).generate_state(1)[0]
+        study.sampler = TPESampler(seed=int(seed))
+        if inside and not done and not study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
+            study.enqueue_trial(given)
+        _run_trial(study, study.ask(space), settings, train)
 
 
 def _run_trial(study: optuna.Study, trial: Trial, settings: TuneSettings, train: Train) -> None:
     tracker = TrialTracker(trial)
+    # Holds the bundle and logs of one trial, which are not needed afterwards; a killed search may have left one.
+    folder = settings.reports_dir / "tuning" / f".{settings.bundle_name}.trial"
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        with _scratch(settings) as folder:
-            train(_settings_of_trial(settings, trial.params, folder), tracker)
+        train(_settings_of_trial(settings, trial.params, folder), tracker)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
         end = f"stopped after {len(tracker.scores)} epochs"
@@ -247,23 +239,14 @@ def _run_trial(study: optuna.Study, trial: Trial, settings: TuneSettings, train:
     else:
         study.tell(trial, max(tracker.scores))
         end = "finished"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     best = max(tracker.scores, default=0.0)
     sys.stderr.write(f"trial {trial.number}: {end}, validation macro-F1 {best:.4f}\n")
 
 
-@contextmanager
-def _scratch(settings: TuneSettings) -> Iterator[Path]:
-    """A folder for one trial's bundle and logs, which nobody needs afterwards; one that a killed search left goes too."""
-    folder = settings.reports_dir / "tuning" / f".{settings.bundle_name}.trial"
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _settings_of_trial(settings: TuneSettings, values: Mapping[str, Any], folder: Path) -> TrainSettings:
-    """Validated, not constructed: a construction would read the environment of `train`."""
+    """Return the settings of one trial, validated; their output goes below `folder`."""
     shared = settings.model_dump(include=set(TrainSettings.model_fields))
     places = {"models_dir": folder / "models", "reports_dir": folder / "reports"}
     return TrainSettings.model_validate({**shared, **values, **places})
@@ -280,7 +263,7 @@ def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprin
         )
     }
     if not counts["finished"]:
-        raise TrainingError(f"No trial of {file} has finished.", "Search on, with more --trials.")
+        raise TrainingError(f"No trial of {file} has finished.", "Continue the search with more --trials.")
     best = study.best_trial
     epoch = max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
     values: dict[str, float] = {name: best.params[name] for name in settings.search}
@@ -289,7 +272,7 @@ def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprin
 
 
 def _recipe(tuned: Tuned, settings: TuneSettings) -> str:
-    """The best trial as a recipe for `train`; what was not given and not searched stays what it was."""
+    """Return the best trial as a recipe for `train`; other settings keep their values."""
     chosen = _settings_of_trial(settings, tuned.values, Path())
     hidden = {"config", "devices", "accelerator"}
     section = {k: v for k, v in resolved(chosen).items() if k not in hidden and v is not None}

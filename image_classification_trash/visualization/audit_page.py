@@ -1,4 +1,4 @@
-"""What `audit` found, as one self-contained HTML file with thumbnails."""
+"""Write the issues that `audit` found as one self-contained HTML file with thumbnails."""
 
 import base64
 import io
@@ -18,14 +18,14 @@ from image_classification_trash.models.audit_data import KINDS, DataAudit, Issue
 from image_classification_trash.show import Result, Shown
 
 THUMBNAIL = (240, 180)
-"""Largest width and height of a thumbnail, in pixels."""
+"""Maximum width and height of a thumbnail, in pixels."""
 _TWO_PICTURES = ("near_duplicate", "near_duplicate_labels")
-"""Kinds where the other photo looks different, so that it is worth seeing too."""
+"""Kinds of issues that are shown with the other photo, because it differs."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One finding on the page; `pictures` are data URIs, none where the file cannot be read."""
+    """One issue on the page; `pictures` are data URIs, empty if the file cannot be read."""
 
     path: str
     label: str
@@ -36,7 +36,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Kind:
-    """A section of the page."""
+    """A section of the page: one kind of issue."""
 
     name: str
     meaning: str
@@ -47,31 +47,40 @@ class Kind:
 
 @dataclass(frozen=True)
 class AuditReport(Result):
-    """What was found, and the page that shows it."""
+    """An audit and the path of its page."""
 
     audit: DataAudit
     page: Path
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield what was found, where it is written, and what to do with it."""
+        """Yield the issues, the paths of the page and the table, and the next step."""
         yield from self.audit.for_people()
         yield f"page: {self.page}\ntable: {self.audit.table}"
         name = self.audit.manifest.name
         yield f"decide in {self.audit.corrections}, then: trash-classifier data {name} --corrections FILE"
 
     def as_json(self) -> dict[str, Any]:
-        """Return what was found, and the page."""
+        """Return the audit and the path of the page."""
         return self.audit.as_json() | {"page": str(self.page)}
 
 
 def audit_with_page(settings: AuditSettings) -> AuditReport:
-    """Look for faults in a data set and draw them; raises as `audit_data` does."""
+    """Audit a data set and write the page; raises as `audit_data` does."""
     audit = audit_data(settings)
     return AuditReport(audit, write_audit_page(audit, settings))
 
 
 def write_audit_page(audit: DataAudit, settings: AuditSettings) -> Path:
-    """Write the page; returns its path. Labels and paths come from outside, so everything is escaped."""
+    """Write the page and return its path. Labels and paths are arbitrary text, so everything is escaped."""
+    root, kinds = audit.manifest.root, []
+    for name, count in audit.counts.items():
+        pairs = name in _TWO_PICTURES
+        cards = []
+        for issue in _without_mirrored([i for i in audit.issues if i.kind == name])[: settings.show]:
+            shown = [issue.path, issue.other] if pairs else [issue.path]
+            pictures = tuple(uri for path in shown if (uri := _thumbnail(root / path)))
+            cards.append(Card(issue.path, issue.label, issue.suggested_label, issue.detail, pictures))
+        kinds.append(Kind(name, KINDS.get(name, "kept out of the data set"), count, tuple(cards), pairs))
     environment = Environment(
         loader=PackageLoader("image_classification_trash.visualization", "."), autoescape=True
     )
@@ -80,7 +89,7 @@ def write_audit_page(audit: DataAudit, settings: AuditSettings) -> Path:
         name=audit.manifest.name,
         lead=_lead(audit),
         notes=audit.notes,
-        kinds=[_kind(audit, name, count, settings.show) for name, count in audit.counts.items()],
+        kinds=kinds,
         table=audit.table,
         corrections=audit.corrections,
     )
@@ -94,19 +103,13 @@ def _lead(audit: DataAudit) -> str:
     if audit.out_of_fold_accuracy is None:
         return photos
     return (
-        f"{photos} Labels were checked with a head on frozen embeddings that saw neither the photo nor its "
-        f"near-duplicates and is right on {audit.out_of_fold_accuracy:.1%} of them: many of its label issues are its own errors."
+        f"{photos} Labels were checked with a linear head on frozen embeddings, fitted without the photo and its "
+        f"near-duplicates. Its accuracy is {audit.out_of_fold_accuracy:.1%}: many label issues are errors of the head."
     )
 
 
-def _kind(audit: DataAudit, name: str, count: int, show: int) -> Kind:
-    issues = _without_mirrored([issue for issue in audit.issues if issue.kind == name])[:show]
-    cards = tuple(_card(audit.manifest.root, issue) for issue in issues)
-    return Kind(name, KINDS.get(name, "kept out of the data set"), count, cards, name in _TWO_PICTURES)
-
-
 def _without_mirrored(issues: Sequence[Issue]) -> list[Issue]:
-    """Of two findings that name each other, the first."""
+    """Return the issues without the second of two that name each other."""
     seen: set[tuple[str, str]] = set()
     kept = []
     for issue in issues:
@@ -116,14 +119,8 @@ def _without_mirrored(issues: Sequence[Issue]) -> list[Issue]:
     return kept
 
 
-def _card(root: Path, issue: Issue) -> Card:
-    shown = [issue.path, *([issue.other] if issue.kind in _TWO_PICTURES else [])]
-    pictures = tuple(uri for path in shown if (uri := _thumbnail(root / path)))
-    return Card(issue.path, issue.label, issue.suggested_label, issue.detail, pictures)
-
-
 def _thumbnail(path: Path) -> str:
-    """A photo as a small JPEG inside an address; empty where it cannot be read."""
+    """Return a photo as a data URI of a small JPEG; empty if it cannot be read."""
     try:
         image = Image.fromarray(read_photo(path))
     except PhotoError:

@@ -1,4 +1,4 @@
-"""The picture of a benchmark: speed beside accuracy. Needs matplotlib alone, so that it works without torch."""
+"""Plot the speed and accuracy of a benchmark. Needs only matplotlib, so it works without torch."""
 
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,14 @@ from image_classification_trash.show import Result, Shown
 
 @dataclass(frozen=True)
 class BenchmarkReport(Result):
-    """What was measured, and the plot that shows it; None where matplotlib is missing."""
+    """A benchmark and the path of its plot; None if matplotlib is not installed."""
 
     ascii_json = True
     measured: Benchmark
     plot: Path | None
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield the table, and where the plot is."""
+        """Yield the table and the path of the plot."""
         yield from self.measured.for_people()
         yield f"plot: {self.plot}" if self.plot else "no plot: matplotlib is not installed"
 
@@ -32,13 +32,13 @@ class BenchmarkReport(Result):
 
 
 def benchmark_with_plot(settings: BenchmarkSettings) -> BenchmarkReport:
-    """Time a bundle and draw what was measured; raises as `benchmark` does."""
+    """Time a bundle and plot the timings; raises as `benchmark` does."""
     measured = benchmark(settings)
     return BenchmarkReport(measured, plot_benchmark(measured.bundle, measured.timings, settings.reports_dir))
 
 
 def plot_benchmark(bundle: Bundle, timings: Sequence[Timing], reports_dir: Path) -> Path | None:
-    """Draw photos a second of single photos on one thread; returns the file, or None where matplotlib is missing."""
+    """Plot photos per second at batch size 1 on one thread; returns the file, or None if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return None
     from image_classification_trash.visualization.plots import speed_and_accuracy, to_png  # noqa: PLC0415

@@ -1,4 +1,8 @@
-"""Plots, each a function from plain values to a matplotlib figure. Nothing here touches global state or a display."""
+"""Draw plots: each function turns plain values into a matplotlib figure. Nothing here touches global state or a display.
+
+Class and file names are arbitrary text: a figure becomes a file through `to_png` alone, which draws them literally. The size
+of a figure is bounded, whatever the number of classes.
+"""
 
 import io
 import math
@@ -8,26 +12,32 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from image_classification_trash.evaluation.result import ClassScores, Interval, Reliability
+from image_classification_trash.files import as_text
 from image_classification_trash.inference.images import Pixels
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+MOST_CLASSES = 40
+"""Largest number of classes that a plot names; above it, a plot shows a selection of classes, or no names."""
+# Palette of Okabe and Ito, which colour-blind readers can distinguish.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
 _ACCENT, _SOFT, _GREY = "#0072B2", "#56B4E9", "#888888"
 
 
 def to_png(figure: Figure, dpi: int = 110) -> bytes:
-    """A figure as the bytes of a PNG file."""
+    """Return a figure as the bytes of a PNG file, with every text drawn literally: `$` and `^` in names are no formulas."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(as_text(text.get_text()))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
 def class_colours(labels: Sequence[str]) -> dict[str, Any]:
-    """One colour per class, the same in every plot."""
+    """Return one colour per class, the same in every plot."""
     if len(labels) <= len(_COLOURS):
         return dict(zip(labels, _COLOURS, strict=False))
     shades = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, len(labels)))
@@ -35,7 +45,12 @@ def class_colours(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def speed_and_accuracy(points: Sequence[tuple[str, float, float | None]], conditions: str) -> Figure:
-    """Photos a second of named engines, beside their accuracy where it is known."""
+    """Draw photos per second of named engines, with their accuracy where it is known.
+
+    Args:
+        points: name, photos per second, and accuracy (0 to 1) of each engine.
+        conditions: of the measurement, for the title.
+    """
     points = sorted(points, key=lambda point: point[1])
     figure = _figure(8, 0.42 * len(points) + 1.3)
     axes = figure.subplots()
@@ -45,32 +60,40 @@ def speed_and_accuracy(points: Sequence[tuple[str, float, float | None]], condit
     axes.bar_label(bars, labels=words, padding=4, fontsize=9)
     axes.set_yticks(places, [name for name, _, _ in points])
     axes.set_xlim(0, 1.25 * max(speed for _, speed, _ in points))
-    axes.set_xlabel("photos a second, decoding included")
+    axes.set_xlabel("photos per second, including decoding")
     figure.suptitle(f"Speed and validation accuracy\n{conditions}", fontsize=10)
     return figure
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Photos per class in each part, from part -> class -> number."""
-    labels = list(next(iter(counts.values())))
+    """Draw photos per class and split, from split -> class -> number.
+
+    Above `MOST_CLASSES` classes, the classes with the fewest and with the most photos are drawn.
+    """
+    labels, note = list(next(iter(counts.values()))), ""
+    photos = sum(sum(by_class.values()) for by_class in counts.values())
+    if len(labels) > MOST_CLASSES:
+        by_size = sorted(labels, key=lambda label: -sum(by_class[label] for by_class in counts.values()))
+        note = f"; the {MOST_CLASSES // 2} largest and smallest of {len(labels)} classes"
+        labels = [*by_size[: MOST_CLASSES // 2], *by_size[-MOST_CLASSES // 2 :]]
     figure = _figure(8, 0.55 * len(labels) + 1.2)
     axes = figure.subplots()
     left = np.zeros(len(labels))
-    for colour, (part, by_class) in zip((_ACCENT, "#E69F00", "#009E73"), counts.items(), strict=False):
+    for colour, (split, by_class) in zip((_ACCENT, "#E69F00", "#009E73"), counts.items(), strict=False):
         values = np.array([by_class[label] for label in labels])
-        bars = axes.barh(labels, values, left=left, color=colour, label=f"{part} ({values.sum()})")
+        bars = axes.barh(labels, values, left=left, color=colour, label=f"{split} ({sum(by_class.values())})")
         axes.bar_label(
             bars, labels=[str(v) if v else "" for v in values], label_type="center", color="white", fontsize=9
         )
         left += values
     axes.invert_yaxis()
-    axes.set_title(f"Photos per class (n = {int(left.sum())})", loc="left")
+    axes.set_title(f"Photos per class (n = {photos}{note})", loc="left")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False)
     return _plain(figure)
 
 
 def contact_sheet(photos: Sequence[Pixels], captions: Sequence[str], title: str, columns: int = 8) -> Figure:
-    """Photos in rows, each with its caption; without photos the title alone."""
+    """Draw photos in rows, each with its caption; without photos, only the title."""
     rows = max(1, math.ceil(len(photos) / columns))
     figure = _figure(1.6 * columns, 1.45 * rows + 0.5)
     figure.suptitle(title, x=0.01, ha="left")
@@ -84,7 +107,7 @@ def contact_sheet(photos: Sequence[Pixels], captions: Sequence[str], title: str,
 
 
 def embedding_map(points: npt.NDArray[np.floating[Any]], labels: Sequence[str]) -> Figure:
-    """Photos as points (N, 2), coloured by class."""
+    """Draw photos as points (N, 2), coloured by class; a legend names up to `MOST_CLASSES` classes."""
     figure = _figure(7.5, 6)
     axes = figure.subplots()
     names = sorted(set(labels))
@@ -96,12 +119,13 @@ def embedding_map(points: npt.NDArray[np.floating[Any]], labels: Sequence[str]) 
         )
     axes.set_title(f"Embeddings, t-SNE (n = {len(labels)})", loc="left")
     axes.set(xticks=[], yticks=[])
-    axes.legend(frameon=False, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    if len(names) <= MOST_CLASSES:
+        axes.legend(frameon=False, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
     return _plain(figure)
 
 
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Losses and validation scores, an epoch a point; the best epoch is marked."""
+    """Draw losses and validation scores by epoch, and mark the best epoch."""
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_macro_f1"])
     figure = _figure(10, 3.8)
@@ -115,13 +139,18 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
-    losses.set_title("Loss (in training with augmentation and smoothed targets)", loc="left", fontsize=10)
+    losses.set_title("Loss (training: with augmentation and label smoothing)", loc="left", fontsize=10)
     scores.set_title("Validation", loc="left", fontsize=10)
     return _plain(figure)
 
 
 def confusion_matrix(matrix: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
-    """Counts, and shares of each true class (rows)."""
+    """Draw counts (C, C) and their percentages of each true class (rows).
+
+    Above `MOST_CLASSES` classes, one image of the percentages without numbers and names: metrics.json holds the counts.
+    """
+    if len(labels) > MOST_CLASSES:
+        return _confusion_image(matrix)
     side = max(4.2, 0.62 * len(labels) + 1.6)
     figure = _figure(2 * side, side)
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -139,8 +168,19 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], labels: Sequence[str]) -> Fi
     return figure
 
 
+def _confusion_image(matrix: npt.NDArray[np.int64]) -> Figure:
+    figure = _figure(9, 8)
+    axes = figure.subplots()
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(drawn, label="% of the true class")
+    axes.set(xlabel="predicted class, by number", ylabel="true class, by number")
+    axes.set_title(f"Confusion of {len(matrix)} classes (n = {matrix.sum()})", loc="left", fontsize=10)
+    return figure
+
+
 def reliability_diagram(before: Reliability, after: Reliability) -> Figure:
-    """Accuracy against confidence, before and after temperature scaling; how many photos each bin holds below."""
+    """Draw accuracy against confidence, before and after temperature scaling, above the number of photos in each bin."""
     figure = _figure(10, 4.8)
     grid = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1))
     for column, name, bins in ((0, "before", before), (1, "after", after)):
@@ -164,23 +204,36 @@ def reliability_diagram(before: Reliability, after: Reliability) -> Figure:
 def risk_coverage(
     coverage: Sequence[float], risk: Sequence[float], chosen: tuple[float, float] | None
 ) -> Figure:
-    """Error among answered photos against the share answered; the chosen operating point is marked."""
+    """Draw the error rate of accepted photos against coverage, and mark the chosen operating point.
+
+    Args:
+        coverage: shares of accepted photos, 0 to 1, most confident first.
+        risk: error rate of the accepted photos at each coverage.
+        chosen: coverage and risk at the model's threshold, if it accepts any photo.
+    """
     figure = _figure(6.4, 4)
     axes = figure.subplots()
     axes.plot(coverage, risk, color=_ACCENT)
     if chosen is not None:
         axes.plot(*chosen, "o", color="#D55E00")
-        text = f"threshold: {chosen[0]:.0%} answered, {chosen[1]:.1%} wrong  "
+        text = f"threshold: {chosen[0]:.0%} accepted, {chosen[1]:.1%} wrong  "
         axes.annotate(text, chosen, ha="right", va="bottom", fontsize=9)
-    axes.set(xlabel="share of photos answered, surest first", ylabel="error among them", xlim=(0, 1.01))
+    axes.set(
+        xlabel="coverage (share of photos accepted, most confident first)",
+        ylabel="error rate",
+        xlim=(0, 1.01),
+    )
     axes.set_ylim(0, max(*risk, 0.02) * 1.3)
     axes.set_title(f"Risk and coverage (n = {len(risk)})", loc="left")
     return _plain(figure)
 
 
 def per_class_scores(per_class: Mapping[str, ClassScores]) -> Figure:
-    """Precision, recall and F1 of each class with 95% intervals."""
+    """Draw precision, recall and F1 of each class with 95% intervals; of many classes, those with the lowest F1."""
     labels = list(per_class)
+    if len(labels) > MOST_CLASSES:
+        measured = {label: score.f1.value for label, score in per_class.items() if score.f1 is not None}
+        labels = sorted(measured, key=lambda label: measured[label])[:MOST_CLASSES]
     figure = _figure(10, 0.45 * len(labels) + 1.4)
     for axes, key in zip(figure.subplots(1, 3, sharey=True), ("precision", "recall", "f1"), strict=True):
         for row, label in enumerate(labels):
@@ -191,13 +244,15 @@ def per_class_scores(per_class: Mapping[str, ClassScores]) -> Figure:
         axes.set_yticks(range(len(labels)), [f"{label} ({per_class[label].n})" for label in labels])
         axes.set(xlim=(0, 1.02), ylim=(len(labels) - 0.5, -0.5), title=key)
         axes.grid(axis="x", alpha=0.3)
+    if len(labels) < len(per_class):
+        figure.suptitle(f"The {len(labels)} of {len(per_class)} classes with the lowest F1", fontsize=10)
     return _plain(figure)
 
 
 def image_rows(
     rows: Sequence[Sequence[Pixels]], captions: Sequence[Sequence[str]], title: str, columns: int = 4
 ) -> Figure:
-    """Rows of pictures, `columns` wide; a row's captions stand above pictures at equal distances in it."""
+    """Draw rows of `columns` pictures; the captions of a row are spread evenly above its pictures."""
     figure = _figure(2.3 * columns, 1.95 * len(rows) + 0.5)
     figure.suptitle(title, x=0.01, ha="left")
     for line, pictures, caption in zip(
@@ -213,7 +268,7 @@ def image_rows(
 
 
 def overlay(photo: Pixels, heat: npt.NDArray[np.floating[Any]]) -> Pixels:
-    """A photo (H, W, 3) under a heat map (H, W), 0 to 1."""
+    """Blend a photo, uint8 (H, W, 3), with a heat map (H, W), 0 to 1; returns uint8 (H, W, 3)."""
     colours = mpl.colormaps["inferno"](heat)[..., :3] * 255
     return np.asarray(photo * 0.5 + colours * 0.5, dtype=np.uint8)
 
@@ -224,10 +279,5 @@ def _figure(width: float, height: float) -> Figure:
 
 def _plain(figure: Figure) -> Figure:
     for axes in figure.axes:
-        _hide_spines(axes)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _hide_spines(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML file: pictures inside, no script, no asset from elsewhere."""
+"""Write a report as one self-contained HTML file: embedded pictures, no scripts, no external assets."""
 
 import base64
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from image_classification_trash.files import write_text
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG and what it shows."""
+    """A PNG and its caption."""
 
     png: bytes
     caption: str
 
     @property
     def uri(self) -> str:
-        """The picture itself, as an address."""
+        """Return the picture as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with text, a table (header first) and pictures, each optional."""
+    """A heading with optional text, table (header first) and pictures."""
 
     title: str
     text: str = ""
@@ -36,7 +36,7 @@ class Section:
 def write_report(
     path: Path, title: str, summary: Sequence[tuple[str, str]], sections: Sequence[Section]
 ) -> None:
-    """Write the report. Labels and paths in it come from outside, so everything is escaped."""
+    """Write the report. Labels and paths in it are arbitrary text, so everything is escaped."""
     environment = Environment(
         loader=PackageLoader("image_classification_trash.visualization", "."), autoescape=True
     )

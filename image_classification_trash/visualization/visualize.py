@@ -1,4 +1,4 @@
-"""Pictures and reports: `explore` looks at a data set, `report_evaluation` at what a bundle got right and wrong.
+"""Draw pictures and write reports: `explore` of a data set, `report_evaluation` of an evaluation.
 
 python -m image_classification_trash.visualization.visualize sample
 trash-classifier explore trashnet
@@ -6,7 +6,7 @@ trash-classifier explore trashnet
 
 import csv
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import MissingExtraError, TrainingError
 from image_classification_trash.evaluation.formatting import summary, with_interval
 from image_classification_trash.evaluation.metrics import risk_coverage
-from image_classification_trash.evaluation.result import Evaluation, Metrics
+from image_classification_trash.evaluation.result import Evaluation
 from image_classification_trash.features.augmentation import Augmentation
 from image_classification_trash.features.build_features import near_duplicate_embedder
 from image_classification_trash.files import write_bytes
-from image_classification_trash.inference.images import read_photo
+from image_classification_trash.inference.images import Pixels, read_photo
 from image_classification_trash.models.evaluate_model import evaluate
 from image_classification_trash.networks.network import load_network
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Result, Shown, Table
@@ -39,69 +39,91 @@ from image_classification_trash.visualization.report import Picture, Section, wr
 
 THUMBNAIL = (96, 128)
 PER_CLASS, PAIRS, PREVIEWS, WORST = 16, 8, 4, 8
+MOST_ROWS = 500
+"""Largest number of left-out files that a page lists."""
 
 
 @dataclass(frozen=True)
 class Explored(Result):
-    """The report of a data set."""
+    """The path of a data set's report."""
 
     page: Path
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield where the report is."""
+        """Yield the path of the report."""
         yield str(self.page)
 
     def as_json(self) -> dict[str, str]:
-        """Return where the report is."""
+        """Return the path of the report."""
         return {"page": str(self.page)}
 
 
 @dataclass(frozen=True)
 class EvaluationReport(Result):
-    """What was measured, and the report that shows it."""
+    """An evaluation and the path of its report."""
 
     evaluation: Evaluation
     page: Path
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield the figures that people ask for first, and where the report is."""
+        """Yield the main metrics and the path of the report."""
         yield Table(["measure", "value (95% interval)"], summary(self.evaluation))
         yield f"report: {self.page}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return all that was measured, as metrics.json keeps it."""
+        """Return all metrics, as in metrics.json."""
         return self.evaluation.metrics.as_json()
 
     @property
     def exit_status(self) -> int:
-        """Whether all photos could be read."""
+        """Return `SOME_UNREADABLE` if any photo could not be read, else `GOOD`."""
         return SOME_UNREADABLE if self.evaluation.unreadable else GOOD
 
 
 def explore(settings: ExploreSettings) -> Explored:
-    """Draw a prepared data set."""
-    manifest = read_manifest(settings.processed_dir / settings.name)
+    """Draw a prepared data set and write its report.
+
+    Raises:
+        DatasetError: the data set is not prepared.
+    """
     folder = settings.processed_dir / settings.name
+    manifest = read_manifest(folder)
     figures: dict[str, tuple[Figure, str]] = {
-        "class_balance": (plots.class_balance(manifest.counts()), "Photos per class and part."),
-        "near_duplicates": (_pairs(manifest, folder), "Near-duplicates; a pair across train and test leaks."),
-        "augmentation": (_augmentation(manifest), "Training photos, and what augmentation makes of them."),
+        "class_balance": (plots.class_balance(manifest.counts()), "Photos per class and split."),
+        "near_duplicates": (
+            _pairs(manifest, folder),
+            "Near-duplicates; a pair across train and test is a leak.",
+        ),
+        "augmentation": (_augmentation(manifest), "Training photos and their augmented copies."),
     }
     points = _embedding_points(manifest, settings)
     if points is not None:
         drawn = plots.embedding_map(points, [photo.label for photo in manifest.photos])
-        figures["embedding_map"] = (drawn, "Photos that look alike to the pretrained network lie together.")
-    for label in manifest.labels:
-        figures[f"contact_sheet_{label}"] = (_contact_sheet(manifest, label), f"Some photos of {label}.")
+        figures["embedding_map"] = (
+            drawn,
+            "Photos that the pretrained network finds similar lie close together.",
+        )
+    shown_labels = _some(list(manifest.labels), plots.MOST_CLASSES)
+    for label in shown_labels:
+        photos = [photo for photo in manifest.photos if photo.label == label]
+        chosen = _some(photos, PER_CLASS)
+        thumbnails = [read_photo(manifest.path_of(photo), THUMBNAIL, "pad") for photo in chosen]
+        captions = [f"{Path(photo.path).stem} · {photo.split}" for photo in chosen]
+        title = f"{label} ({len(chosen)} of {len(photos)})"
+        sheet = plots.contact_sheet(thumbnails, captions, title)
+        figures[f"contact_sheet_{label}"] = (sheet, f"Some photos of {label}.")
     pictures = _save(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
     problems = list(csv.reader((folder / PROBLEMS).read_text(encoding="utf-8").splitlines()))
+    some_labels = f"{len(shown_labels)} of the {len(manifest.labels)} classes, drawn at random."
     sections = [
         Section("Balance and overlap", pictures=pictures[:2]),
+        Section("Left out", *_left_out(len(problems) - 1, problems, f", all of them in {folder / PROBLEMS}")),
+        Section("Augmentation and embeddings", pictures=pictures[2 : -len(shown_labels)]),
         Section(
-            "Left out", f"{len(problems) - 1} files were left out.", problems if len(problems) > 1 else ()
+            "Photos",
+            some_labels if len(shown_labels) < len(manifest.labels) else "",
+            pictures=pictures[-len(shown_labels) :],
         ),
-        Section("Augmentation and embeddings", pictures=pictures[2 : -len(manifest.labels)]),
-        Section("Photos", pictures=pictures[-len(manifest.labels) :]),
     ]
     path = settings.reports_dir / f"explore-{settings.name}.html"
     write_report(path, f"Data set {manifest.name}", _data_summary(manifest), sections)
@@ -109,26 +131,61 @@ def explore(settings: ExploreSettings) -> Explored:
 
 
 def evaluate_with_report(settings: EvaluateSettings) -> EvaluationReport:
-    """Measure a bundle and draw what was measured; raises as `evaluate` does."""
+    """Evaluate a bundle and write the report; raises as `evaluate` does."""
     evaluation = evaluate(settings)
     return EvaluationReport(evaluation, report_evaluation(evaluation, settings))
 
 
 def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Path:
-    """Draw what was measured; returns the report's path."""
+    """Write the report of an evaluation, with its figures; returns the report's path."""
     config, metrics = evaluation.bundle.config, evaluation.metrics
     name = config.name if evaluation.photos.name == "test" else f"{config.name}-{evaluation.photos.name}"
+    pictures = _save(draw_evaluation(evaluation), settings.reports_dir / "figures" / name)
+    per_class = [
+        (label, str(s.n), *map(with_interval, (s.precision, s.recall, s.f1, s.roc_auc)))
+        for label, s in metrics.per_class.items()
+    ]
+    unreadable = [("photo", "why"), *((p.path, p.error or "") for p in evaluation.unreadable)]
+    conditions = {
+        **asdict(metrics.conditions),
+        "architecture": config.architecture,
+        "git commit": config.git_commit,
+        "created": config.created,
+        **config.versions,
+    }
+    header = ("class", "n", "precision", "recall", "F1", "ROC AUC")
+    sections = [
+        Section("Right and wrong", table=[header, *per_class], pictures=pictures[:2]),
+        Section("Trust", "Calibration and abstention.", pictures=pictures[2:4]),
+        Section("Training and errors", pictures=pictures[4:]),
+        Section("Left out", *_left_out(len(evaluation.unreadable), unreadable)),
+        Section("Conditions", table=[("condition", "value"), *((k, str(v)) for k, v in conditions.items())]),
+    ]
+    path = settings.reports_dir / f"{name}.html"
+    sections = [section for section in sections if section.title != "Left out" or evaluation.unreadable]
+    write_report(path, f"{config.name} on {evaluation.photos.name}", summary(evaluation), sections)
+    return path
+
+
+def draw_evaluation(evaluation: Evaluation) -> dict[str, tuple[Figure, str]]:
+    """Draw the figures of an evaluation; returns each with its caption, by file name."""
+    metrics, accepted = evaluation.metrics, evaluation.metrics.accepted
+    curve = risk_coverage(evaluation.y_true, evaluation.probabilities)
+    chosen = None if accepted.precision is None else (accepted.coverage, 1 - accepted.precision)
     figures = {
         "confusion_matrix": (
-            plots.confusion_matrix(np.array(metrics.confusion), config.classes),
-            "Where answers go: rows are true classes.",
+            plots.confusion_matrix(np.array(metrics.confusion), evaluation.bundle.config.classes),
+            "Predicted classes (columns) of each true class (rows).",
         ),
         "per_class": (plots.per_class_scores(metrics.per_class), "Per class, with 95% intervals."),
         "reliability": (
             plots.reliability_diagram(metrics.reliability_before, metrics.reliability),
             "Whether a probability of 0.8 is right eight times in ten.",
         ),
-        "risk_coverage": (_risk_coverage(evaluation), "What is gained by not answering when unsure."),
+        "risk_coverage": (
+            plots.risk_coverage(curve.coverage, curve.risk, chosen),
+            "How the error rate falls as the model rejects uncertain photos.",
+        ),
     }
     history = evaluation.bundle.path / HISTORY
     if history.exists():
@@ -138,26 +195,9 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
         figures["training_curves"] = (plots.training_curves(rows), "Training, epoch by epoch.")
     worst = _worst_errors(evaluation)
     if worst is not None:
-        figures["worst_errors"] = (
-            worst,
-            "Surest wrong answers; beside each, where the network looked (Grad-CAM).",
-        )
-    pictures = _save(figures, settings.reports_dir / "figures" / name)
-    sections = [
-        Section("Right and wrong", table=_per_class_table(metrics), pictures=pictures[:2]),
-        Section("Trust", "Calibration and abstention.", pictures=pictures[2:4]),
-        Section("Training and errors", pictures=pictures[4:]),
-        Section(
-            "Left out", table=[("photo", "why"), *((p.path, p.error or "") for p in evaluation.unreadable)]
-        ),
-        Section(
-            "Conditions", table=[("condition", "value"), *((k, str(v)) for k, v in _conditions(evaluation))]
-        ),
-    ]
-    path = settings.reports_dir / f"{name}.html"
-    sections = [section for section in sections if section.title != "Left out" or evaluation.unreadable]
-    write_report(path, f"{config.name} on {evaluation.photos.name}", summary(evaluation), sections)
-    return path
+        caption = "Most confident errors; beside each, what the network looked at (Grad-CAM)."
+        figures["worst_errors"] = worst, caption
+    return figures
 
 
 def _save(figures: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Picture]:
@@ -167,6 +207,14 @@ def _save(figures: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Pictu
         write_bytes(folder / f"{name.replace('/', '_')}.png", png)
         pictures.append(Picture(png, caption))
     return pictures
+
+
+def _left_out(
+    count: int, table: Sequence[Sequence[str]], where: str = ""
+) -> tuple[str, Sequence[Sequence[str]]]:
+    """Return the text and the table (header first) of files that were left out, at most `MOST_ROWS` of them."""
+    more = f" The first {MOST_ROWS} are listed here{where}." if count > MOST_ROWS else ""
+    return f"{count} files were left out.{more}", table[: MOST_ROWS + 1] if count else ()
 
 
 def _data_summary(manifest: Manifest) -> list[tuple[str, str]]:
@@ -183,14 +231,6 @@ def _data_summary(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def _contact_sheet(manifest: Manifest, label: str) -> Figure:
-    photos = _some([photo for photo in manifest.photos if photo.label == label], PER_CLASS)
-    thumbnails = [read_photo(manifest.path_of(photo), THUMBNAIL, "pad") for photo in photos]
-    captions = [f"{Path(photo.path).stem} · {photo.split}" for photo in photos]
-    total = sum(photo.label == label for photo in manifest.photos)
-    return plots.contact_sheet(thumbnails, captions, f"{label} ({len(photos)} of {total})")
-
-
 def _pairs(manifest: Manifest, folder: Path) -> Figure:
     rows = list(csv.DictReader((folder / NEAR_DUPLICATES).read_text(encoding="utf-8").splitlines()))
     leaking = [row for row in rows if {row["split_1"], row["split_2"]} == {"train", "test"}]
@@ -203,12 +243,7 @@ def _pairs(manifest: Manifest, folder: Path) -> Figure:
         )
     if not shown:
         return plots.contact_sheet([], [], "No near-duplicates were found", columns=3)
-    doubled = [
-        left + right
-        for left, right in zip(pictures[::2], [*pictures[1::2], []][: len(pictures[::2])], strict=True)
-    ]
-    texts = [[*captions[i : i + 2], ""][:2] for i in range(0, len(captions), 2)]
-    return plots.image_rows(doubled, texts, f"Near-duplicates ({len(leaking)} pairs across train and test)")
+    return _two_per_row(pictures, captions, f"Near-duplicates ({len(leaking)} pairs across train and test)")
 
 
 def _augmentation(manifest: Manifest) -> Figure:
@@ -233,13 +268,6 @@ def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> Any:
     return TSNE(perplexity=neighbours, init="pca", random_state=0).fit_transform(unit)
 
 
-def _risk_coverage(evaluation: Evaluation) -> Figure:
-    curve = risk_coverage(evaluation.y_true, evaluation.probabilities)
-    done = evaluation.metrics.accepted
-    chosen = None if done.precision is None else (done.coverage, 1 - done.precision)
-    return plots.risk_coverage(curve.coverage, curve.risk, chosen)
-
-
 def _worst_errors(evaluation: Evaluation) -> Figure | None:
     y_pred = evaluation.probabilities.argmax(1)
     confidence = evaluation.probabilities.max(1)
@@ -254,31 +282,18 @@ def _worst_errors(evaluation: Evaluation) -> Figure | None:
         cells.append([photo] if heat is None else [photo, plots.overlay(photo, heat)])
         y_true, answer = config.labels[evaluation.y_true[i]], config.labels[y_pred[i]]
         captions.append(f"{evaluation.paths[i].stem}: {answer} ({confidence[i]:.0%}), is {y_true}")
-    rows = [cells[i] + (cells[i + 1] if i + 1 < len(cells) else []) for i in range(0, len(cells), 2)]
-    texts = [[*captions[i : i + 2], ""][:2] for i in range(0, len(captions), 2)]
-    return plots.image_rows(rows, texts, f"Surest errors ({len(wrong)} in all)")
+    return _two_per_row(cells, captions, f"Most confident errors ({len(wrong)} in all)")
 
 
-def _per_class_table(metrics: Metrics) -> list[tuple[str, ...]]:
-    body = [
-        (label, str(s.n), *map(with_interval, (s.precision, s.recall, s.f1, s.roc_auc)))
-        for label, s in metrics.per_class.items()
-    ]
-    return [("class", "n", "precision", "recall", "F1", "ROC AUC"), *body]
-
-
-def _conditions(evaluation: Evaluation) -> list[tuple[str, Any]]:
-    config = evaluation.bundle.config
-    made = [
-        ("architecture", config.architecture),
-        ("git commit", config.git_commit),
-        ("created", config.created),
-    ]
-    return [*asdict(evaluation.metrics.conditions).items(), *made, *config.versions.items()]
+def _two_per_row(cells: Sequence[list[Pixels]], captions: Sequence[str], title: str) -> Figure:
+    """Draw cells, each of one or two pictures with a caption, two cells per row."""
+    starts = range(0, len(cells), 2)
+    rows = [[picture for cell in cells[i : i + 2] for picture in cell] for i in starts]
+    return plots.image_rows(rows, [[*captions[i : i + 2], ""][:2] for i in starts], title)
 
 
 def _some(items: list[Any], count: int) -> list[Any]:
-    """A few items, evenly drawn with a fixed seed, in their order."""
+    """Return up to `count` items, drawn at random with a fixed seed, in their original order."""
     chosen = sorted(random.Random(0).sample(range(len(items)), min(count, len(items))))
     return [items[i] for i in chosen]
 

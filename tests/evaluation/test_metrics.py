@@ -91,3 +91,10 @@ def test_risk_coverage_ends_at_the_error_rate() -> None:
     curve = metrics.risk_coverage(y_true, probabilities)
     assert curve.coverage[-1] == 1.0
     assert curve.risk[-1] == pytest.approx((probabilities.argmax(1) != y_true).mean())
+
+
+def test_roc_auc_of_one_class_is_not_defined() -> None:
+    probabilities = metrics.softmax(np.random.default_rng(0).normal(size=(20, 3)))
+    found = metrics.describe(np.ones(20, int), probabilities, LABELS, resamples=100)
+    assert found.roc_auc is None and found.per_class["b"].roc_auc is None
+    assert found.accuracy is not None and found.macro_f1 is not None

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from image_classification_trash.evaluation import metrics
+from image_classification_trash.evaluation.result import ClassScores, Interval
 from image_classification_trash.visualization import plots
 from image_classification_trash.visualization.report import Picture, Section, write_report
 
@@ -62,6 +64,49 @@ def test_many_classes_with_long_names_are_drawn() -> None:
         plots.risk_coverage(curve.coverage, curve.risk, chosen=(0.5, 0.5)),
     ):
         assert plots.to_png(figure, dpi=40).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["IMG$1_^$", "$x^$ {", "\\\\frac$_$", "$"])
+def test_names_are_text_and_no_formulas(name: str) -> None:
+    names = [name, "other"]
+    y_true = np.array([0, 1, 0, 1])
+    found = metrics.describe(y_true, metrics.softmax(np.eye(2)[[0, 1, 1, 0]]), names, resamples=20)
+    for figure in (
+        plots.class_balance({"train": dict.fromkeys(names, 3)}),
+        plots.confusion_matrix(np.array(found.confusion), names),
+        plots.contact_sheet([PHOTO], [name], name),
+        plots.embedding_map(np.eye(4)[:, :2], [names[i] for i in y_true]),
+        plots.image_rows([[PHOTO, PHOTO]], [[name, name]], name),
+        plots.per_class_scores(found.per_class),
+        plots.speed_and_accuracy([(name, 1.0, None)], name),
+    ):
+        assert plots.to_png(figure, dpi=40).startswith(b"\x89PNG")
+
+
+def test_names_of_files_that_are_not_utf8_are_drawn() -> None:
+    assert plots.to_png(plots.contact_sheet([PHOTO], ["caf\udce9"], "\ud800"), dpi=40)
+
+
+@pytest.mark.parametrize("classes", [41, 1000])
+def test_figures_stay_bounded_with_many_classes(classes: int) -> None:
+    names = [f"class {i}" for i in range(classes)]
+    y_true = np.arange(classes)
+    scores = {
+        name: ClassScores(1, None, None, Interval(i / classes, 0, 1), None) for i, name in enumerate(names)
+    }
+    balance = plots.class_balance({"train": {name: i for i, name in enumerate(names)}})
+    lowest = plots.per_class_scores(scores)
+    confusion = plots.confusion_matrix(np.eye(classes, dtype=np.int64), names)
+    embedded = plots.embedding_map(np.zeros((classes, 2)), [names[i] for i in y_true])
+    for figure in (balance, lowest, confusion, embedded):
+        assert max(figure.get_size_inches()) <= 25 and len(figure.findobj(Text)) < 600
+        assert plots.to_png(figure, dpi=20).startswith(b"\x89PNG")
+    assert not any(axes.texts for axes in confusion.axes)
+    assert f"{classes} classes (n = {classes})" in confusion.axes[0].get_title(loc="left")
+    assert [text.get_text() for text in lowest.axes[0].get_yticklabels()] == [
+        f"{name} (1)" for name in names[:40]
+    ]
+    assert f"n = {sum(range(classes))}; the 20 largest and smallest" in balance.axes[0].get_title(loc="left")
 
 
 def test_single_photos_are_drawn() -> None:

@@ -1,0 +1,85 @@
+"""Predictions through the command's own functions: the limit of pixels reaches every photo, files and URLs alike."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.photos import encoded, picture
+
+from image_classification_trash.config.loader import load_settings
+from image_classification_trash.config.models import PredictSettings
+from image_classification_trash.errors import SettingsError
+from image_classification_trash.models.predict_model import Predictions, predict, predict_to_file
+
+PIXELS = 48 * 64
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(picture(0, (48, 64))))
+    return path
+
+
+@pytest.fixture
+def url(photo: Path) -> Iterator[str]:
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(photo.read_bytes())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/photo.jpg"
+        server.shutdown()
+
+
+def predictions(*arguments: str) -> Predictions:
+    return predict(load_settings(PredictSettings, list(arguments)))
+
+
+def test_files_and_urls_are_answered_in_order(photo: Path, url: str) -> None:
+    names = [str(photo), url, url, str(photo)]
+    found = predictions(*names)
+    answers = list(found.stream())
+    assert [answer.path for answer in answers] == names
+    assert found.unreadable == 0 and len({answer.label for answer in answers}) == 1
+    assert [answer.path for answer in found.stream(3)] == names[3:]
+
+
+def test_max_pixels_limits_files_and_urls(photo: Path, url: str) -> None:
+    for name in (str(photo), url):
+        (answer,) = predictions(name, "--max-pixels", str(PIXELS)).stream()
+        assert answer.error is None
+        (answer,) = predictions(name, "--max-pixels", str(PIXELS - 1)).stream()
+        assert answer.error is not None and "48 x 64 pixels" in answer.error.replace("64 x 48", "48 x 64")
+
+
+def test_a_run_is_not_resumed_with_another_limit(photo: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    missing = str(tmp_path / "missing.jpg")
+
+    def settings(*more: str) -> PredictSettings:
+        return load_settings(PredictSettings, [str(photo), missing, "--csv", str(table), *more])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictions, "stream", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            predict_to_file(settings())
+    with pytest.raises(SettingsError, match="--max-pixels"):
+        predict_to_file(settings("--resume", "--max-pixels", "1000"))
+    assert predict_to_file(settings("--resume")).unreadable == 1
+
+
+STREAM = Predictions.stream
+
+
+def stopped(self: Predictions, start: int = 0) -> Iterator[object]:
+    yield next(STREAM(self, start))
+    raise KeyboardInterrupt
