@@ -8,11 +8,12 @@ RGB, one resize filter. Everything after that (scaling, normalisation, temperatu
 """
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from PIL import ExifTags, Image
 from PIL import __version__ as pillow_version
 
 from image_classification_trash.errors import PhotoError, PhotoTooLargeError, first_line
+from image_classification_trash.files import as_text
 from image_classification_trash.inference.photo_cost import (
     DEFAULT_BUDGET,
     SHRINK_HINT,
@@ -36,7 +38,10 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 ResizeMode = Literal["stretch", "crop", "pad"]
 """How a frame of another shape meets the size: `stretch` both sides, `crop` the centre, `pad` with white."""
-PhotoSource = bytes | str | Path | Image.Image
+EncodedPhoto = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+"""A photo's file: its path, its content, or the open file."""
+PhotoSource = EncodedPhoto | Image.Image | Pixels
+"""A photo's file, an open PIL image, or pixels, uint8 (H, W, 3)."""
 
 RESIZE_MODES: tuple[ResizeMode, ...] = get_args(ResizeMode)
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
@@ -74,6 +79,7 @@ _ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
 _EITHER_BRANDS = (b"mif1", b"msf1")
 _MIRRORED_ACROSS = frozenset({2, 3, 7, 8})
 _MIRRORED_DOWN = frozenset({3, 4, 6, 7})
+_SOURCE_TYPES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
 _USE_ANOTHER = "Save it again as JPEG, PNG or WebP, or leave it out."
 
 
@@ -86,19 +92,23 @@ def read_photo(
     """Decode one photo to RGB.
 
     Args:
-        source: encoded bytes, a path, or an open PIL image, whose budget is its owner's affair.
-        size: height and width wanted; None keeps the photo's own.
-        resize_mode: how a frame of another shape meets `size`.
+        source: a path, encoded bytes, an open binary file, a PIL image, or RGB pixels, uint8 (H, W, 3). The budget does
+            not apply to PIL images and pixels.
+        size: height and width of the result; None keeps the photo's own.
+        resize_mode: how a frame of another shape is brought to `size`.
         budget: what decoding may ask for; the pixels do not depend on it.
 
     Returns:
         uint8 (H, W, 3), RGB, 0 to 255.
 
     Raises:
-        PhotoError: missing, empty, truncated, too small, or not a picture; says which.
+        PhotoError: missing, empty, truncated, too small, not a picture, or an array of another dtype or shape; says which.
         PhotoTooLargeError: above `budget`; raised from the header, before any pixel is decoded.
     """
+    check_source(source)
     name = _name_of(source)
+    if isinstance(source, np.ndarray):
+        source = Image.fromarray(np.ascontiguousarray(source))
     image = source if isinstance(source, Image.Image) else open_photo(photo_bytes(source), name, budget, size)
     try:
         return _decoded(image, size, resize_mode)
@@ -110,14 +120,38 @@ def read_photo(
         ) from error
 
 
-def photo_bytes(source: bytes | str | Path) -> bytes:
-    """The encoded bytes of a photo, read from disk where a path is given.
+def check_source(source: object) -> None:
+    """Refuse what cannot be a photo, whatever it holds: another type, or an array of another dtype or shape.
 
     Raises:
-        PhotoError: the file is missing, unreadable, empty or above `MAX_BYTES`.
+        PhotoError: says what was given, and what is accepted.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
+            found = f"A photo in an array is uint8 (H, W, 3), RGB, not {source.dtype} {source.shape}."
+            hint = "Scale values to 0 to 255 and convert them with .astype(numpy.uint8), or give a PIL image."
+            raise PhotoError(found, hint)
+    elif not (isinstance(source, _SOURCE_TYPES) or hasattr(source, "read")):
+        found = f"A photo cannot be read from an object of type {type(source).__name__}."
+        hint = "Give a path, bytes, an open binary file, a PIL image, or a uint8 array (H, W, 3)."
+        raise PhotoError(found, hint)
+
+
+def photo_bytes(source: EncodedPhoto) -> bytes:
+    """Return the encoded bytes of a photo, read from disk where a path is given.
+
+    An open file is read from its start, or from where it stands if it cannot seek.
+
+    Raises:
+        PhotoError: the file is missing, unreadable, in text mode, empty or above `MAX_BYTES`.
     """
     name = _name_of(source)
-    data = source if isinstance(source, bytes) else _read_file(Path(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    elif isinstance(source, str | os.PathLike):
+        data = _read_file(Path(source), name)
+    else:
+        data = _read_open_file(source, name)
     if not data:
         raise PhotoError(f"{name} is empty (0 bytes).", "Copy the photo again, or leave it out.")
     return data
@@ -339,19 +373,36 @@ def _register_heif(name: str) -> None:
     pillow_heif.register_heif_opener()
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, name: str) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            found = f"{path} has {size / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
+            found = f"{name} has {size / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
             raise PhotoTooLargeError(found, SHRINK_HINT)
         return path.read_bytes()
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         reason = getattr(error, "strerror", None) or first_line(error).rstrip(".")
         raise PhotoError(
-            f"{path} cannot be read: {reason}.", "Check the path and its permissions."
+            f"{name} cannot be read: {as_text(reason)}.", "Check the path and its permissions."
         ) from error
 
 
-def _name_of(source: PhotoSource) -> str:
-    return str(source) if isinstance(source, str | Path) else "photo"
+def _read_open_file(file: IO[bytes], name: str) -> bytes:
+    hint = "Open it with mode 'rb', and close it only after the prediction."
+    try:
+        if file.seekable():
+            file.seek(0)
+        data: object = file.read(MAX_BYTES + 1)
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        raise PhotoError(f"{name} cannot be read: {as_text(first_line(error)).rstrip('.')}.", hint) from error
+    if not isinstance(data, bytes):
+        raise PhotoError(f"{name} cannot be read: it gives {type(data).__name__}, not bytes.", hint)
+    if len(data) > MAX_BYTES:
+        raise PhotoTooLargeError(f"{name} has more than {MAX_BYTES // 2**20} MiB.", SHRINK_HINT)
+    return data
+
+
+def _name_of(source: Any) -> str:
+    """Name a photo in messages: its path as printable text, or `photo`."""
+    name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
+    return as_text(os.fsdecode(name)) if isinstance(name, str | os.PathLike) else "photo"

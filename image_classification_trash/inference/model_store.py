@@ -29,7 +29,7 @@ from image_classification_trash.inference.shipped import shipped_model
 
 REGISTRY, VERSIONS = "registry.json", ".versions"
 FORMAT_VERSION = 1
-PRODUCTION, LATEST = "production", "latest"
+PRODUCTION, LATEST, SHIPPED = "production", "latest", "shipped"
 _LIST = "See what there is: trash-classifier models list"
 
 
@@ -176,7 +176,7 @@ def check_version(registry: Registry, version: Version) -> Bundle:
     return bundle
 
 
-def chosen_bundle(reference: Path | None, models_dir: Path) -> Path:
+def chosen_bundle(reference: Path | str | None, models_dir: Path) -> Path:
     """The bundle that a user means, or the one trained last.
 
     Raises:
@@ -185,12 +185,18 @@ def chosen_bundle(reference: Path | None, models_dir: Path) -> Path:
     return newest_bundle(models_dir) if reference is None else find_model(reference, models_dir)
 
 
-def chosen_model(reference: Path | None, models_dir: Path) -> Path:
-    """The model that a user means; else `production`, else the bundle trained last, else the shipped model.
+def chosen_model(reference: Path | str | None, models_dir: Path) -> Path:
+    """Return the model that a user means; else `production`, else the bundle trained last, else the shipped model.
+
+    `shipped` means the model that comes with the package, unless a file, folder or bundle has that name.
 
     Raises:
         BundleError: there is none.
     """
+    if str(reference) == SHIPPED and not (
+        Path(SHIPPED).exists() or (models_dir / SHIPPED / CONFIG).is_file()
+    ):
+        return shipped_model()
     if reference is not None:
         return find_model(reference, models_dir)
     if read_registry(models_dir).with_alias(PRODUCTION) is not None:

@@ -138,6 +138,15 @@ def runtime_names() -> list[str]:
     return [*FILE_RUNTIMES, *sorted(_registered())]
 
 
+def engine_name(runtime: Runtime) -> str:
+    """Return the name of the engine that a loaded model runs in; the name of its class if it is no known engine's."""
+    files = {engine.__name__: name for name, (_, engine) in FILE_RUNTIMES.items()}
+    registered = {str(entry.value).rpartition(":")[2]: name for name, entry in _registered().items()}
+    kind = type(runtime).__name__
+    names: dict[str, str] = files | registered
+    return names.get(kind, kind)
+
+
 def open_bundle(bundle: Bundle, name: str = "auto", threads: int | None = None) -> Runtime:
     """Load a bundle into an engine; `auto` takes the first that is installed and has its file in the bundle.
 
