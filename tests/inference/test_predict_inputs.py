@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.gateways import write_bundle
+from helpers.gateways import CONFIG, write_onnx
 from PIL import Image
 
 from image_classification_trash import BundleError, PhotoError, Prediction, TrashClassifier
-from image_classification_trash.inference.bundle import read_bundle
+from image_classification_trash.inference.bundle import WEIGHTS, read_bundle, write_bundle
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.inference.model_store import (
     PRODUCTION,
@@ -292,15 +291,15 @@ def test_shipped_is_the_model_of_the_package(tmp_path: Path) -> None:
 
 
 def test_names_versions_and_aliases_are_those_of_the_command_line(tmp_path: Path) -> None:
-    config = replace(TrashClassifier.load().config, name="mine", input_height=32, input_width=32)
-    write_bundle(tmp_path / "mine", config)
+    exported = write_onnx(tmp_path / "model.onnx", CONFIG).read_bytes()
+    write_bundle(tmp_path / "mine", CONFIG, {WEIGHTS: b"", "export/model.onnx": exported})
     shutil.copytree(tmp_path / "mine", tmp_path / ".versions" / "mine" / "1")
     version = Version("mine", 1, content_of(read_bundle(tmp_path / "mine")), "2026-01-01T00:00:00+00:00")
     registry = Registry(tmp_path, (version,), ((PRODUCTION, ("mine@1",)),))
     (tmp_path / REGISTRY).write_text(json.dumps(registry_json(registry)))
     for name in ("mine", "mine@1", "mine@latest", "production", str(tmp_path / "mine")):
-        assert TrashClassifier.load(name, models_dir=tmp_path).config.name == "mine"
-    assert TrashClassifier.load("shipped", models_dir=tmp_path).config.name != "mine"
+        assert TrashClassifier.load(name, models_dir=tmp_path).config == CONFIG
+    assert TrashClassifier.load("shipped", models_dir=tmp_path).config != CONFIG
 
 
 @pytest.mark.parametrize("name", ["production", "nope", "nope@2", "a\0b"])
