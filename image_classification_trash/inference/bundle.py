@@ -249,22 +249,27 @@ def _copy_beside(source: str, target: str) -> None:
 
 def write_checksums(folder: Path) -> None:
     """Write SHA256SUMS over every other file below `folder`."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_bookkeeping(file))
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != CHECKSUMS and not file.name.startswith(".")
+    )
     lines = [f"{sha256_of_file(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
     write_text(folder / CHECKSUMS, "".join(lines))
 
 
-def _is_bookkeeping(file: Path) -> bool:
-    return file.name == CHECKSUMS or file.name.startswith(".")
-
-
 def _check_sums(path: Path, below: str = "") -> set[str]:
-    """Check the files beside config.json, or what lies at `below`; returns the names that were checked."""
+    """Check the files beside config.json, or what lies at `below`; return the names that were checked."""
     checked = set()
     for name, expected in _listed_sums(path).items():
-        if _is_at(name, below):
-            _check_sum(path / name, expected)
-            checked.add(name)
+        is_wanted = f"{name}/".startswith(f"{below}/") if below else not name.startswith(f"{EXPORT}/")
+        if not is_wanted:
+            continue
+        if not (path / name).is_file():
+            raise BundleError(f"{path / name} is missing from the bundle.", "Copy the whole folder again.")
+        if sha256_of_file(path / name) != expected:
+            raise _changed(path / name)
+        checked.add(name)
     if below and not checked:
         raise BundleError(f"{path / below} is not in the bundle's {CHECKSUMS}.", _EXPORT_AGAIN)
     return checked
@@ -280,19 +285,6 @@ def _listed_sums(path: Path) -> dict[str, str]:
     if "" in sums:
         raise BundleError(f"{listing} is not a list of checksums.", "Copy the whole folder again.")
     return sums
-
-
-def _is_at(name: str, below: str) -> bool:
-    if not below:
-        return not name.startswith(f"{EXPORT}/")
-    return name == below or name.startswith(f"{below}/")
-
-
-def _check_sum(file: Path, expected: str) -> None:
-    if not file.is_file():
-        raise BundleError(f"{file} is missing from the bundle.", "Copy the whole folder again.")
-    if sha256_of_file(file) != expected:
-        raise _changed(file)
 
 
 def _changed(file: Path) -> BundleError:

@@ -41,7 +41,13 @@ def check_digest(content: bytes, path: Path) -> None:
     Raises:
         BundleError: they differ.
     """
-    expected, covered = _onnx_digest(content) if path.suffix == ".onnx" else _tflite_digest(content)
+    if path.suffix == ".onnx":
+        size = len(_property("0" * 64))
+        tail, covered = content[-size:], content[:-size]
+        digest = tail[-64:].decode("ascii", errors="replace")
+        expected = digest if tail == _property(digest) else None
+    else:
+        expected, covered = _tflite_digest(content)
     if expected is not None and sha256_of(covered) != expected:
         hint = "Copy the file again, or export the model again."
         raise BundleError(f"{path} does not match the digest inside: it was changed or damaged.", hint)
@@ -56,13 +62,6 @@ def _tflite_digest(content: bytes) -> tuple[str | None, bytes]:
         return None, b""
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError):
         return None, b""  # no zip: the engine and the missing description decide
-
-
-def _onnx_digest(content: bytes) -> tuple[str | None, bytes]:
-    size = len(_property("0" * 64))
-    tail = content[-size:]
-    expected = tail[-64:].decode("ascii", errors="replace")
-    return (expected, content[:-size]) if tail == _property(expected) else (None, b"")
 
 
 def _property(digest: str) -> bytes:

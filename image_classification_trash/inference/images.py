@@ -183,7 +183,10 @@ def open_photo(
 
 def decoding_cost(header: Header, file_bytes: int, size: Size | None) -> Cost:
     """What `read_photo` at `size` asks for: a strip, and the frame resized one way, are held beside the frame."""
-    scale = _draft_scale(header.width, header.height, size) if header.scalable else 1
+    scale = 1
+    if header.scalable and size is not None:  # the JPEG library divides the sides as `Image.draft` chooses
+        fits = min(header.width, header.height) // (DRAFT_MARGIN * max(size))
+        scale = next((scale for scale in (8, 4, 2) if fits >= scale), 1)
     half = max(size) * max(header.width, header.height) // scale * 4 if size else 0
     strip = STRIP_BYTES * min(STRIP_PIXELS, header.pixels)
     return photo_cost(header, file_bytes, scale, strip + half)
@@ -206,7 +209,12 @@ def _target(
     if resize_mode == "stretch":
         return (width, height), whole
     if resize_mode == "crop":
-        return (width, height), _centre_box(frame, size)
+        scale = min(frame[0] / width, frame[1] / height)
+        box_width, box_height = width * scale, height * scale
+        # One of the sides is the frame's own, up to rounding; Pillow rejects a box that is larger by the last digit.
+        left, top = max(0.0, (frame[0] - box_width) / 2), max(0.0, (frame[1] - box_height) / 2)
+        box = (left, top, min(frame[0], left + box_width), min(frame[1], top + box_height))
+        return (width, height), box
     scale = min(width / frame[0], height / frame[1])
     return (max(1, round(frame[0] * scale)), max(1, round(frame[1] * scale))), whole
 
@@ -219,15 +227,6 @@ def _on_canvas(image: Image.Image, size: Size) -> Image.Image:
     canvas = Image.new("RGB", (width, height), "white")
     canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return canvas
-
-
-def _centre_box(frame: tuple[int, int], size: Size) -> tuple[float, float, float, float]:
-    height, width = size
-    scale = min(frame[0] / width, frame[1] / height)
-    box_width, box_height = width * scale, height * scale
-    # One of the sides is the frame's own, but for a last digit that Pillow would not forgive.
-    left, top = max(0.0, (frame[0] - box_width) / 2), max(0.0, (frame[1] - box_height) / 2)
-    return (left, top, min(frame[0], left + box_width), min(frame[1], top + box_height))
 
 
 def _decoded(image: Image.Image, size: Size | None, resize_mode: ResizeMode) -> Pixels:
@@ -259,7 +258,8 @@ def _decoded_in_strips(
         pixels.flags.writeable = False  # as that of an image is
         return pixels
     inner, (left, top, right, bottom) = _target((width, height), size, resize_mode)
-    down_first = _resizes_down_first((width, height), inner)
+    # From version 13 on, Pillow resizes vertically first where the height shrinks far more than the width.
+    down_first = PILLOW >= 13 and height > inner[1] and height - inner[1] > 2 * (width - inner[0])
     half = Image.new("RGB", (width, inner[1]) if down_first else (inner[0], height))
     for box, strip in _upright_strips(image, orientation, in_columns=down_first):
         if down_first:
@@ -269,11 +269,6 @@ def _decoded_in_strips(
         half.paste(part, box[:2])
     rest = (left, 0, right, inner[1]) if down_first else (0, top, inner[0], bottom)
     return np.asarray(_on_canvas(half.resize(inner, RESIZE_FILTER, rest), size))
-
-
-def _resizes_down_first(frame: tuple[int, int], inner: tuple[int, int]) -> bool:
-    """Whether Pillow shortens a frame before it narrows it: from version 13 on, where the height shrinks far more."""
-    return PILLOW >= 13 and frame[1] > inner[1] and frame[1] - inner[1] > 2 * (frame[0] - inner[0])
 
 
 def _upright_strips(
@@ -307,30 +302,12 @@ def _upright_rgb(image: Image.Image, orientation: object) -> Image.Image:
     if isinstance(orientation, int) and orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
     if image.mode.startswith("I"):
-        return _from_16_bit(image)
+        values = np.asarray(image, dtype=np.float32)  # 16 bits to 8, rounded
+        return Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        return _over_white(image)
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.float32)
-    return Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
-
-
-def _draft_scale(width: int, height: int, size: Size | None) -> int:
-    """By how much the JPEG library divides the sides of a frame that is wanted at `size`, as `Image.draft` chooses."""
-    if size is None:
-        return 1
-    side = DRAFT_MARGIN * max(size)
-    fits = min(width, height) // side
-    return next((scale for scale in (8, 4, 2) if fits >= scale), 1)
 
 
 def _formats(data: bytes, kind: str, name: str) -> tuple[str, ...]:
@@ -341,7 +318,12 @@ def _formats(data: bytes, kind: str, name: str) -> tuple[str, ...]:
     """
     if kind != "HEIF":
         return (kind,)
-    _register_heif(name)
+    try:
+        import pillow_heif  # noqa: PLC0415  optional, and slow to import where no HEIC comes along
+    except ImportError as error:
+        hint = "Install it with: pip install pillow-heif, or save the photo as JPEG."
+        raise PhotoError(f"{name} is a HEIC photo, which needs the library pillow-heif.", hint) from error
+    pillow_heif.register_heif_opener()
     return ("AVIF", "HEIF") if data[8:12] in _EITHER_BRANDS else ("HEIF",)
 
 
@@ -362,15 +344,6 @@ def _open(data: bytes, formats: tuple[str, ...], name: str) -> Image.Image:
 def _not_a_photo(name: str) -> PhotoError:
     known = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP"
     return PhotoError(f"{name} is not a picture that can be read ({known}).", _USE_ANOTHER)
-
-
-def _register_heif(name: str) -> None:
-    try:
-        import pillow_heif  # noqa: PLC0415  optional, and slow to import where no HEIC comes along
-    except ImportError as error:
-        hint = "Install it with: pip install pillow-heif, or save the photo as JPEG."
-        raise PhotoError(f"{name} is a HEIC photo, which needs the library pillow-heif.", hint) from error
-    pillow_heif.register_heif_opener()
 
 
 def _read_file(path: Path, name: str) -> bytes:

@@ -138,7 +138,7 @@ def check_budget(header: Header, cost: Cost, budget: Budget, name: str = "photo"
         PhotoTooLargeError: too many pixels, parts, bytes at once, or steps; says which, and how many.
     """
     if header.pixels > budget.max_pixels:
-        found = f"would decode to {header.width} x {header.height} pixels, more than {_millions(budget.max_pixels)} pixels"
+        found = f"would decode to {header.width} x {header.height} pixels, more than {budget.max_pixels / 10**6:g} million pixels"
     elif header.parts > budget.max_parts:
         found = f"has more than {budget.max_parts} segments, chunks or tables' rows"
     elif cost.memory > budget.max_memory:
@@ -154,7 +154,3 @@ def check_budget(header: Header, cost: Cost, budget: Budget, name: str = "photo"
     else:
         return
     raise PhotoTooLargeError(f"{name} {found}.", SHRINK_HINT)
-
-
-def _millions(pixels: int) -> str:
-    return f"{pixels / 10**6:g} million"

@@ -81,7 +81,9 @@ class PredictionFile:
         with self._held:
             self._file.close()
             if kind is None:
-                self._finish()
+                with atomic_path(self.path) as temporary:
+                    WRITERS[self.kind](temporary, self._rows(), self.labels)
+                self.partial.unlink()
 
     def add(self, prediction: Prediction) -> None:
         """Append one answer; it is in the file when this returns."""
@@ -99,7 +101,8 @@ class PredictionFile:
         return path.with_name(f"{path.name}.partial")
 
     def _write(self, row: Row) -> None:
-        self._file.write(json.dumps(_rounded(row), ensure_ascii=False) + "\n")
+        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+        self._file.write(json.dumps(rounded, ensure_ascii=False) + "\n")
         self._file.flush()
 
     def _read_partial(self) -> None:
@@ -119,11 +122,6 @@ class PredictionFile:
                     self.errors += row["error"] is not None
         with self.partial.open("r+b") as file:
             file.truncate(whole)
-
-    def _finish(self) -> None:
-        with atomic_path(self.path) as temporary:
-            WRITERS[self.kind](temporary, self._rows(), self.labels)
-        self.partial.unlink()
 
     def _rows(self) -> Iterator[Row]:
         with self.partial.open(encoding="utf-8") as file:
@@ -186,7 +184,3 @@ def _parse(line: bytes) -> Row | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
-
-
-def _rounded(row: Row) -> Row:
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}

@@ -49,7 +49,11 @@ class LiteRtRuntime:
     """
 
     def __init__(self, content: bytes, path: Path, threads: int | None = None) -> None:
-        self._interpreter_class = _litert()
+        try:
+            from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  half of a process's start
+        except ImportError as error:
+            raise _missing("litert", "") from error
+        self._interpreter_class: Callable[..., Any] = Interpreter
         self._content, self._path, self._threads = content, path, threads or 1
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         interpreter = self._open()
@@ -62,7 +66,10 @@ class LiteRtRuntime:
 
     def __call__(self, photos: Pixels) -> Probabilities:
         """uint8 (B, H, W, 3) to float32 (B, C)."""
-        interpreter = self._borrow()  # one interpreter serves one thread at a time
+        try:  # one interpreter serves one thread at a time
+            interpreter = self._idle.get_nowait()
+        except queue.Empty:
+            interpreter = self._open()
         try:
             answers = [self._run(interpreter, photo) for photo in photos]
             return np.array(answers, np.float32).reshape(len(photos), self.classes)
@@ -82,12 +89,6 @@ class LiteRtRuntime:
         interpreter.invoke()
         return np.asarray(interpreter.get_tensor(self._output)[0])
 
-    def _borrow(self) -> Any:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return self._open()
-
     def _open(self) -> Any:
         try:
             interpreter = self._interpreter_class(model_content=self._content, num_threads=self._threads)
@@ -101,12 +102,15 @@ class OnnxRuntime:
     """An .onnx file in ONNX Runtime; the arguments are those of `LiteRtRuntime`."""
 
     def __init__(self, content: bytes, path: Path, threads: int | None = None) -> None:
-        library = _onnxruntime()
-        options = library.SessionOptions()
+        try:
+            import onnxruntime  # noqa: PLC0415  optional
+        except ImportError as error:
+            raise _missing("onnxruntime", "serve") from error
+        options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 1
         options.log_severity_level = 3
         try:
-            self._session = library.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no common base but Exception
             raise _cannot_be_loaded(path, error) from error
         (given,), (returned,) = self._session.get_inputs(), self._session.get_outputs()
@@ -237,23 +241,6 @@ def _open_by_name(bundle: Bundle, name: str, threads: int | None) -> Runtime:
 
 def _registered() -> dict[str, Any]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
-
-
-def _litert() -> Callable[..., Any]:
-    try:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  half of a process's start
-    except ImportError as error:
-        raise _missing("litert", "") from error
-    opened: Callable[..., Any] = Interpreter
-    return opened
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime  # noqa: PLC0415  optional
-    except ImportError as error:
-        raise _missing("onnxruntime", "serve") from error
-    return onnxruntime
 
 
 def _missing(engine: str, extra: str) -> MissingExtraError:
