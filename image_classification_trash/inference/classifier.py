@@ -55,16 +55,17 @@ class Prediction:
     """The answer for one photo, or the reason why there is none.
 
     Attributes:
-        path: the photo's path, or `photo N` for bytes and images without one.
-        label: the most probable class of waste; None with an error.
+        path: the photo's path or address, or `photo N` if it has none.
+        label: the most probable waste class; None if there is an error.
         probability: calibrated probability of `label`, 0 to 1.
-        decision: `label`; `unsure` where `probability` is under the bundle's threshold; the bundle's negative label,
-            `not waste`, where the photo seems to show none.
+        decision: `label`; `unsure` if `probability` is below the bundle's threshold; the bundle's negative label,
+            `not waste`, if the photo seems to show none.
         probabilities: label to calibrated probability, highest first; they sum to 1.
-        waste_score: 1 minus the probability of the negative label; None where the model has no such label.
-        prediction_set: the classes that it may be, most probable first: a set that held the right one for a stated share of
-            the validation photos; `label` alone where that was not fitted; none with an error or where no waste is seen.
-        error: what was wrong with the photo; None if it was answered.
+        waste_score: 1 minus the probability of the negative label; None if the model has no such label.
+        prediction_set: the classes that the photo may show, most probable first: a set that contains the true class for
+            a stated share of the validation photos; only `label` if no conformal threshold was fitted; empty if there
+            is an error or the decision is `not waste`.
+        error: why the photo could not be classified; None if it was.
     """
 
     path: str
@@ -77,7 +78,7 @@ class Prediction:
     error: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Turn the answer into plain data, ready for JSON, without `error`: each place says errors in its own form."""
+        """Return plain data, ready for JSON, without `error`, which each caller reports in its own form."""
         return {
             "photo": self.path,
             "decision": self.decision,
@@ -153,11 +154,11 @@ class TrashClassifier:
 
     @property
     def is_remote(self) -> bool:
-        """Whether a model server runs the model."""
+        """Return whether a model server runs the model."""
         return isinstance(self._runtime, TfServingRuntime)
 
     def is_ready(self) -> bool:
-        """Whether the model can answer now: always, unless a model server runs it, which is asked."""
+        """Return whether the model can answer now; only a model server, which is asked, may be unable to."""
         return not isinstance(self._runtime, TfServingRuntime) or self._runtime.is_available()
 
     @overload
@@ -245,10 +246,10 @@ class TrashClassifier:
                 yield from running.popleft().result()
 
     def probabilities(self, photos: Pixels) -> npt.NDArray[np.float32]:
-        """Run decoded photos: uint8 (B, H, W, 3) at the bundle's size in, float32 (B, C) out.
+        """Run the model on decoded photos: uint8 (B, H, W, 3) at the bundle's size to float32 (B, C).
 
         Raises:
-            BundleError: wrong dtype or shape, or the model answers with numbers that are not finite.
+            BundleError: wrong dtype or shape, or the model returns numbers that are not finite.
         """
         expected = (*self.config.input_size, 3)
         if photos.dtype != np.uint8 or photos.ndim != 4 or photos.shape[1:] != expected:
@@ -258,7 +259,7 @@ class TrashClassifier:
             )
         rows = self._runtime(photos)
         if not np.isfinite(rows).all():
-            found = f"The model {self.config.name} answers with numbers that are not finite."
+            found = f"The model {self.config.name} returns numbers that are not finite."
             hint = "Its weights are damaged, or its training diverged: copy it again, or train with a lower learning rate."
             raise BundleError(found, hint)
         return rows
@@ -293,7 +294,7 @@ class TrashClassifier:
 
 
 def decide(config: BundleConfig, label: str, probability: float, waste_score: float | None) -> str:
-    """What is answered: the negative label if the photo seems to show no waste, `unsure` under the threshold, else `label`."""
+    """Return the negative label if the photo seems to show no waste, `unsure` below the threshold, else `label`."""
     negative = config.negative_label
     if negative is not None and waste_score is not None and 1 - waste_score >= config.negative_threshold:
         return negative
@@ -301,7 +302,7 @@ def decide(config: BundleConfig, label: str, probability: float, waste_score: fl
 
 
 def prediction_set(config: BundleConfig, row: npt.NDArray[np.float32]) -> tuple[str, ...]:
-    """The classes that a photo with these probabilities, float32 (C,), may show, most probable first; at least one."""
+    """Return the classes that a photo with probabilities float32 (C,) may show, most probable first; at least one."""
     shares = row[: len(config.classes)].astype(np.float64)
     order = np.argsort(-shares, kind="stable")
     before = mass_before(shares[None] / max(shares.sum(), 1e-12))[0]
@@ -309,7 +310,7 @@ def prediction_set(config: BundleConfig, row: npt.NDArray[np.float32]) -> tuple[
 
 
 def mass_before(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """For each class, what all more probable ones hold: rows of probabilities (N, C) to (N, C)."""
+    """Sum, for each class, the probabilities of all more probable classes: (N, C) to (N, C)."""
     order = np.argsort(-shares, axis=1, kind="stable")
     ranked = np.take_along_axis(shares, order, axis=1)
     before = np.empty_like(shares)

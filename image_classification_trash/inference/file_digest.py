@@ -1,8 +1,8 @@
-"""A digest inside every exported file, so that one that was damaged on its way is refused instead of believed.
+"""A digest inside every exported file, so that a file damaged in transit is refused.
 
-It is SHA-256 of all bytes before it. A .tflite file carries it as the last member of the zip behind the model, an .onnx
-file as a metadata property at its end (protocol buffers may be appended to one another). Files without one, which
-earlier versions wrote, are taken as they are.
+It is the SHA-256 of all bytes before it. A .tflite file carries it as the last member of the zip behind the model, an
+.onnx file as a metadata property at its end (protocol buffers may be concatenated). Files from earlier versions, which
+have none, are accepted.
 """
 
 import io
@@ -36,7 +36,7 @@ def sealed_onnx(model: bytes) -> bytes:
 
 
 def check_digest(content: bytes, path: Path) -> None:
-    """Compare a file's bytes with the digest inside, if there is one.
+    """Compare the bytes of a file with the digest inside, if there is one.
 
     Raises:
         BundleError: they differ.
@@ -61,7 +61,7 @@ def _tflite_digest(content: bytes) -> tuple[str | None, bytes]:
     except KeyError:
         return None, b""
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError):
-        return None, b""  # no zip: the engine and the missing description decide
+        return None, b""  # no zip: the engine and the missing description report it
 
 
 def _property(digest: str) -> bytes:

@@ -1,8 +1,8 @@
 """The pixel contract: the only place where a photo becomes pixels.
 
-Training, evaluation, every exported format and every server decode photos with `read_photo`, so they see the
-same numbers: EXIF orientation applied, alpha laid over white, 16-bit scaled to 8, CMYK and palettes turned into
-RGB, one resize filter. Everything after that (scaling, normalisation, temperature, softmax) lives in the model graph.
+Training, evaluation, every exported format and every server decode photos with `read_photo`, so they get the
+same numbers: EXIF orientation applied, alpha composited over white, 16 bits scaled to 8, CMYK and palettes converted
+to RGB, one resize filter. Everything after that (scaling, normalisation, temperature, softmax) lives in the model graph.
 
     pixels = read_photo("photo.jpg", size=(224, 288))    # uint8 (224, 288, 3)
 """
@@ -37,7 +37,7 @@ Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """Height and width in pixels."""
 ResizeMode = Literal["stretch", "crop", "pad"]
-"""How a frame of another shape meets the size: `stretch` both sides, `crop` the centre, `pad` with white."""
+"""How a frame of another shape is brought to the size: `stretch` both sides, `crop` the centre, `pad` with white."""
 EncodedPhoto = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 """A photo's file: its path, its content, or the open file."""
 PhotoSource = EncodedPhoto | Image.Image | Pixels
@@ -62,9 +62,9 @@ MAX_BYTES = 256 * 2**20
 MIN_SIDE = 8
 PILLOW = int(pillow_version.partition(".")[0])
 RESIZE_FILTER = Image.Resampling.BILINEAR
-DRAFT_MARGIN = 2  # JPEGs are decoded to no less than this many times the size wanted, then resized
-STRIP_PIXELS = 2**18  # of a strip; frames of over 4 times as many are turned, made RGB and resized in strips
-STRIP_BYTES = 24  # a pixel of a strip, in all forms that it takes
+DRAFT_MARGIN = 2  # JPEGs are decoded to at least this many times the size wanted, then resized
+STRIP_PIXELS = 2**18  # of a strip; larger frames than 4 strips are rotated, converted and resized in strips
+STRIP_BYTES = 24  # per pixel of a strip, in all its forms
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -160,7 +160,7 @@ def photo_bytes(source: EncodedPhoto) -> bytes:
 def open_photo(
     data: bytes, name: str = "photo", budget: Budget = DEFAULT_BUDGET, size: Size | None = None
 ) -> Image.Image:
-    """Open encoded bytes as a PIL image, header only, if decoding them to `size` keeps within `budget`.
+    """Open encoded bytes as a PIL image, header only, if decoding them to `size` stays within `budget`.
 
     Raises:
         PhotoError: not a picture in an accepted format, or too small to show anything.
@@ -172,17 +172,17 @@ def open_photo(
     formats = _formats(data, header.kind, name)
     check_budget(header, decoding_cost(header, len(data), size), budget, name)
     image = _open(data, formats, name)
-    if image.width * image.height > header.pixels:  # the decoder reads the header otherwise: its word counts
+    if image.width * image.height > header.pixels:  # the decoder reads the header differently, and decides
         header = replace(header, width=image.width, height=image.height)
         check_budget(header, decoding_cost(header, len(data), size), budget, name)
     if min(image.size) < MIN_SIDE:
-        found = f"{name} has {image.width} x {image.height} pixels; at least {MIN_SIDE} a side are needed to show anything."
+        found = f"{name} has {image.width} x {image.height} pixels; at least {MIN_SIDE} a side are needed."
         raise PhotoError(found, "Use the photo's full-size original.")
     return image
 
 
 def decoding_cost(header: Header, file_bytes: int, size: Size | None) -> Cost:
-    """What `read_photo` at `size` asks for: a strip, and the frame resized one way, are held beside the frame."""
+    """Return what `read_photo` at `size` asks for: the frame, a strip of it, and the frame resized in one direction."""
     scale = 1
     if header.scalable and size is not None:  # the JPEG library divides the sides as `Image.draft` chooses
         fits = min(header.width, header.height) // (DRAFT_MARGIN * max(size))
@@ -203,7 +203,7 @@ def fit_photo(image: Image.Image, size: Size | None, resize_mode: ResizeMode) ->
 def _target(
     frame: tuple[int, int], size: Size, resize_mode: ResizeMode
 ) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
-    """Width and height to resize a frame (width, height) to, and the box of it that is shown."""
+    """Return the width and height to resize a frame (width, height) to, and the box of it that is used."""
     height, width = size
     whole = (0.0, 0.0, float(frame[0]), float(frame[1]))
     if resize_mode == "stretch":
@@ -220,7 +220,7 @@ def _target(
 
 
 def _on_canvas(image: Image.Image, size: Size) -> Image.Image:
-    """The image in the middle of a white one of `size`; itself where it fills that."""
+    """Centre the image on a white one of `size`; return it unchanged if it has that size."""
     height, width = size
     if image.size == (width, height):
         return image
@@ -231,7 +231,7 @@ def _on_canvas(image: Image.Image, size: Size) -> Image.Image:
 
 def _decoded(image: Image.Image, size: Size | None, resize_mode: ResizeMode) -> Pixels:
     if size is not None and image.format in ("JPEG", "MPO"):
-        # The JPEG library halves while decoding: far cheaper for phone photos, never below the size wanted.
+        # The JPEG library can halve while decoding: far cheaper for phone photos, never below the size wanted.
         side = DRAFT_MARGIN * max(size)
         image.draft(None, (side, side))
     image.load()
@@ -245,17 +245,17 @@ def _decoded(image: Image.Image, size: Size | None, resize_mode: ResizeMode) -> 
 def _decoded_in_strips(
     image: Image.Image, orientation: object, size: Size | None, resize_mode: ResizeMode
 ) -> Pixels:
-    """As the whole frame gives it, without a copy of that.
+    """Return the same pixels as the whole frame gives, without a copy of the frame.
 
-    Pillow resizes one way and then the other, each rounded to bytes. So strips are resized the first way, one by one,
-    and what they add up to, which is small, is resized the second way in the end.
+    Pillow resizes in one direction and then in the other, and rounds to bytes after each. So strips are resized in the
+    first direction one by one, and the image that they add up to, which is small, in the second direction.
     """
     width, height = image.size[::-1] if orientation in _ON_THEIR_SIDE else image.size
     if size is None:
         pixels = np.empty((height, width, 3), np.uint8)
         for box, strip in _upright_strips(image, orientation, in_columns=False):
             pixels[box[1] : box[3]] = np.asarray(strip)
-        pixels.flags.writeable = False  # as that of an image is
+        pixels.flags.writeable = False  # like an array made from an image
         return pixels
     inner, (left, top, right, bottom) = _target((width, height), size, resize_mode)
     # From version 13 on, Pillow resizes vertically first where the height shrinks far more than the width.
@@ -274,7 +274,7 @@ def _decoded_in_strips(
 def _upright_strips(
     image: Image.Image, orientation: object, in_columns: bool
 ) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
-    """Boxes of the upright frame, in rows or columns of about `STRIP_PIXELS`, and their pixels in RGB."""
+    """Yield boxes of the upright frame, rows or columns of about `STRIP_PIXELS`, and their pixels in RGB."""
     width, height = image.size[::-1] if orientation in _ON_THEIR_SIDE else image.size
     length, breadth = (width, height) if in_columns else (height, width)
     step = max(1, STRIP_PIXELS // breadth)
@@ -287,7 +287,7 @@ def _upright_strips(
 def _stored_box(
     box: tuple[int, int, int, int], orientation: object, stored: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Where a box of the upright frame lies in the frame as it is stored."""
+    """Return where a box of the upright frame is in the stored frame."""
     left, top, right, bottom = box
     if orientation in _ON_THEIR_SIDE:
         left, top, right, bottom = top, left, bottom, right
@@ -311,15 +311,15 @@ def _upright_rgb(image: Image.Image, orientation: object) -> Image.Image:
 
 
 def _formats(data: bytes, kind: str, name: str) -> tuple[str, ...]:
-    """Pillow's decoders to try for a photo of a kind.
+    """Return the Pillow decoders to try for a photo of this kind.
 
     Raises:
-        PhotoError: it is a HEIC, and the library for those is not installed.
+        PhotoError: it is a HEIC photo, and pillow-heif is not installed.
     """
     if kind != "HEIF":
         return (kind,)
     try:
-        import pillow_heif  # noqa: PLC0415  optional, and slow to import where no HEIC comes along
+        import pillow_heif  # noqa: PLC0415  optional, and slow to import
     except ImportError as error:
         hint = "Install it with: pip install pillow-heif, or save the photo as JPEG."
         raise PhotoError(f"{name} is a HEIC photo, which needs the library pillow-heif.", hint) from error
@@ -328,7 +328,7 @@ def _formats(data: bytes, kind: str, name: str) -> tuple[str, ...]:
 
 
 def _open(data: bytes, formats: tuple[str, ...], name: str) -> Image.Image:
-    """As `Image.open` does, without its own limit on pixels, for a budget may be above that."""
+    """Open an image as `Image.open` does, without its limit on pixels, which a budget may exceed."""
     for kind in formats:
         if kind not in Image.OPEN:
             Image.init()
