@@ -259,7 +259,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def _check_sums(path: Path, below: str = "") -> set[str]:
-    """Check the files beside config.json, or what lies at `below`; return the names that were checked."""
+    """Check the files beside config.json, or what is at `below`; return the names that were checked."""
     checked = set()
     for name, expected in _listed_sums(path).items():
         is_wanted = f"{name}/".startswith(f"{below}/") if below else not name.startswith(f"{EXPORT}/")

@@ -128,7 +128,7 @@ class TrashClassifier:
             models_dir: folder of the models that have names.
 
         Raises:
-            BundleError: there is no such model, it is damaged or not one of ours, or no such engine is known.
+            BundleError: there is no such model, it is damaged or foreign, or the engine is unknown.
             MissingExtraError: the engine is not installed.
         """
         if not isinstance(model, Bundle):
@@ -146,7 +146,7 @@ class TrashClassifier:
         """Read a bundle whose model runs on a model server, which is asked for the first time at the first photo.
 
         Raises:
-            BundleError: there is no such bundle, or it is damaged or not one of ours.
+            BundleError: there is no such bundle, or it is damaged or foreign.
             MissingExtraError: the library that asks the server is not installed.
         """
         bundle = model if isinstance(model, Bundle) else read_bundle(chosen_bundle(model, Path(models_dir)))
@@ -197,8 +197,8 @@ class TrashClassifier:
             budget: what decoding one photo may ask for; a photo above it has an `error`.
 
         Returns:
-            One `Prediction` for one photo, a list in the order of the photos for many. Type checkers take every path
-            for one photo: write `predict([folder])` where they matter.
+            One `Prediction` for one photo, a list in the order of the photos for many. Type checkers treat every path as
+            one photo, so typed code gives folders and globs as `predict([folder])`.
 
         Raises:
             PhotoError: the folder or glob holds no photos, or `photos` is of another type, dtype or shape. Inside an

@@ -140,7 +140,7 @@ def check_source(source: object) -> None:
 def photo_bytes(source: EncodedPhoto) -> bytes:
     """Return the encoded bytes of a photo, read from disk where a path is given.
 
-    An open file is read from its start, or from where it stands if it cannot seek.
+    An open file is read from its start, or from its current position if it cannot seek.
 
     Raises:
         PhotoError: the file is missing, unreadable, in text mode, empty or above `MAX_BYTES`.

@@ -1,19 +1,23 @@
 """Fetch photos from URLs that the user gave, within a total time and size, whatever the server does.
 
 The gateway and the Lambda function take URLs from strangers, with stricter rules (`serving.safe_fetch`).
+The HTTP libraries are imported with the first URL: they load TLS, which a program without URLs does not need.
 """
 
 import functools
-import http.client
 import socket
 import threading
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from image_classification_trash.errors import PhotoError, first_line
+from image_classification_trash.files import as_text
 from image_classification_trash.inference.images import MAX_BYTES
+
+if TYPE_CHECKING:
+    import urllib.request
 
 SECONDS = 60.0
 """From the connection to the last byte."""
@@ -32,6 +36,9 @@ def fetch_url(url: str, seconds: float = SECONDS) -> bytes:
     Raises:
         PhotoError: the request fails, takes longer than `seconds`, or returns more than `MAX_BYTES`.
     """
+    import http.client  # noqa: PLC0415  see the top
+    import urllib.request  # noqa: PLC0415
+
     hint = "Check the address and the network, or save the photo and give its path."
     try:
         with _time_limit(seconds) as limit:
@@ -42,9 +49,9 @@ def fetch_url(url: str, seconds: float = SECONDS) -> bytes:
                     raise http.client.IncompleteRead(data, answer.length)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"it takes longer than {seconds:g} seconds" if limit.is_over else first_line(error)
-        raise PhotoError(f"{url} could not be fetched: {reason}.", hint) from error
+        raise PhotoError(as_text(f"{url} could not be fetched: {reason}."), hint) from error
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"{url} is longer than {MAX_BYTES // 2**20} MiB.", "Give a smaller photo.")
+        raise PhotoError(f"{as_text(url)} is longer than {MAX_BYTES // 2**20} MiB.", "Give a smaller photo.")
     return data
 
 
@@ -81,8 +88,10 @@ def _time_limit(seconds: float) -> Iterator[_TimeLimit]:
         timer.cancel()
 
 
-def _opener(limit: _TimeLimit) -> urllib.request.OpenerDirector:
+def _opener(limit: _TimeLimit) -> "urllib.request.OpenerDirector":
     """Return an opener, with the environment's proxies, whose connections `limit` shuts down."""
+    import http.client  # noqa: PLC0415  see the top
+    import urllib.request  # noqa: PLC0415
 
     class Connection(http.client.HTTPConnection):
         def connect(self) -> None:

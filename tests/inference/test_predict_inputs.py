@@ -42,6 +42,7 @@ ODD_NAMES = [
     "x" * 5000,
     "",
     "http://a\0b/",
+    "http://\ud800/\udcff",
     "https://",
 ]
 
