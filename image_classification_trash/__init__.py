@@ -4,15 +4,22 @@ The public surface for programs is small::
 
     from image_classification_trash import TrashClassifier
 
-    classifier = TrashClassifier.load("models/quickstart")
-    for prediction in classifier.predict(["photo.jpg"]):
-        print(prediction.label, prediction.probability, prediction.decision)
+    classifier = TrashClassifier.load()
+    prediction = classifier("photo.jpg")
+    print(prediction.label, prediction.probability, prediction.decision)
 
 Everything else is reached through the command ``trash-classifier``.
 """
 
-from image_classification_trash.errors import TrashClassifierError
+from image_classification_trash.errors import BundleError, PhotoError, TrashClassifierError
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 
 __version__ = "0.1.0"
-__all__ = ["Prediction", "TrashClassifier", "TrashClassifierError", "__version__"]
+__all__ = [
+    "BundleError",
+    "PhotoError",
+    "Prediction",
+    "TrashClassifier",
+    "TrashClassifierError",
+    "__version__",
+]

@@ -31,6 +31,8 @@ def test_serving_imports_no_training_library() -> None:
 
 def test_public_surface() -> None:
     assert image_classification_trash.__all__ == [
+        "BundleError",
+        "PhotoError",
         "Prediction",
         "TrashClassifier",
         "TrashClassifierError",

@@ -9,8 +9,8 @@ models/quickstart/
     SHA256SUMS          checksums of all files (`sha256sum -c SHA256SUMS` works too)
     export/             model.onnx, model.tflite, ... once exported
 
-What is read is checked: the files beside config.json when the bundle is read, an exported file when it is opened.
-An exported file carries its description inside, so that it can be used without its bundle.
+Checksums are verified when a file is read: those beside config.json with the bundle, an exported file when it is
+opened. An exported file contains its description, so that it can be used without its bundle.
 """
 
 import json
@@ -60,7 +60,7 @@ _NAMES_BEFORE = {
     "start": "init_from",
     "teacher_share": "distillation_weight",
 }
-"""Names in the files of earlier versions, and what they are called now."""
+"""Names in files of earlier versions, and their present names."""
 _BY_LABEL = {"counts", "per_class", "overlap", "versions", "ancestors"}
 _ADDED_LATER = {"negative_label", "negative_threshold", "conformal_threshold"}
 """Fields that bundles of earlier releases lack."""
@@ -70,13 +70,13 @@ _TRAIN_AGAIN = "Train it again with: trash-classifier train"
 
 @dataclass(frozen=True)
 class BundleConfig:
-    """What a program must know to use the model, and where the model comes from.
+    """What a program must know to use the model, and its provenance.
 
     `labels` names the model's outputs in their order. `temperature` divides the logits inside the model graph.
-    `threshold` is the smallest top probability that is answered; below it the decision is `unsure`. A model that knows
-    photos without waste has `negative_label` as its last label; photos where that one's probability reaches
-    `negative_threshold` are answered with it. The classes that a photo may show are its most probable ones, until those
-    named hold more than `conformal_threshold`; None where that was not fitted.
+    `threshold` is the smallest top probability that is accepted; below it the decision is `unsure`. A model with a
+    rejection head has `negative_label` as its last label, which is the decision where its probability reaches
+    `negative_threshold`. A prediction set takes the most probable classes until they hold more than
+    `conformal_threshold`; None if that was not fitted.
     """
 
     name: str
@@ -100,18 +100,18 @@ class BundleConfig:
 
     @property
     def input_size(self) -> Size:
-        """Height and width, in pixels, that the model takes."""
+        """Height and width of the model's input, in pixels."""
         return self.input_height, self.input_width
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels of waste: all but the one for photos without."""
+        """The waste classes: all labels except the negative one."""
         return self.labels if self.negative_label is None else self.labels[:-1]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and whose files match their checksums."""
+    """A bundle that was read, and whose files match their checksums."""
 
     path: Path
     config: BundleConfig
@@ -122,12 +122,12 @@ class Bundle:
         return self.path / WEIGHTS
 
     def metrics(self) -> dict[str, Any]:
-        """What was measured so far, as it is on disk; empty before the first evaluation."""
+        """Read what was measured so far; empty before the first evaluation."""
         file = self.path / METRICS
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def export_report(self) -> dict[str, Any]:
-        """What the export's gate saw, by file, as it is on disk; empty before the first export."""
+        """Read the results of the export gate, by file; empty before the first export."""
         file = self.path / EXPORT / REPORT
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
@@ -168,7 +168,7 @@ def read_bundle(path: Path | str) -> Bundle:
     """Read and check a bundle.
 
     Raises:
-        BundleError: not a bundle, a file is missing or was changed, or its parts contradict one another.
+        BundleError: not a bundle, a file is missing or was changed, or its files contradict one another.
     """
     path = Path(path)
     recover_directory(path)
@@ -187,7 +187,7 @@ def read_bundle(path: Path | str) -> Bundle:
 
 
 def newest_bundle(models_dir: Path) -> Path:
-    """The bundle trained last.
+    """Return the folder of the bundle trained last.
 
     Raises:
         BundleError: there is none.
@@ -200,7 +200,7 @@ def newest_bundle(models_dir: Path) -> Path:
 
 
 def write_bundle(path: Path, config: BundleConfig, files: Mapping[str, bytes]) -> Bundle:
-    """Write a bundle whole; a bundle that stood at `path` is replaced only once the new one is complete."""
+    """Write a bundle atomically; one that exists at `path` is replaced once the new one is complete."""
     with atomic_directory(path) as folder:
         (folder / CONFIG).write_text(_to_json(asdict(config)), encoding="utf-8")
         (folder / LABELS).write_bytes(_labels_text(config.labels).encode())
@@ -212,14 +212,14 @@ def write_bundle(path: Path, config: BundleConfig, files: Mapping[str, bytes]) -
 
 
 def add_to_bundle(bundle: Bundle, files: Mapping[str, str | bytes]) -> None:
-    """Add or replace small files (metrics, model card) of a bundle and its checksums: all at once, or nothing."""
+    """Add or replace small files (metrics, model card) of a bundle, and its checksums, atomically."""
     add_files(bundle, {}, files)
 
 
 def add_files(bundle: Bundle, folders: Mapping[str, Path], files: Mapping[str, str | bytes]) -> None:
-    """Add folders' contents below the names given, and small files: all at once, or nothing.
+    """Add the contents of `folders` below the names given, and small files, atomically.
 
-    Files that are there already are replaced, others stay; a folder inside `folders` replaces the one of its name whole.
+    Existing files of the same name are replaced, others stay; a folder inside one of `folders` replaces that of its name.
     """
     with atomic_directory(bundle.path) as whole:
         shutil.copytree(bundle.path, whole, dirs_exist_ok=True, copy_function=_link_or_copy)
@@ -234,7 +234,7 @@ def add_files(bundle: Bundle, folders: Mapping[str, Path], files: Mapping[str, s
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    """Take a file over without copying its bytes, where the file system can."""
+    """Hard-link a file where the file system can, else copy it."""
     try:
         os.link(source, target)
     except OSError:
@@ -242,36 +242,41 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _copy_beside(source: str, target: str) -> None:
-    """Copy to a new file: what stands at `target` may be a link to the file of the bundle that is still in use."""
+    """Copy to a new file, because `target` may be a hard link to a file of the bundle in use."""
     Path(target).unlink(missing_ok=True)
     shutil.copy2(source, target)
 
 
 def write_checksums(folder: Path) -> None:
     """Write SHA256SUMS over every other file below `folder`."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_bookkeeping(file))
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != CHECKSUMS and not file.name.startswith(".")
+    )
     lines = [f"{sha256_of_file(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
     write_text(folder / CHECKSUMS, "".join(lines))
 
 
-def _is_bookkeeping(file: Path) -> bool:
-    return file.name == CHECKSUMS or file.name.startswith(".")
-
-
 def _check_sums(path: Path, below: str = "") -> set[str]:
-    """Check the files beside config.json, or what lies at `below`; returns the names that were checked."""
+    """Check the files beside config.json, or what is at `below`; return the names that were checked."""
     checked = set()
     for name, expected in _listed_sums(path).items():
-        if _is_at(name, below):
-            _check_sum(path / name, expected)
-            checked.add(name)
+        is_wanted = f"{name}/".startswith(f"{below}/") if below else not name.startswith(f"{EXPORT}/")
+        if not is_wanted:
+            continue
+        if not (path / name).is_file():
+            raise BundleError(f"{path / name} is missing from the bundle.", "Copy the whole folder again.")
+        if sha256_of_file(path / name) != expected:
+            raise _changed(path / name)
+        checked.add(name)
     if below and not checked:
         raise BundleError(f"{path / below} is not in the bundle's {CHECKSUMS}.", _EXPORT_AGAIN)
     return checked
 
 
 def _listed_sums(path: Path) -> dict[str, str]:
-    """The checksums that a bundle lists, by file."""
+    """Read the checksums that a bundle lists, by file."""
     listing = path / CHECKSUMS
     if not listing.is_file():
         raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
@@ -282,26 +287,13 @@ def _listed_sums(path: Path) -> dict[str, str]:
     return sums
 
 
-def _is_at(name: str, below: str) -> bool:
-    if not below:
-        return not name.startswith(f"{EXPORT}/")
-    return name == below or name.startswith(f"{below}/")
-
-
-def _check_sum(file: Path, expected: str) -> None:
-    if not file.is_file():
-        raise BundleError(f"{file} is missing from the bundle.", "Copy the whole folder again.")
-    if sha256_of_file(file) != expected:
-        raise _changed(file)
-
-
 def _changed(file: Path) -> BundleError:
     hint = "Copy the whole folder again, or make it again if it was edited."
     return BundleError(f"{file} does not match its checksum: it was changed or cut short.", hint)
 
 
 def describe(config: BundleConfig, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """What rides inside an exported file: the description as JSON, the headline of what was measured, further facts."""
+    """Return the JSON inside an exported file: the description, headline metrics, and further facts."""
     headline = {
         part: {name: measured[name]["value"] for name in ("accuracy", "macro_f1")} | {"n": measured["n"]}
         for part, measured in metrics.items()
@@ -310,16 +302,16 @@ def describe(config: BundleConfig, metrics: Mapping[str, Any], facts: Mapping[st
 
 
 def parse_description(text: str, origin: str) -> BundleConfig:
-    """The inverse of `describe`.
+    """Read what `describe` returned.
 
     Raises:
-        BundleError: it is damaged, or of another version; names `origin`.
+        BundleError: the text is damaged, or of another version; names `origin`.
     """
     return _parse_config(text, origin)
 
 
 def renamed(record: Any) -> Any:
-    """A record under the names of this version, where an earlier one wrote it; labels, which are keys too, stay."""
+    """Rename the keys of a record that an earlier version wrote; keys that are labels stay."""
     if not isinstance(record, dict):
         return record
     return {

@@ -1,8 +1,8 @@
-"""A digest inside every exported file, so that one that was damaged on its way is refused instead of believed.
+"""A digest inside every exported file, so that a file damaged in transit is refused.
 
-It is SHA-256 of all bytes before it. A .tflite file carries it as the last member of the zip behind the model, an .onnx
-file as a metadata property at its end (protocol buffers may be appended to one another). Files without one, which
-earlier versions wrote, are taken as they are.
+It is the SHA-256 of all bytes before it. A .tflite file carries it as the last member of the zip behind the model, an
+.onnx file as a metadata property at its end (protocol buffers may be concatenated). Files from earlier versions, which
+have none, are accepted.
 """
 
 import io
@@ -36,12 +36,18 @@ def sealed_onnx(model: bytes) -> bytes:
 
 
 def check_digest(content: bytes, path: Path) -> None:
-    """Compare a file's bytes with the digest inside, if there is one.
+    """Compare the bytes of a file with the digest inside, if there is one.
 
     Raises:
         BundleError: they differ.
     """
-    expected, covered = _onnx_digest(content) if path.suffix == ".onnx" else _tflite_digest(content)
+    if path.suffix == ".onnx":
+        size = len(_property("0" * 64))
+        tail, covered = content[-size:], content[:-size]
+        digest = tail[-64:].decode("ascii", errors="replace")
+        expected = digest if tail == _property(digest) else None
+    else:
+        expected, covered = _tflite_digest(content)
     if expected is not None and sha256_of(covered) != expected:
         hint = "Copy the file again, or export the model again."
         raise BundleError(f"{path} does not match the digest inside: it was changed or damaged.", hint)
@@ -55,14 +61,7 @@ def _tflite_digest(content: bytes) -> tuple[str | None, bytes]:
     except KeyError:
         return None, b""
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError):
-        return None, b""  # no zip: the engine and the missing description decide
-
-
-def _onnx_digest(content: bytes) -> tuple[str | None, bytes]:
-    size = len(_property("0" * 64))
-    tail = content[-size:]
-    expected = tail[-64:].decode("ascii", errors="replace")
-    return (expected, content[:-size]) if tail == _property(expected) else (None, b"")
+        return None, b""  # no zip: the engine and the missing description report it
 
 
 def _property(digest: str) -> bytes:

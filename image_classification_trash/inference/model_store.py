@@ -1,11 +1,11 @@
-"""Names for bundles: versions, kept for good, and aliases such as `production` that point at one of them.
+"""Names for bundles: permanent versions, and aliases such as `production` that point to one of them.
 
 models/
-    trashnet/               a bundle to work with; the next training replaces it
-    .versions/trashnet/1/   version trashnet@1: a copy that no training touches
-    registry.json           which versions there are, what they hold, and where each alias has pointed
+    trashnet/               a working bundle; the next training replaces it
+    .versions/trashnet/1/   version trashnet@1: a copy that training never changes
+    registry.json           the versions, their contents, and the history of each alias
 
-A version is known by what training made: its configuration, labels and weights. Later evaluations and exports add to it.
+A version is identified by the result of training: configuration, labels and weights. Evaluations and exports add to it.
 """
 
 import json
@@ -29,7 +29,7 @@ from image_classification_trash.inference.shipped import shipped_model
 
 REGISTRY, VERSIONS = "registry.json", ".versions"
 FORMAT_VERSION = 1
-PRODUCTION, LATEST = "production", "latest"
+PRODUCTION, LATEST, SHIPPED = "production", "latest", "shipped"
 _LIST = "See what there is: trash-classifier models list"
 
 
@@ -40,9 +40,9 @@ class Version:
     Attributes:
         name: the bundle's name.
         number: 1 for its first version.
-        content: SHA-256 over what training made; see `content_of`.
-        registered: when, ISO 8601.
-        note: what its registrar wrote about it.
+        content: SHA-256 of the result of training; see `content_of`.
+        registered: time of registration, ISO 8601.
+        note: comment given at registration.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An alias was moved: when, what for (`promote` or `rollback`), and to which version, as NAME@NUMBER."""
+    """A move of an alias: the action (`promote` or `rollback`), the version as NAME@NUMBER, and the time, ISO 8601."""
 
     alias: str
     action: str
@@ -68,13 +68,13 @@ class Move:
 
 @dataclass(frozen=True)
 class Registry:
-    """What `registry.json` says.
+    """The content of `registry.json`.
 
     Attributes:
-        models_dir: where it lies.
-        versions: all there are, in the order in which they were registered.
-        aliases: the versions that each alias has pointed at and not been rolled back from; the last is the present one.
-        moves: all that was ever done to aliases.
+        models_dir: folder that contains it.
+        versions: in order of registration.
+        aliases: the versions that each alias pointed to, without those rolled back; the last one is current.
+        moves: all moves of aliases, oldest first.
     """
 
     models_dir: Path
@@ -83,24 +83,24 @@ class Registry:
     moves: tuple[Move, ...] = ()
 
     def path_of(self, version: Version) -> Path:
-        """The folder of a version."""
+        """Return the folder of a version."""
         return self.models_dir / VERSIONS / version.name / str(version.number)
 
     def of_name(self, name: str) -> list[Version]:
-        """All versions of a bundle, oldest first."""
+        """Return all versions of a bundle, oldest first."""
         return [version for version in self.versions if version.name == name]
 
     def with_alias(self, alias: str, back: int = 1) -> Version | None:
-        """The version that an alias points at; `back` 2: the one before."""
+        """Return the version that an alias points to, or, with `back=2`, the one before; None if there is none."""
         pointed = dict(self.aliases).get(alias, ())
         return self._numbered(pointed[-back]) if len(pointed) >= back else None
 
     def aliases_of(self, version: Version) -> list[str]:
-        """The aliases that point at a version now."""
+        """Return the aliases that point to a version now."""
         return [alias for alias, pointed in self.aliases if pointed and pointed[-1] == str(version)]
 
     def find(self, reference: str) -> Version | None:
-        """NAME@NUMBER, NAME@latest, NAME@ALIAS or ALIAS; None: there is no such version."""
+        """Find NAME@NUMBER, NAME@latest, NAME@ALIAS or ALIAS; None if there is no such version."""
         name, at, which = reference.rpartition("@")
         if not at:
             return self.with_alias(reference)
@@ -116,10 +116,10 @@ class Registry:
 
 
 def read_registry(models_dir: Path) -> Registry:
-    """What was registered in `models_dir`; nothing, where there is no registry.
+    """Read the registry of `models_dir`; empty if there is none.
 
     Raises:
-        BundleError: the file is damaged, or of another version of the program.
+        BundleError: the file is damaged, or another version of the program wrote it.
     """
     file = models_dir / REGISTRY
     if not file.is_file():
@@ -138,17 +138,17 @@ def read_registry(models_dir: Path) -> Registry:
 
 
 def content_of(bundle: Bundle) -> str:
-    """SHA-256, as hexadecimal digits, over configuration, labels and weights of a bundle that was read."""
+    """Return the SHA-256, in hexadecimal, of configuration, labels and weights of a bundle that was read."""
     made = (CONFIG, LABELS, WEIGHTS)
     lines = (bundle.path / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     return sha256_of("\n".join(sorted(line for line in lines if line.partition("  ")[2] in made)).encode())
 
 
 def find_model(reference: Path | str, models_dir: Path) -> Path:
-    """The folder or file that a user means: a path, a bundle's name in `models_dir`, a version or an alias.
+    """Return the folder or file of a path, of a bundle's name in `models_dir`, of a version or of an alias.
 
     Raises:
-        BundleError: there is none, or a version no longer holds what was registered.
+        BundleError: there is none, or a version no longer contains what was registered.
     """
     path = Path(reference)
     if path.exists() or os.sep in str(reference) or path.suffix in (".tflite", ".onnx"):
@@ -164,10 +164,10 @@ def find_model(reference: Path | str, models_dir: Path) -> Path:
 
 
 def check_version(registry: Registry, version: Version) -> Bundle:
-    """Read a version, and see that it is still what was registered.
+    """Read a version, and check that it is still what was registered.
 
     Raises:
-        BundleError: it is damaged, or something else lies there.
+        BundleError: it is damaged, or something else is there.
     """
     bundle = read_bundle(registry.path_of(version))
     if content_of(bundle) != version.content:
@@ -176,8 +176,8 @@ def check_version(registry: Registry, version: Version) -> Bundle:
     return bundle
 
 
-def chosen_bundle(reference: Path | None, models_dir: Path) -> Path:
-    """The bundle that a user means, or the one trained last.
+def chosen_bundle(reference: Path | str | None, models_dir: Path) -> Path:
+    """Return the bundle that a user names, or the one trained last.
 
     Raises:
         BundleError: there is none.
@@ -185,12 +185,18 @@ def chosen_bundle(reference: Path | None, models_dir: Path) -> Path:
     return newest_bundle(models_dir) if reference is None else find_model(reference, models_dir)
 
 
-def chosen_model(reference: Path | None, models_dir: Path) -> Path:
-    """The model that a user means; else `production`, else the bundle trained last, else the shipped model.
+def chosen_model(reference: Path | str | None, models_dir: Path) -> Path:
+    """Return the model that a user names; else `production`, else the bundle trained last, else the shipped model.
+
+    `shipped` means the model that comes with the package, unless a file, folder or bundle has that name.
 
     Raises:
         BundleError: there is none.
     """
+    if str(reference) == SHIPPED and not (
+        Path(SHIPPED).exists() or (models_dir / SHIPPED / CONFIG).is_file()
+    ):
+        return shipped_model()
     if reference is not None:
         return find_model(reference, models_dir)
     if read_registry(models_dir).with_alias(PRODUCTION) is not None:
@@ -201,7 +207,7 @@ def chosen_model(reference: Path | None, models_dir: Path) -> Path:
 
 
 def registry_json(registry: Registry) -> dict[str, Any]:
-    """The content of `registry.json`."""
+    """Return the content of `registry.json`."""
     return {
         "format_version": FORMAT_VERSION,
         "versions": [{name: getattr(v, name) for name in Version.__slots__} for v in registry.versions],

@@ -1,8 +1,8 @@
 """A budget for every photo, decided from its header.
 
-A few dozen bytes can ask for gigabytes, and a small file for hours. So before a pixel is decoded, `photo_header` walks
-over the photo's segments, chunks or boxes, without a decoder and within a stated number of them, and `check_budget`
-holds what they ask for against a `Budget`:
+A few dozen bytes can ask for gigabytes of memory, and a small file for hours of work. So before a pixel is decoded,
+`photo_header` walks over the photo's segments, chunks or boxes, up to a stated number and without a decoder, and
+`check_budget` compares what they ask for with a `Budget`:
 
     header = photo_header(data)                            # kind, width, height, parts, ...
     cost = decoding_cost(header, len(data), (224, 288))    # of `images`: bytes held at once, steps of work
@@ -23,7 +23,7 @@ from image_classification_trash.inference.photo_headers.webp import inspect_webp
 
 SHRINK_HINT = "Scale the photo down and save it as a plain JPEG; a few hundred pixels a side are enough."
 MEBIBYTE = 2**20
-STEPS_A_SECOND = 10**9  # about; see photo_headers.header
+STEPS_A_SECOND = 10**9  # approximately; see photo_headers.header
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,23 @@ class Budget:
     """What decoding one photo may ask for.
 
     Attributes:
-        max_pixels: width times height, as stored.
-        max_memory: bytes held at once for one photo: the file, what its decoder keeps, and the frame; what is returned
-            is not counted.
+        max_pixels: width times height of the stored frame.
+        max_memory: bytes held at once for one photo: the file, the decoder's data, and the frame, but not the array
+            returned.
         max_work: steps; one is about a nanosecond of one core.
-        max_parts: segments, chunks, blocks, boxes and rows of tables that are looked at.
+        max_parts: segments, chunks, blocks, boxes and table rows that are visited.
     """
 
-    max_pixels: int = 80_000_000  # above today's 50-megapixel phones, below Pillow's own alarm
+    max_pixels: int = 80_000_000  # above today's 50-megapixel phones, below Pillow's own limit
     max_memory: int = 384 * MEBIBYTE
     max_work: int = 3 * STEPS_A_SECOND
     max_parts: int = 65_536
 
     def with_max_pixels(self, max_pixels: int) -> "Budget":
-        """A budget for photos of so many pixels: above this one's, memory, work and parts grow in proportion.
+        """Return a budget for photos of `max_pixels`; where that exceeds this budget's, the other limits grow in proportion.
 
         Raises:
-            ValueError: not a positive number.
+            ValueError: `max_pixels` is not positive.
         """
         if max_pixels < 1:
             raise ValueError(f"max_pixels must be at least 1, not {max_pixels}")
@@ -61,9 +61,9 @@ class Budget:
 
 
 DEFAULT_BUDGET = Budget()
-"""Of everything that decodes photos of its own user: 400 MiB and a few seconds for the worst photo."""
+"""For photos of the program's own user: 400 MiB and a few seconds for the worst photo."""
 SERVING = Budget(50_500_000, 224 * MEBIBYTE, 3 * STEPS_A_SECOND // 2, 16_384)
-"""Of photos from strangers."""
+"""For photos from strangers."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Cost:
     """What decoding a photo asks for.
 
     Attributes:
-        memory: bytes held at once: the file, what the decoder keeps, and the frame.
+        memory: bytes held at once: the file, the decoder's data, and the frame.
         work: steps; one is about a nanosecond of one core.
     """
 
@@ -100,7 +100,7 @@ _INSPECTORS: dict[str, Callable[[bytes, int], Header]] = {
 
 
 def photo_kind(data: bytes) -> str | None:
-    """The format that a photo's first bytes announce; None if it is none of those that are read."""
+    """Return the format that a photo's first bytes announce; None if it is not supported."""
     if data[4:8] == b"ftyp":
         return "AVIF" if data[8:12] in _AVIF_BRANDS else "HEIF" if data[8:12] in _HEIF_BRANDS else None
     if data[:4] == b"RIFF":
@@ -109,22 +109,22 @@ def photo_kind(data: bytes) -> str | None:
 
 
 def photo_header(data: bytes, max_parts: int = DEFAULT_BUDGET.max_parts) -> Header | None:
-    """What a photo's headers say; None if it is in no format that is read.
+    """Return what a photo's headers ask for; None if its format is not supported.
 
-    Damage is not looked for: what cannot be understood is left out, and the decoder will say so.
+    Does not look for damage: headers that make no sense are skipped, and the decoder reports them.
     """
     kind = photo_kind(data)
     return _INSPECTORS[kind](data, max_parts) if kind else None
 
 
 def photo_cost(header: Header, file_bytes: int, scale: int = 1, beside: int = 0) -> Cost:
-    """What decoding asks for.
+    """Return what decoding asks for.
 
     Args:
         header: of the photo.
-        file_bytes: its length.
-        scale: by how much the sides of the frame are divided, where its decoder can do that.
-        beside: bytes that are held beside the frame to make pixels of it.
+        file_bytes: length of the file.
+        scale: divisor of the frame's sides, applied if its decoder can scale.
+        beside: bytes held besides the frame to make pixels of it.
     """
     pixels = header.pixels // (scale * scale if header.scalable else 1)
     memory = file_bytes + header.memory + pixels * header.pixel_bytes + beside
@@ -135,12 +135,12 @@ def check_budget(header: Header, cost: Cost, budget: Budget, name: str = "photo"
     """Refuse a photo that asks for more than its budget.
 
     Raises:
-        PhotoTooLargeError: too many pixels, parts, bytes at once, or steps; says which, and how many.
+        PhotoTooLargeError: too many pixels, parts, bytes at once or steps; says which, and how many.
     """
     if header.pixels > budget.max_pixels:
-        found = f"would decode to {header.width} x {header.height} pixels, more than {_millions(budget.max_pixels)} pixels"
+        found = f"would decode to {header.width} x {header.height} pixels, more than {budget.max_pixels / 10**6:g} million pixels"
     elif header.parts > budget.max_parts:
-        found = f"has more than {budget.max_parts} segments, chunks or tables' rows"
+        found = f"has more than {budget.max_parts} segments, chunks or table rows"
     elif cost.memory > budget.max_memory:
         found = (
             f"({header.width} x {header.height} {header.kind}) would take {cost.memory / MEBIBYTE:.0f} MiB to decode, "
@@ -154,7 +154,3 @@ def check_budget(header: Header, cost: Cost, budget: Budget, name: str = "photo"
     else:
         return
     raise PhotoTooLargeError(f"{name} {found}.", SHRINK_HINT)
-
-
-def _millions(pixels: int) -> str:
-    return f"{pixels / 10**6:g} million"

@@ -1,6 +1,6 @@
-"""Counts of a model's answers, small enough to keep for months: what `serve --statistics` writes and `monitor` reads.
+"""Counts of a model's answers, small enough to keep for months: `serve --statistics` writes them, `monitor` reads them.
 
-No photo, name or address is kept: a count for each label and each decision, and a histogram of the largest probability.
+They contain no photo, name or address: a count of each label and decision, and a histogram of the top probability.
 """
 
 import bisect
@@ -20,23 +20,23 @@ from image_classification_trash.files import write_text
 
 FORMAT = "answer statistics 1"
 EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
-"""Of the histogram of the largest probability: finer towards 1, where most answers lie."""
+"""Bin edges of the histogram of the top probability: finer towards 1, where most answers are."""
 
 
 def now() -> str:
-    """The time, to the second, ISO 8601."""
+    """Return the time, to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass
 class AnswerStatistics:
-    """Running counts; adding an answer takes no memory.
+    """Running counts; memory does not grow with the answers.
 
     Attributes:
         model: name, creation time and data fingerprint of the model that answered.
-        labels: answers by most probable label, all labels present.
-        decisions: answers by decision, `unsure` among them.
-        probability: answers by largest probability, one count for each interval of `EDGES`.
+        labels: answers by most probable label; contains all labels.
+        decisions: answers by decision, including `unsure`.
+        probability: answers by top probability, one count per bin of `EDGES`.
         started: when counting began, ISO 8601.
     """
 
@@ -48,12 +48,12 @@ class AnswerStatistics:
 
     @classmethod
     def of_model(cls, model: Mapping[str, str], labels: Sequence[str]) -> "AnswerStatistics":
-        """Counts of a model that has not answered yet."""
+        """Return zero counts for a model."""
         return cls(dict(model), Counter(dict.fromkeys(labels, 0)))
 
     @property
     def photos(self) -> int:
-        """How many answers were counted."""
+        """Number of answers counted."""
         return sum(self.probability)
 
     def add(self, label: str, probability: float, decision: str) -> None:
@@ -63,11 +63,11 @@ class AnswerStatistics:
         self.probability[bin_of(probability)] += 1
 
     def write(self, path: Path) -> None:
-        """Write the counts whole, as JSON."""
+        """Write the counts as JSON, atomically."""
         write_text(path, json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n")
 
     def as_json(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the counts, ready for JSON."""
         return {
             "format": FORMAT,
             "model": self.model,
@@ -81,18 +81,18 @@ class AnswerStatistics:
 
 
 def bin_of(probability: float) -> int:
-    """The interval of `EDGES` that a probability falls into; the last includes 1."""
+    """Return the bin of `EDGES` that a probability falls into; the last bin includes 1."""
     return min(max(bisect.bisect_right(EDGES, probability) - 1, 0), len(EDGES) - 2)
 
 
 def histogram(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
-    """Counts of largest probabilities (N,) in the intervals of `EDGES`."""
+    """Count top probabilities (N,) in the bins of `EDGES`; int64 (bins,)."""
     bins = np.array([bin_of(float(p)) for p in probabilities], dtype=np.int64)
     return np.bincount(bins, minlength=len(EDGES) - 1)
 
 
 def read_statistics(path: Path) -> AnswerStatistics:
-    """Read what `AnswerStatistics.write` wrote.
+    """Read a file that `AnswerStatistics.write` wrote.
 
     Raises:
         BundleError: not such a file, or its counts contradict one another.
@@ -101,7 +101,7 @@ def read_statistics(path: Path) -> AnswerStatistics:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT or tuple(values["probability"]["edges"]) != EDGES:
-            raise ValueError("another format or other intervals")
+            raise ValueError("another format or other bins")
         counts = [int(count) for count in values["probability"]["counts"]]
         labels, decisions = (
             Counter({str(k): int(v) for k, v in values[name].items()}) for name in ("labels", "decisions")

@@ -1,7 +1,7 @@
-"""Predictions to a file while they come, so that a killed run loses nothing and can go on.
+"""Predictions written to a file one by one, so that a killed run loses nothing and can be resumed.
 
-Answers are appended to `NAME.partial`, one line of JSON each, whatever the table's format; at the end that file becomes
-the table, and only then does the table's own name exist. A second run that writes the same table is refused.
+Answers are appended to `NAME.partial`, one line of JSON each, whatever the table's format; at the end that file is
+converted to the table, which exists only from then on. A second run that writes the same table is refused.
 """
 
 import csv
@@ -21,11 +21,11 @@ COLUMNS = ("path", "label", "probability", "decision", "waste_score", "predictio
 _ROWS_A_GROUP = 10_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 Row = dict[str, Any]
-"""A line of the table, flat: text, numbers, a list of labels, or None, by column."""
+"""A row of the table: text, a number, a list of labels, or None, by column."""
 
 
 def row_of(prediction: Prediction, labels: Sequence[str]) -> Row:
-    """A flat row: path, label, probability, decision, waste score, candidates, error and one column a label."""
+    """Return a row: path, label, probability, decision, waste score, prediction set, error and one column per label."""
     error = None if prediction.error is None else as_text(prediction.error)
     answer = prediction.as_json() | {"path": as_text(prediction.path), "error": error}
     probabilities = {column_of(label): prediction.probabilities.get(label) for label in labels}
@@ -33,29 +33,29 @@ def row_of(prediction: Prediction, labels: Sequence[str]) -> Row:
 
 
 def column_of(label: str) -> str:
-    """The column of a class; a class that is called like one of the other columns is told apart."""
+    """Return the column of a class; `p(NAME)` if another column has that name."""
     return f"p({label})" if label in COLUMNS else label
 
 
 class PredictionFile:
-    """A table of predictions that is being written.
+    """A table of predictions while it is written.
 
     Args:
-        path: the table.
+        path: of the table.
         kind: csv, jsonl or parquet.
-        model: what answers; a run is not resumed with another model.
-        labels: its classes.
-        resume: go on with what a killed run left behind.
+        model: identifies the model; a run is not resumed with another one.
+        labels: of the model.
+        resume: continue a killed run.
 
     Raises:
-        SettingsError: what is there was made by another model.
+        SettingsError: the run to resume used another model, or `path` is a folder.
         BusyError: another process writes this table.
-        MissingExtraError: Parquet is asked for, and pyarrow is not installed.
+        MissingExtraError: `kind` is parquet, and pyarrow is not installed.
     """
 
     def __init__(self, path: Path, kind: str, model: str, labels: Sequence[str], resume: bool) -> None:
         if kind == "parquet":
-            _pyarrow()  # said now, not after an hour of answers
+            _pyarrow()  # fail now, not after an hour of predictions
         self.path, self.kind, self.labels = path, kind, labels
         self._held = ExitStack()
         self.partial = self._reserve(path)
@@ -81,16 +81,18 @@ class PredictionFile:
         with self._held:
             self._file.close()
             if kind is None:
-                self._finish()
+                with atomic_path(self.path) as temporary:
+                    WRITERS[self.kind](temporary, self._rows(), self.labels)
+                self.partial.unlink()
 
     def add(self, prediction: Prediction) -> None:
-        """Append one answer; it is in the file when this returns."""
+        """Append one answer, which is in the file when this returns."""
         self.errors += prediction.error is not None
         self._write(row_of(prediction, self.labels))
 
     def _reserve(self, path: Path) -> Path:
-        """Keep others from writing the table; returns where answers are kept until it is whole."""
-        if is_stream(path):  # nothing can stand beside a pipe, and nothing is resumed into one
+        """Lock the table against other writers; return the path of the partial file."""
+        if is_stream(path):  # a pipe has no neighbours, and is not resumed
             return Path(self._held.enter_context(tempfile.TemporaryDirectory())) / "partial"
         path = target_of(path)
         if path.is_dir():
@@ -99,11 +101,12 @@ class PredictionFile:
         return path.with_name(f"{path.name}.partial")
 
     def _write(self, row: Row) -> None:
-        self._file.write(json.dumps(_rounded(row), ensure_ascii=False) + "\n")
+        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+        self._file.write(json.dumps(rounded, ensure_ascii=False) + "\n")
         self._file.flush()
 
     def _read_partial(self) -> None:
-        """Learn what is answered already, and cut off a line that was being written when the run was killed."""
+        """Read what is answered already, and cut off a line that was incomplete when the run was killed."""
         whole = 0
         with self.partial.open("rb") as file:
             for number, line in enumerate(file):
@@ -111,21 +114,15 @@ class PredictionFile:
                 if row is None:
                     break
                 if number == 0 and row != self._header:
-                    hint = f"Leave --resume out to start anew, or delete {self.partial}."
-                    raise SettingsError(
-                        f"{self.partial} was written with another model, engine or --max-pixels.", hint
-                    )
+                    hint = f"Omit --resume to start again, or delete {self.partial}."
+                    found = f"{self.partial} was written with another model, engine or --max-pixels."
+                    raise SettingsError(found, hint)
                 whole += len(line)
                 if number:
                     self.answered.append(row["path"])
                     self.errors += row["error"] is not None
         with self.partial.open("r+b") as file:
             file.truncate(whole)
-
-    def _finish(self) -> None:
-        with atomic_path(self.path) as temporary:
-            WRITERS[self.kind](temporary, self._rows(), self.labels)
-        self.partial.unlink()
 
     def _rows(self) -> Iterator[Row]:
         with self.partial.open(encoding="utf-8") as file:
@@ -141,7 +138,7 @@ def _write_csv(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a CSV holds it; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    """Return a value as CSV text; an apostrophe precedes text that a spreadsheet would take for a formula."""
     if isinstance(value, float):
         return f"{value:.6f}"
     text = "; ".join(value) if isinstance(value, list) else value
@@ -188,7 +185,3 @@ def _parse(line: bytes) -> Row | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
-
-
-def _rounded(row: Row) -> Row:
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}

@@ -1,12 +1,12 @@
-"""Engines that run a trained model: each takes uint8 photos and returns probabilities.
+"""Engines that run a trained model: uint8 photos in, probabilities out.
 
-    litert        export/model.tflite, with LiteRT; starts fastest and needs least
+    litert        export/model.tflite, with LiteRT; starts fastest and needs least memory
     onnxruntime   export/model.onnx, with ONNX Runtime
-    torch         model.safetensors, with the training libraries; registers itself from models/torch_runtime.py
+    torch         model.safetensors, with the training libraries; networks/runtime.py registers it
                   through the entry-point group `image_classification_trash.runtimes`, so that this package never
                   imports torch
 
-Every engine may be called from several threads at once. `threads` is what one call may use.
+Every engine may be called from several threads at once. `threads` is the number that one call may use.
 """
 
 import io
@@ -27,7 +27,7 @@ from image_classification_trash.inference.images import Pixels, Size
 
 GROUP = "image_classification_trash.runtimes"
 DESCRIPTION = "bundle.json"
-"""Name under which a bundle's description rides inside an exported file."""
+"""Name of a bundle's description inside an exported file."""
 Probabilities = npt.NDArray[np.float32]
 
 
@@ -40,16 +40,20 @@ class Runtime(Protocol):
 
 
 class LiteRtRuntime:
-    """A .tflite file in LiteRT. Photos run one by one: on a CPU a batch is no faster, and memory stays small.
+    """A .tflite file in LiteRT. Runs photos one by one: on a CPU a batch is no faster, and takes more memory.
 
     Args:
-        content: the file's bytes; every interpreter opens from them, so that a file that is replaced changes nothing.
-        path: where they were read, for messages.
-        threads: of one run of the model; None: 1.
+        content: bytes of the file; every interpreter is made from them, even if the file is replaced meanwhile.
+        path: of the file, for messages.
+        threads: threads of one run of the model; None: 1.
     """
 
     def __init__(self, content: bytes, path: Path, threads: int | None = None) -> None:
-        self._interpreter_class = _litert()
+        try:
+            from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  half of a process's start
+        except ImportError as error:
+            raise _missing("litert", "") from error
+        self._interpreter_class: Callable[..., Any] = Interpreter
         self._content, self._path, self._threads = content, path, threads or 1
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         interpreter = self._open()
@@ -61,8 +65,11 @@ class LiteRtRuntime:
         self._idle.put(interpreter)
 
     def __call__(self, photos: Pixels) -> Probabilities:
-        """uint8 (B, H, W, 3) to float32 (B, C)."""
-        interpreter = self._borrow()  # one interpreter serves one thread at a time
+        """Run photos uint8 (B, H, W, 3) to probabilities float32 (B, C)."""
+        try:  # one interpreter serves one thread at a time
+            interpreter = self._idle.get_nowait()
+        except queue.Empty:
+            interpreter = self._open()
         try:
             answers = [self._run(interpreter, photo) for photo in photos]
             return np.array(answers, np.float32).reshape(len(photos), self.classes)
@@ -70,7 +77,7 @@ class LiteRtRuntime:
             self._idle.put(interpreter)
 
     def description(self) -> str | None:
-        """The bundle's description from inside the file; None where there is none."""
+        """Read the bundle's description inside the file; None if there is none."""
         try:
             with zipfile.ZipFile(io.BytesIO(self._content)) as packed:
                 return packed.read(DESCRIPTION).decode()
@@ -81,12 +88,6 @@ class LiteRtRuntime:
         interpreter.set_tensor(self._input, photo[None])
         interpreter.invoke()
         return np.asarray(interpreter.get_tensor(self._output)[0])
-
-    def _borrow(self) -> Any:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return self._open()
 
     def _open(self) -> Any:
         try:
@@ -101,12 +102,15 @@ class OnnxRuntime:
     """An .onnx file in ONNX Runtime; the arguments are those of `LiteRtRuntime`."""
 
     def __init__(self, content: bytes, path: Path, threads: int | None = None) -> None:
-        library = _onnxruntime()
-        options = library.SessionOptions()
+        try:
+            import onnxruntime  # noqa: PLC0415  optional
+        except ImportError as error:
+            raise _missing("onnxruntime", "serve") from error
+        options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 1
         options.log_severity_level = 3
         try:
-            self._session = library.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no common base but Exception
             raise _cannot_be_loaded(path, error) from error
         (given,), (returned,) = self._session.get_inputs(), self._session.get_outputs()
@@ -116,11 +120,11 @@ class OnnxRuntime:
         self.classes = int(returned.shape[-1])
 
     def __call__(self, photos: Pixels) -> Probabilities:
-        """uint8 (B, H, W, 3) to float32 (B, C)."""
+        """Run photos uint8 (B, H, W, 3) to probabilities float32 (B, C)."""
         return np.asarray(self._session.run(None, {self._input: photos})[0])
 
     def description(self) -> str | None:
-        """The bundle's description from inside the file; None where there is none."""
+        """Read the bundle's description inside the file; None if there is none."""
         text: str | None = self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
         return text
 
@@ -130,19 +134,28 @@ FILE_RUNTIMES: dict[str, tuple[str, type[LiteRtRuntime] | type[OnnxRuntime]]] = 
     "litert": (".tflite", LiteRtRuntime),
     "onnxruntime": (".onnx", OnnxRuntime),
 }
-"""Engines that run exported files, best first, each with the suffix of its files."""
+"""Engines that run exported files, preferred ones first, each with the suffix of its files."""
 
 
 def runtime_names() -> list[str]:
-    """Names of all engines, whether or not their libraries are installed."""
+    """Return the names of all engines, whether or not their libraries are installed."""
     return [*FILE_RUNTIMES, *sorted(_registered())]
 
 
+def engine_name(runtime: Runtime) -> str:
+    """Return the name of the engine that a loaded model runs in; the name of its class if it is no known engine's."""
+    files = {engine.__name__: name for name, (_, engine) in FILE_RUNTIMES.items()}
+    registered = {str(entry.value).rpartition(":")[2]: name for name, entry in _registered().items()}
+    kind = type(runtime).__name__
+    names: dict[str, str] = files | registered
+    return names.get(kind, kind)
+
+
 def open_bundle(bundle: Bundle, name: str = "auto", threads: int | None = None) -> Runtime:
-    """Load a bundle into an engine; `auto` takes the first that is installed and has its file in the bundle.
+    """Load a bundle into an engine; `auto` takes the first one that is installed and whose file is in the bundle.
 
     Raises:
-        BundleError: no engine of that name, or the bundle lacks its file, or the file is damaged.
+        BundleError: no engine has that name, or the bundle lacks its file, or the file is damaged.
         MissingExtraError: the engine's library is not installed; names the extra.
     """
     if name != "auto":
@@ -165,10 +178,10 @@ def open_bundle(bundle: Bundle, name: str = "auto", threads: int | None = None) 
 
 
 def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tuple[BundleConfig, FileRuntime]:
-    """Load one exported file, which says itself what it is.
+    """Load one exported file, by the description inside.
 
     Raises:
-        BundleError: not such a file, damaged, or without a description of its own; or `name` does not run it.
+        BundleError: not an exported file, damaged, or without a description; or `name` does not run it.
         MissingExtraError: the engine's library is not installed; names the extra.
     """
     by_suffix = {suffix: engine for engine, (suffix, _) in FILE_RUNTIMES.items()}
@@ -177,9 +190,7 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
         found = f"{path} is not a trained model: neither a bundle's folder nor a .tflite or .onnx file."
         raise BundleError(found, "Give what trash-classifier train or trash-classifier export made.")
     if name not in ("auto", engine):
-        raise BundleError(
-            f"{path} is run by {engine}, not by {name}.", f"Leave --runtime out, or say {engine}."
-        )
+        raise BundleError(f"{path} is run by {engine}, not by {name}.", f"Omit --runtime, or give {engine}.")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -188,7 +199,7 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
     runtime = FILE_RUNTIMES[engine][1](content, path, threads)
     text = runtime.description()
     if text is None:
-        found = f"{path} does not say what its outputs mean: it was not exported by trash-classifier."
+        found = f"{path} contains no description of its outputs: it was not exported by trash-classifier."
         raise BundleError(found, "Give a file from a bundle's export folder.")
     config = parse_description(text, str(path))
     check_fit(path, runtime, config)
@@ -196,7 +207,7 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
 
 
 def check_fit(path: Path, runtime: FileRuntime, config: BundleConfig) -> None:
-    """Raise BundleError where a file does not fit the description beside or inside it."""
+    """Raise BundleError if a file does not fit the bundle's description."""
     if runtime.classes != len(config.labels):
         found = f"{path} returns {runtime.classes} probabilities, but there are {len(config.labels)} labels."
         raise BundleError(found, "Export the model again.")
@@ -228,23 +239,6 @@ def _open_by_name(bundle: Bundle, name: str, threads: int | None) -> Runtime:
 
 def _registered() -> dict[str, Any]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
-
-
-def _litert() -> Callable[..., Any]:
-    try:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  half of a process's start
-    except ImportError as error:
-        raise _missing("litert", "") from error
-    opened: Callable[..., Any] = Interpreter
-    return opened
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime  # noqa: PLC0415  optional
-    except ImportError as error:
-        raise _missing("onnxruntime", "serve") from error
-    return onnxruntime
 
 
 def _missing(engine: str, extra: str) -> MissingExtraError:

@@ -1,4 +1,4 @@
-"""The model that comes with the package, so that a photo can be classified right after the install."""
+"""The model that comes with the package, to classify photos right after installation."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ MODEL = "model.tflite"
 
 
 def shipped_model() -> Path:
-    """The shipped model's file, whose checksum was looked at.
+    """Return the path of the shipped model, after a check of its checksum.
 
     Raises:
-        BundleError: it is missing from the installation, or it was changed.
+        BundleError: the file is missing from the installation, or was changed.
     """
     model, listing = FOLDER / MODEL, FOLDER / CHECKSUMS
     hint = "Install the package again, or give a model of your own with --model."

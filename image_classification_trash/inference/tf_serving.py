@@ -1,11 +1,11 @@
-"""An engine on another machine: TensorFlow Serving's REST interface, or whatever else speaks it.
+"""An engine on another machine: the REST interface of TensorFlow Serving, or a compatible server.
 
     runtime = TfServingRuntime(ModelServer("http://model:8501"), classes=6)
     runtime(photos)                                   # uint8 (B, H, W, 3) to float32 (B, C)
 
-Photos are decoded and scaled here, by the one pixel contract, and travel as bitmaps to the signature `serving_bytes`:
-lossless, so the answer is the model's own, and a tenth of what the same pixels take as nested lists of numbers.
-REST alone is spoken: the messages of gRPC (tensorflow-serving-api) cannot be imported without TensorFlow.
+Photos are decoded and resized here, by the one pixel contract, and sent as bitmaps to the signature `serving_bytes`:
+lossless, so that the answer does not change, and a tenth of the size of the same pixels as nested lists of numbers.
+There is no gRPC, because its messages (tensorflow-serving-api) cannot be imported without TensorFlow.
 """
 
 import base64
@@ -24,7 +24,7 @@ from image_classification_trash.inference.images import Pixels
 
 SIGNATURE = "serving_bytes"
 STATE_SECONDS = 2.0
-"""How long a model server may take to say whether it is ready."""
+"""Limit for a model server's answer to whether it is ready."""
 _PAUSE = 0.05
 _MAX_ANSWER = 2**20
 _MAX_REASON = 300
@@ -34,14 +34,14 @@ _HINT = "Look at the model server's log, and whether it serves this model."
 
 @dataclass(frozen=True)
 class ModelServer:
-    """Where a model server is, and how long it is waited for.
+    """The address of a model server, and the limits of a request to it.
 
     Attributes:
-        url: of its REST interface, such as http://model:8501.
-        model: the name under which it serves the model.
-        seconds: for one answer, retries included.
-        retries: further tries when no connection comes about, it breaks, or the server says that it is busy.
-        connections: kept at most, and so the requests sent at once.
+        url: address of its REST interface, such as http://model:8501.
+        model: name under which it serves the model.
+        seconds: limit for one answer, including retries.
+        retries: further attempts if the connection fails or breaks, or the server is busy.
+        connections: most connections, and so requests, at once.
     """
 
     url: str
@@ -52,12 +52,12 @@ class ModelServer:
 
     @property
     def path(self) -> str:
-        """Of the model, below the server's own address."""
+        """Address of the model."""
         return f"{self.url.rstrip('/')}/v1/models/{self.model}"
 
 
 class TfServingRuntime:
-    """One model on a model server; may be called from several threads at once."""
+    """A model on a model server; may be called from several threads at once."""
 
     def __init__(self, server: ModelServer, classes: int) -> None:
         self._server, self._classes = server, classes
@@ -66,10 +66,10 @@ class TfServingRuntime:
         self._client = self._httpx.Client(limits=limits, trust_env=False, follow_redirects=False)
 
     def __call__(self, photos: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """uint8 (B, H, W, 3) to float32 (B, C).
+        """Send photos uint8 (B, H, W, 3); return probabilities float32 (B, C).
 
         Raises:
-            ModelServerError: the server cannot be reached, refuses, or answers with something else.
+            ModelServerError: the server cannot be reached, refuses, or sends no valid answer.
             ModelServerTimeoutError: it takes too long.
         """
         instances = [{"b64": base64.b64encode(bitmap(photo)).decode("ascii")} for photo in photos]
@@ -77,7 +77,7 @@ class TfServingRuntime:
         return self._rows(self._ask(body), len(photos))
 
     def is_available(self) -> bool:
-        """Whether the server says that it serves the model."""
+        """Ask the server whether it serves the model."""
         try:
             answer = self._client.get(self._server.path, timeout=STATE_SECONDS)
             states = answer.json()["model_version_status"]
@@ -86,7 +86,7 @@ class TfServingRuntime:
             return False
 
     def _ask(self, body: bytes) -> bytes:
-        """The server's answer, after as many tries as allowed and within the time allowed."""
+        """Return the server's answer, within the attempts and the time allowed."""
         deadline = time.monotonic() + self._server.seconds
         for attempt in range(self._server.retries):
             with contextlib.suppress(_PassingError):
@@ -95,7 +95,7 @@ class TfServingRuntime:
         return self._try(body, deadline)
 
     def _try(self, body: bytes, deadline: float) -> bytes:
-        """The answer, in one try; raises `_PassingError` where another try may mend it."""
+        """Return the answer of one attempt; raise `_PassingError` if another attempt may succeed."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise self._too_slow()
@@ -111,7 +111,7 @@ class TfServingRuntime:
         raise kind(f"The model server answers with status {status}: {_said(answer)}", _HINT)
 
     def _post(self, body: bytes, seconds: float, deadline: float) -> tuple[int, bytes]:
-        """Status and body; both the time and the length of the whole answer are bounded."""
+        """Return status and body; both the time and the length of the answer are bounded."""
         headers = {"Content-Type": "application/json"}
         url, answer = f"{self._server.path}:predict", bytearray()
         with self._client.stream("POST", url, content=body, headers=headers, timeout=seconds) as response:
@@ -124,7 +124,7 @@ class TfServingRuntime:
             return response.status_code, bytes(answer)
 
     def _rows(self, answer: bytes, count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """float32 (count, C) of an answer's `predictions`."""
+        """Read the `predictions` of an answer, float32 (count, C)."""
         try:
             rows = np.asarray(json.loads(answer)["predictions"], np.float32)
         except (ValueError, KeyError, TypeError) as error:
@@ -135,7 +135,7 @@ class TfServingRuntime:
             )
             raise ModelServerError(found, "It serves another model than the gateway's bundle describes.")
         if not (np.isfinite(rows).all() and (rows >= 0).all() and np.allclose(rows.sum(1), 1, atol=1e-2)):
-            raise ModelServerError("The model server's numbers are no probabilities.", _HINT)
+            raise ModelServerError("The model server's numbers are not probabilities.", _HINT)
         return rows
 
     def _too_slow(self) -> ModelServerTimeoutError:
@@ -144,23 +144,23 @@ class TfServingRuntime:
 
 
 class _PassingError(ModelServerError):
-    """A failure that another try may mend."""
+    """A failure after which another attempt may succeed."""
 
 
 def bitmap(photo: Pixels) -> bytes:
-    """A photo, uint8 (H, W, 3), as a BMP file: nothing is lost, and hardly any time."""
+    """Encode a photo, uint8 (H, W, 3), as a BMP file: lossless, and fast."""
     buffer = io.BytesIO()
     Image.fromarray(photo).save(buffer, "BMP")
     return buffer.getvalue()
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong with a connection, in a few words."""
+    """Return the reason why a connection failed, in a few words."""
     return str(error).rstrip(".").lower() or type(error).__name__
 
 
 def _said(answer: bytes) -> str:
-    """The server's own sentence, cut where it grows long."""
+    """Return the server's own message, shortened."""
     try:
         text = str(json.loads(answer)["error"])
     except (ValueError, KeyError, TypeError):

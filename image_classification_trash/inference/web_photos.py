@@ -1,19 +1,23 @@
-"""Photos behind addresses that the user typed: fetched within a total time and size, whatever the server does.
+"""Fetch photos from URLs that the user gave, within a total time and size, whatever the server does.
 
-The gateway and the Lambda take addresses from strangers and have rules of their own (`serving.safe_fetch`).
+The gateway and the Lambda function take URLs from strangers, with stricter rules (`serving.safe_fetch`).
+The HTTP libraries are imported with the first URL: they load TLS, which a program without URLs does not need.
 """
 
 import functools
-import http.client
 import socket
 import threading
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from image_classification_trash.errors import PhotoError, first_line
+from image_classification_trash.files import as_text
 from image_classification_trash.inference.images import MAX_BYTES
+
+if TYPE_CHECKING:
+    import urllib.request
 
 SECONDS = 60.0
 """From the connection to the last byte."""
@@ -22,16 +26,19 @@ _PREFIXES = ("http://", "https://")
 
 
 def is_url(name: str) -> bool:
-    """Tell a web address from a file's name."""
+    """Return whether a name is an http(s) URL, not a file."""
     return name.lower().startswith(_PREFIXES)
 
 
 def fetch_url(url: str, seconds: float = SECONDS) -> bytes:
-    """Fetch the bytes behind an address.
+    """Fetch the bytes behind a URL.
 
     Raises:
-        PhotoError: they cannot be had, take longer than `seconds`, or are more than `MAX_BYTES`.
+        PhotoError: the request fails, takes longer than `seconds`, or returns more than `MAX_BYTES`.
     """
+    import http.client  # noqa: PLC0415  see the top
+    import urllib.request  # noqa: PLC0415
+
     hint = "Check the address and the network, or save the photo and give its path."
     try:
         with _time_limit(seconds) as limit:
@@ -42,14 +49,14 @@ def fetch_url(url: str, seconds: float = SECONDS) -> bytes:
                     raise http.client.IncompleteRead(data, answer.length)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"it takes longer than {seconds:g} seconds" if limit.is_over else first_line(error)
-        raise PhotoError(f"{url} could not be fetched: {reason}.", hint) from error
+        raise PhotoError(as_text(f"{url} could not be fetched: {reason}."), hint) from error
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"{url} is longer than {MAX_BYTES // 2**20} MiB.", "Give a smaller photo.")
+        raise PhotoError(f"{as_text(url)} is longer than {MAX_BYTES // 2**20} MiB.", "Give a smaller photo.")
     return data
 
 
 class _TimeLimit:
-    """Shuts connections down when the time is over, so that a server that sends byte after byte cannot hold one open."""
+    """Shuts connections down when the time is over, so that a server that sends byte by byte cannot keep them open."""
 
     def __init__(self) -> None:
         self.is_over = False
@@ -75,14 +82,16 @@ def _time_limit(seconds: float) -> Iterator[_TimeLimit]:
     timer.start()
     try:
         yield limit
-        if limit.is_over:  # a body of unknown length that was shut down reads as if it were whole
+        if limit.is_over:  # a body of unknown length reads as complete when it is shut down
             raise TimeoutError
     finally:
         timer.cancel()
 
 
-def _opener(limit: _TimeLimit) -> urllib.request.OpenerDirector:
-    """An opener, proxies of the environment included, whose connections are watched."""
+def _opener(limit: _TimeLimit) -> "urllib.request.OpenerDirector":
+    """Return an opener, with the environment's proxies, whose connections `limit` shuts down."""
+    import http.client  # noqa: PLC0415  see the top
+    import urllib.request  # noqa: PLC0415
 
     class Connection(http.client.HTTPConnection):
         def connect(self) -> None:
@@ -106,10 +115,10 @@ def _opener(limit: _TimeLimit) -> urllib.request.OpenerDirector:
 
 
 def _encoded(url: str) -> str:
-    """An address as it goes over the wire: the host in IDNA, spaces and letters beyond ASCII in percent signs.
+    """Return a URL as it is sent: the host in IDNA, spaces and letters beyond ASCII percent-encoded.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is not a URL.
     """
     parts = urllib.parse.urlsplit(url)
     if not parts.hostname:

@@ -111,7 +111,7 @@ def refused(name: str, budget: Budget = DEFAULT_BUDGET) -> str:
             "jpeg_500_scans",
             r"photo \(8944 x 8944 JPEG\) would take about \d+\.\d s to decode, more than 3\.0\.",
         ),
-        ("jpeg_million_comments", "photo has more than 65536 segments, chunks or tables' rows."),
+        ("jpeg_million_comments", "photo has more than 65536 segments, chunks or table rows."),
         ("AVIF_grids_of_grids", r"photo \(64 x 64 AVIF\) would take \d+ MiB to decode, more than 384\."),
     ],
 )

@@ -130,8 +130,8 @@ def test_a_long_refusal_is_cut() -> None:
         ({"predictions": [[0.5], [0.5, 0.5]]}, "no predictions"),
         ({"predictions": [[0.5, 0.5]]}, "not 2 rows of 2"),
         ({"predictions": [[0.2, 0.3, 0.5]] * 2}, "another model"),
-        ({"predictions": [[3.0, -2.0]] * 2}, "no probabilities"),
-        ({"predictions": [[float("nan"), 1.0]] * 2}, "no probabilities"),
+        ({"predictions": [[3.0, -2.0]] * 2}, "not probabilities"),
+        ({"predictions": [[float("nan"), 1.0]] * 2}, "not probabilities"),
         (b" " * 2**21, "does not end"),
     ],
 )

@@ -1,6 +1,6 @@
-"""AV1: how large a picture its sequence header asks for, and how many pictures there are.
+"""AV1: the picture size in the sequence header, and the number of pictures.
 
-The container says a size too, but decoders believe the sequence header; and pictures that are not shown are decoded.
+The container states a size too, but decoders use the sequence header, and they decode hidden pictures as well.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from image_classification_trash.inference.photo_headers.bits import Bits
 
 _SEQUENCE = 1
-_PICTURES = (3, 6)  # a frame's header, alone or with its tiles
+_PICTURES = (3, 6)  # a frame header, alone or with its tiles
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Stream:
 
     Attributes:
         pixels: of the largest picture.
-        plane_bytes: bytes a pixel of its planes, before any conversion.
-        pictures: how many are decoded.
-        parts: units that were walked over.
+        plane_bytes: bytes per pixel of its planes, before any conversion.
+        pictures: number of pictures that are decoded.
+        parts: number of units visited.
     """
 
     pixels: int = 0
@@ -29,7 +29,7 @@ class Stream:
 
 
 def inspect_av1(data: bytes | memoryview, max_parts: int) -> Stream:
-    """Walk over open bitstream units."""
+    """Walk over the open bitstream units (OBUs) of `data`, at most `max_parts` of them."""
     position, end, parts, pictures, pixels, plane_bytes = 0, len(data), 0, 0, 0, 1.0
     while position < end and parts <= max_parts:
         head = data[position]
@@ -46,7 +46,7 @@ def inspect_av1(data: bytes | memoryview, max_parts: int) -> Stream:
 
 
 def _leb128(data: bytes | memoryview, position: int) -> tuple[int, int]:
-    """A number in groups of seven bits, and where it ends."""
+    """Return the LEB128 number (groups of seven bits) at `position`, and where it ends."""
     value = 0
     for turn in range(8):
         if position >= len(data):
@@ -60,7 +60,7 @@ def _leb128(data: bytes | memoryview, position: int) -> tuple[int, int]:
 
 
 def sequence_size(body: bytes) -> tuple[int, float]:
-    """Pixels of the largest picture that a sequence header allows, and bytes a pixel of its planes."""
+    """Return the pixels of the largest picture that a sequence header allows, and the bytes per pixel of its planes."""
     bits = Bits(body)
     profile, _, reduced = bits.read(3), bits.read(1), bits.read(1)
     if reduced:
@@ -73,6 +73,7 @@ def sequence_size(body: bytes) -> tuple[int, float]:
 
 
 def _skip_timing(bits: Bits) -> None:
+    """Skip timing information and operating points."""
     delay_bits = 0
     has_model = 0
     if bits.read(1):
@@ -95,7 +96,7 @@ def _skip_timing(bits: Bits) -> None:
 
 
 def _plane_bytes(bits: Bits, profile: int, reduced: int) -> float:
-    """Bytes a pixel of all planes; where the tools' flags end is where the colour's begin."""
+    """Return the bytes per pixel of all planes, from the colour flags behind those of the coding tools."""
     if not reduced and bits.read(1):
         bits.skip(7)
     bits.skip(3)

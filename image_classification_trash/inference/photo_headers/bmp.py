@@ -1,17 +1,17 @@
-"""BMP: a frame in one header; run lengths are undone in Python, by Pillow."""
+"""BMP: one header describes the frame; Pillow decodes run lengths in Python."""
 
 from image_classification_trash.inference.photo_headers.header import Header
 
-RUN_STEPS = 1_000  # a pair of bytes
-RUN_PIXEL_STEPS = 120
-RUN_BYTES = 4  # a pixel: gathered, copied, and the frame
+RUN_STEPS = 1_000  # per pair of bytes
+RUN_PIXEL_STEPS = 120  # per pixel
+RUN_BYTES = 4  # per pixel: the decoded runs, a copy, and the frame
 
 
 def inspect_bmp(data: bytes, max_parts: int) -> Header:
-    """Read a BMP's header; it has no parts to walk over."""
+    """Read the header of a BMP file, which has no parts to walk over."""
     del max_parts
     size = int.from_bytes(data[14:18], "little")
-    if size == 12:  # OS/2's first
+    if size == 12:  # OS/2 1.x
         width, height = int.from_bytes(data[18:20], "little"), int.from_bytes(data[20:22], "little")
         bits, compression = int.from_bytes(data[24:26], "little"), 0
     else:

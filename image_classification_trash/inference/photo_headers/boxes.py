@@ -11,7 +11,7 @@ _DEEPEST = 8
 
 @dataclass
 class Track:
-    """A sequence's pictures: how many, their width and height, and where the first one lies."""
+    """A track of pictures: how many, their width and height in pixels, and where in the file the first one is."""
 
     samples: int = 0
     width: int = 0
@@ -22,17 +22,18 @@ class Track:
 
 @dataclass
 class Container:
-    """What the tables of a file say.
+    """The contents of a file's tables.
 
     Attributes:
-        data: the whole file.
+        data: bytes of the whole file.
         parts: boxes and rows of tables that were walked over; the walk stops one above `max_parts`.
-        kinds: item to its four letters.
-        properties: all of them in order, each its four letters and its body.
+        primary: the main item.
+        kinds: item to its four-letter type.
+        properties: in order, each as its four-letter type and its body.
         associated: item to the numbers of its properties, from 1.
-        references: item and kind of reference to the items that it names, repeated where they are.
+        references: item and type of reference to the items referred to, with repetitions.
         extents: item to (construction, start, length) of its pieces.
-        inner: body of `idat`, which extents of construction 1 count from.
+        inner: where the body of `idat` begins, the origin of extents of construction 1.
         tracks: of a sequence.
     """
 
@@ -50,24 +51,24 @@ class Container:
 
     @property
     def is_over(self) -> bool:
-        """Whether more parts came than may be walked over."""
+        """Whether the walk stopped because there are too many parts."""
         return self.parts > self.max_parts
 
     def number(self, position: int, size: int) -> int:
-        """A number of `size` bytes; 0 behind the end."""
+        """Return the big-endian number of `size` bytes at `position`; 0 past the end."""
         return int.from_bytes(self.data[position : position + size])
 
     def body(self, item: int) -> memoryview:
-        """An item's bytes, its pieces one after the other."""
+        """Return an item's bytes, its pieces joined."""
         pieces = [self._piece(*extent) for extent in self.extents.get(item, ())]
         return pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
 
     def body_length(self, item: int) -> int:
-        """Bytes of `body`, without making them."""
+        """Return the length of `body` in bytes, without joining pieces."""
         return sum(len(self._piece(*extent)) for extent in self.extents.get(item, ()))
 
     def property_of(self, item: int, kind: bytes) -> bytes | None:
-        """The body of an item's property of this kind."""
+        """Return the body of an item's property of this type; None if it has none."""
         for index in self.associated.get(item, ()):
             if 0 < index <= len(self.properties) and self.properties[index - 1][0] == kind:
                 return self.properties[index - 1][1]
@@ -80,7 +81,7 @@ class Container:
 
 
 def read_container(data: bytes, max_parts: int) -> Container:
-    """Walk over a file's boxes; nothing but their tables is read."""
+    """Walk over a file's boxes and read their tables, no picture data."""
     container = Container(data, max_parts)
     for kind, start, end in _boxes(container, 0, len(data)):
         if kind in _ROOT:
@@ -89,7 +90,7 @@ def read_container(data: bytes, max_parts: int) -> Container:
 
 
 def _boxes(container: Container, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, and where the body starts and ends."""
+    """Yield the type of each box, and where its body starts and ends."""
     while start + 8 <= end and not container.is_over:
         container.parts += 1
         size, head = container.number(start, 4), 8
@@ -112,11 +113,8 @@ def _walk(container: Container, kind: bytes, start: int, end: int, depth: int) -
             _walk(container, name, first, last, depth + 1)
         elif name in _READERS:
             _READERS[name](container, first, last)
-
-
-def _read_primary(container: Container, start: int, end: int) -> None:
-    del end
-    container.primary = container.number(start + 4, 4 if container.data[start : start + 1] != b"\0" else 2)
+        else:
+            _read_fields(container, name, first, last)
 
 
 def _read_items(container: Container, start: int, end: int) -> None:
@@ -182,41 +180,27 @@ def _read_locations(container: Container, start: int, end: int) -> None:
             position += index + offset + length
 
 
-def _read_inner(container: Container, start: int, end: int) -> None:
-    del end
-    container.inner = start
-
-
-def _read_sample_sizes(container: Container, start: int, end: int) -> None:
-    del end
-    size = container.number(start + 4, 4)
-    for track in container.tracks[-1:]:
-        track.samples = container.number(start + 8, 4)
-        track.length = size or container.number(start + 12, 4)
-
-
-def _read_chunk_offsets(container: Container, start: int, end: int) -> None:
-    del end
-    wide = 8 if container.data[start - 4 : start] == b"co64" else 4
-    for track in container.tracks[-1:]:
-        track.start = container.number(start + 8, wide)
-
-
-def _read_track_header(container: Container, start: int, end: int) -> None:
-    del start
-    for track in container.tracks[-1:]:
-        track.width, track.height = container.number(end - 8, 2), container.number(end - 4, 2)
+def _read_fields(container: Container, name: bytes, start: int, end: int) -> None:
+    """Read a box of a few fields: the main item, where `idat` begins, or what the last track says."""
+    track = container.tracks[-1] if container.tracks else Track()
+    match name:
+        case b"pitm":
+            wide = 4 if container.data[start : start + 1] != b"\0" else 2
+            container.primary = container.number(start + 4, wide)
+        case b"idat":
+            container.inner = start
+        case b"stsz":
+            track.samples = container.number(start + 8, 4)
+            track.length = container.number(start + 4, 4) or container.number(start + 12, 4)
+        case b"stco" | b"co64":
+            track.start = container.number(start + 8, 8 if name == b"co64" else 4)
+        case b"tkhd":
+            track.width, track.height = container.number(end - 8, 2), container.number(end - 4, 2)
 
 
 _READERS = {
-    b"pitm": _read_primary,
     b"iinf": _read_items,
     b"iref": _read_references,
     b"ipma": _read_associations,
     b"iloc": _read_locations,
-    b"idat": _read_inner,
-    b"stsz": _read_sample_sizes,
-    b"stco": _read_chunk_offsets,
-    b"co64": _read_chunk_offsets,
-    b"tkhd": _read_track_header,
 }

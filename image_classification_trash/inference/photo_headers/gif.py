@@ -1,13 +1,13 @@
-"""GIF: the blocks before the first picture, for no other is decoded."""
+"""GIF: the blocks before the first picture, the only one that is decoded."""
 
 from image_classification_trash.inference.photo_headers.header import PART_STEPS, Header
 
-CODE_STEPS = 10  # a byte of the file
-PIXEL_STEPS = 8
+CODE_STEPS = 10  # per byte of the file
+PIXEL_STEPS = 8  # per pixel
 
 
 def inspect_gif(data: bytes, max_parts: int) -> Header:
-    """Walk over a GIF's extensions to its first picture; the frame holds both it and the screen."""
+    """Walk over the extensions of a GIF file to its first picture; the frame covers both it and the screen."""
     width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
     flags = data[10] if len(data) > 10 else 0
     position = 13 + ((6 << (flags & 7)) if flags & 128 else 0)

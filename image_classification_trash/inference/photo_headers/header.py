@@ -1,17 +1,17 @@
-"""What a walk over a photo's headers finds.
+"""What a walk over a photo's headers returns.
 
 Work is counted in steps. A step is about a nanosecond of one core of a server of 2024; the constants of this package
-were measured with Pillow 13 and rounded up, so that a budget in steps holds on other machines in proportion.
+were measured with Pillow 13 and rounded up; on other machines, times change in proportion.
 """
 
 from dataclasses import dataclass
 
 EXIF_STEPS = 500
-"""Of each byte of EXIF: Pillow makes an object of every number it is asked for, and a rational takes 4 µs."""
+"""Per byte of EXIF: Pillow makes an object of every number, and a rational takes 4 µs."""
 EXIF_MEMORY = 120
-"""Bytes held for each byte of EXIF, for the same reason."""
+"""Bytes held per byte of EXIF, for the same reason."""
 PART_STEPS = 3_000
-"""Of each segment, chunk or block that Pillow reads in Python."""
+"""Per segment, chunk or block that Pillow reads in Python."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Header:
 
     Attributes:
         kind: JPEG, PNG, WEBP, AVIF, HEIF, GIF or BMP.
-        width: of the frame as it is stored, in pixels; 0 where no header says.
+        width: of the stored frame in pixels; 0 if no header states it.
         height: likewise.
-        parts: segments, chunks, blocks, boxes or table rows that were walked over; the walk stops one above its maximum.
-        pixel_bytes: bytes a pixel of the frame that the decoder hands over.
-        pixel_steps: steps a pixel of that frame.
-        memory: bytes that decoding holds beside the file and the frame: coefficients, canvases, planes, texts.
-        work: steps beside those of the frame's pixels.
-        scalable: whether the decoder can hand over a smaller frame, as JPEG's can.
+        parts: segments, chunks, blocks, boxes or table rows visited; the walk stops one above its maximum.
+        pixel_bytes: bytes per pixel of the frame that the decoder returns.
+        pixel_steps: steps per pixel of that frame.
+        memory: bytes that decoding holds besides the file and the frame: coefficients, canvases, planes, texts.
+        work: steps besides those of the frame's pixels.
+        scalable: whether the decoder can return a smaller frame, as that of JPEG can.
     """
 
     kind: str
@@ -42,5 +42,5 @@ class Header:
 
     @property
     def pixels(self) -> int:
-        """Pixels of the frame as it is stored."""
+        """Pixels of the stored frame."""
         return self.width * self.height

@@ -1,4 +1,4 @@
-"""HEIC and AVIF: which coded pictures the main one is made of, and what decoding them asks for."""
+"""HEIC and AVIF: the coded pictures that make up the main one, and what decoding them asks for."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,15 +11,19 @@ from image_classification_trash.inference.photo_headers.hevc import (
     larger,
 )
 
-AV1_PLANES = 1.7  # how often planes are held while they become RGB, with what the decoder notes
-HEVC_PLANES = ((1.5, 0.55), (3.0, 0.85), (float("inf"), 1.45))  # likewise, up to so many bytes a pixel
-PICTURE_STEPS = {"AVIF": 25, "HEIF": 30}  # a pixel
-CODED_STEPS = 90  # a byte of the file
+AV1_PLANES = 1.7  # how often planes are held during conversion to RGB, with the decoder's own data
+HEVC_PLANES = (
+    (1.5, 0.55),
+    (3.0, 0.85),
+    (float("inf"), 1.45),
+)  # (bytes per pixel up to which it holds, how often planes are held)
+PICTURE_STEPS = {"AVIF": 25, "HEIF": 30}  # per pixel
+CODED_STEPS = 90  # per byte of the file
 ITEM_STEPS = {"AVIF": 2_000, "HEIF": 50_000}
-PAIR_STEPS = 10  # of two items: libavif goes through all of them to find one
-OTHER_PLANE_BYTES = 16  # a pixel of a picture in a codec that is not looked into
-LONGEST_CANVAS = 65_536  # bytes that describe a grid or an overlay
-DEEPEST = 8  # pictures made of pictures
+PAIR_STEPS = 10  # per pair of items: libavif searches all of them for each one
+OTHER_PLANE_BYTES = 16  # per pixel of a picture in another codec
+LONGEST_CANVAS = 65_536  # bytes of a description of a grid or an overlay
+DEEPEST = 8  # levels of pictures made of pictures
 SAMPLE_STEPS = 300
 SAMPLE_BYTES = 150
 
@@ -29,12 +33,12 @@ _METADATA = frozenset({b"Exif", b"mime"})
 
 @dataclass(frozen=True)
 class Decoding:
-    """What an item asks for, with all that it is made of.
+    """What decoding an item asks for, with all items that it is made of.
 
     Attributes:
-        decoded: pixels that are decoded.
-        held: bytes that its planes take while they become RGB.
-        copied: bytes of items that come in pieces, for those are put together.
+        decoded: number of pixels decoded.
+        held: bytes of its planes during conversion to RGB.
+        copied: bytes of items stored in pieces, which are joined.
     """
 
     decoded: int = 0
@@ -47,7 +51,7 @@ class Decoding:
 
 @dataclass
 class _Pictures:
-    """Sums over the coded pictures that are reached from an item; each is walked over once."""
+    """Sums over the coded pictures that an item is made of; each is visited once."""
 
     container: Container
     known: dict[int, Decoding] = field(default_factory=dict)
@@ -56,14 +60,14 @@ class _Pictures:
         if depth > DEEPEST:
             self.container.parts = self.container.max_parts + 1
         if item not in self.known and not self.container.is_over:
-            self.known[item] = Decoding()  # an item that is made of itself adds nothing
+            self.known[item] = Decoding()  # an item that contains itself adds nothing
             parts = self.container.references.get((item, b"dimg"), ())
             inner = sum((self.decoding(part, depth + 1) for part in parts), Decoding())
             self.known[item] = self._with(item, inner)
         return self.known.get(item, Decoding())
 
     def _with(self, item: int, inner: Decoding) -> Decoding:
-        """An item's own pixels and those that it is made of; a canvas is filled with those, not held beside them."""
+        """Add an item's own pixels to those of its parts; a canvas is filled with its parts, not held besides them."""
         container = self.container
         width, height = frame_size(container, item)
         if container.kinds.get(item) in _CANVASES:
@@ -71,16 +75,14 @@ class _Pictures:
         stream = self._stream(item)
         pixels = max(stream.pixels, width * height)
         in_pieces = len(container.extents.get(item, ())) > 1
+        times = AV1_PLANES
+        if container.kinds.get(item) == b"hvc1":
+            times = next(times for most, times in HEVC_PLANES if stream.plane_bytes <= most)
         return inner + Decoding(
             pixels * max(1, stream.pictures),
-            int(pixels * stream.plane_bytes * self._times_held(item, stream)),
+            int(pixels * stream.plane_bytes * times),
             container.body_length(item) if in_pieces else 0,
         )
-
-    def _times_held(self, item: int, stream: Stream) -> float:
-        if self.container.kinds.get(item) != b"hvc1":
-            return AV1_PLANES
-        return next(times for most, times in HEVC_PLANES if stream.plane_bytes <= most)
 
     def _stream(self, item: int) -> Stream:
         container = self.container
@@ -104,17 +106,17 @@ class _Pictures:
 
 
 def inspect_heif(data: bytes, max_parts: int) -> Header:
-    """Walk over a HEIC's tables and its main picture's units."""
+    """Walk over the tables of a HEIC file and the units of its main picture."""
     return _inspect(data, max_parts, "HEIF")
 
 
 def inspect_avif(data: bytes, max_parts: int) -> Header:
-    """Walk over an AVIF's tables and its main picture's units, or those of its track's first one."""
+    """Walk over the tables of an AVIF file and the units of its main picture, or of the first one of its track."""
     return _inspect(data, max_parts, "AVIF")
 
 
 def frame_size(container: Container, item: int) -> tuple[int, int]:
-    """Width and height of an item: from its `ispe`, or what a grid or an overlay says if that is larger."""
+    """Return the width and height of an item: its `ispe`, or those of its grid or overlay if that is larger."""
     stated = container.property_of(item, b"ispe") or b""
     sizes = [(int.from_bytes(stated[4:8]), int.from_bytes(stated[8:12]))]
     if container.kinds.get(item) in _CANVASES and 0 < container.body_length(item) <= LONGEST_CANVAS:
@@ -158,7 +160,7 @@ def _inspect(data: bytes, max_parts: int, kind: str) -> Header:
 
 
 def _tracks(container: Container) -> Decoding:
-    """Of the first pictures of a sequence's tracks."""
+    """Return what decoding the first picture of each track asks for."""
     asked = Decoding()
     for track in container.tracks:
         if container.is_over:

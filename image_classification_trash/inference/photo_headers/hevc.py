@@ -1,14 +1,14 @@
-"""HEVC: how large a picture its parameter sets ask for, and how many pictures there are."""
+"""HEVC: the picture size in the parameter sets, and the number of pictures."""
 
 from image_classification_trash.inference.photo_headers.av1 import Stream
 from image_classification_trash.inference.photo_headers.bits import Bits
 
 _PARAMETERS = 33
-_FIRST_SLICES = 32  # types below are slices of pictures
+_FIRST_SLICES = 32  # unit types below this one are slices of pictures
 
 
 def inspect_configuration(body: bytes, max_parts: int) -> Stream:
-    """Walk over the parameter sets of an item's `hvcC`."""
+    """Walk over the parameter sets in the body of an item's `hvcC`."""
     parts, position, end = 0, 23, len(body)
     best = Stream()
     for _ in range(body[22] if end > 22 else 0):
@@ -27,7 +27,7 @@ def inspect_configuration(body: bytes, max_parts: int) -> Stream:
 
 
 def inspect_hevc(data: bytes | memoryview, length_bytes: int, max_parts: int) -> Stream:
-    """Walk over units that stand behind their lengths."""
+    """Walk over units, each preceded by its length in `length_bytes` bytes."""
     position, end, parts, pictures, best = 0, len(data), 0, 0, Stream()
     while position + length_bytes < end and parts <= max_parts:
         length = int.from_bytes(data[position : position + length_bytes])
@@ -43,7 +43,7 @@ def inspect_hevc(data: bytes | memoryview, length_bytes: int, max_parts: int) ->
 
 
 def larger(one: Stream, other: Stream) -> Stream:
-    """The stream of the larger picture, with the deeper planes of both."""
+    """Return the larger picture and deeper planes of two streams, and the sums of their counts."""
     return Stream(
         max(one.pixels, other.pixels),
         max(one.plane_bytes, other.plane_bytes),
@@ -53,7 +53,7 @@ def larger(one: Stream, other: Stream) -> Stream:
 
 
 def parameters_size(unit: bytes) -> Stream:
-    """The picture that a sequence parameter set describes."""
+    """Return the picture that a sequence parameter set describes."""
     bits = Bits(unit.replace(b"\0\0\3", b"\0\0"))
     bits.skip(16 + 4)
     layers = bits.read(3)

@@ -1,4 +1,4 @@
-"""PNG: chunks, the frame that IHDR describes, and the texts that are unpacked while they are read."""
+"""PNG: chunks, the frame that IHDR describes, and text chunks, which are decompressed while they are read."""
 
 import struct
 
@@ -9,13 +9,13 @@ from image_classification_trash.inference.photo_headers.header import (
     Header,
 )
 
-UNPACKED = 2**20  # bytes at which Pillow stops unpacking a text or profile
-EXPANSION = 1032  # of deflate, at most
-TEXT_COPIES = 6  # bytes and text, up to four bytes a character
-UNPACK_STEPS = 5  # a byte that is unpacked
-ROW_STEPS = 5  # a byte of the raw picture: unpacked, and its filter undone
-CODED_STEPS = 5  # a byte of the file
-INTERLACED_STEPS = 12  # a pixel, in seven passes
+UNPACKED = 2**20  # bytes; Pillow decompresses no more of a text or profile
+EXPANSION = 1032  # largest ratio of deflate
+TEXT_COPIES = 6  # a text is held as bytes and as a string, of up to four bytes a character
+UNPACK_STEPS = 5  # per decompressed byte
+ROW_STEPS = 5  # per byte of the raw picture: decompression and filter
+CODED_STEPS = 5  # per byte of the file
+INTERLACED_STEPS = 12  # per pixel, in seven passes
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PACKED = (b"zTXt", b"iTXt", b"iCCP")
@@ -23,7 +23,7 @@ _HEAD = struct.Struct(">I4s")
 
 
 def inspect_png(data: bytes, max_parts: int) -> Header:
-    """Walk over a PNG's chunks, from length to length."""
+    """Walk over the chunks of a PNG file; return what they ask for."""
     position, end, parts = 8, len(data), 0
     width = height = bits = kind = interlaced = memory = work = 0
     reading, head = True, _HEAD.unpack_from
@@ -37,7 +37,7 @@ def inspect_png(data: bytes, max_parts: int) -> Header:
         elif name == b"IEND":
             break
         else:
-            more_memory, more_work = _of_chunk(data, position + 8, min(length, end - position - 8), name)
+            more_memory, more_work = _chunk_cost(data, position + 8, min(length, end - position - 8), name)
             memory += more_memory
             work += more_work
         position += length + 12
@@ -48,22 +48,15 @@ def inspect_png(data: bytes, max_parts: int) -> Header:
         width,
         height,
         parts,
-        pixel_bytes=_pixel_bytes(channels, bits),
+        pixel_bytes=4 if channels > 1 else 2 if bits == 16 else 1,  # as Pillow stores it
         pixel_steps=3 + (INTERLACED_STEPS if interlaced else 0),
         memory=memory + 2 * row,
         work=work + parts * PART_STEPS + row * height * ROW_STEPS + end * CODED_STEPS,
     )
 
 
-def _pixel_bytes(channels: int, bits: int) -> int:
-    """Of a pixel as Pillow keeps it: one channel in a byte or two, more in four bytes."""
-    if channels > 1:
-        return 4
-    return 2 if bits == 16 else 1
-
-
-def _of_chunk(data: bytes, start: int, length: int, name: bytes) -> tuple[int, int]:
-    """Memory and steps of a chunk that is not the picture's."""
+def _chunk_cost(data: bytes, start: int, length: int, name: bytes) -> tuple[int, int]:
+    """Return the bytes of memory and the steps of work that a chunk other than image data asks for."""
     memory, work = length, 0
     if name in _PACKED:
         unpacked = min(UNPACKED, length * EXPANSION)

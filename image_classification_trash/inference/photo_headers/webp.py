@@ -1,7 +1,7 @@
 """WebP: chunks, the canvas, and the first frame on it.
 
-libwebp's decoder of animations, which Pillow uses for all, keeps two canvases, and Pillow makes bytes of one and a
-frame of these.
+Pillow uses libwebp's animation decoder for all files. It keeps two canvases; Pillow copies one to bytes and makes a
+frame of those.
 """
 
 from image_classification_trash.inference.photo_headers.header import (
@@ -10,15 +10,15 @@ from image_classification_trash.inference.photo_headers.header import (
     Header,
 )
 
-CANVAS_BYTES = 12  # a pixel: two canvases and the bytes
-PIXEL_STEPS = 30
+CANVAS_BYTES = 12  # per pixel: two canvases and the bytes
+PIXEL_STEPS = 30  # per pixel
 CHUNK_STEPS = 500
 CHUNK_BYTES = 200
-FILE_COPIES = 2  # beside the file itself
+FILE_COPIES = 2  # besides the file itself
 
 
 def inspect_webp(data: bytes, max_parts: int) -> Header:
-    """Walk over a WebP's chunks, into its first frame."""
+    """Walk over the chunks of a WebP file, its first frame's included; return what they ask for."""
     position, end, parts = 12, len(data), 0
     width = height = coded = memory = work = 0
     while position + 8 <= end and parts <= max_parts:
@@ -31,8 +31,9 @@ def inspect_webp(data: bytes, max_parts: int) -> Header:
         if name == b"VP8X":
             width = max(width, int.from_bytes(data[body + 4 : body + 7], "little") + 1)
             height = max(height, int.from_bytes(data[body + 7 : body + 10], "little") + 1)
-        elif name == b"ANMF":  # 16 bytes of its own, then chunks like these
-            coded = max(coded, _area(data[body + 6 : body + 12]))
+        elif name == b"ANMF":  # a header of 16 bytes, followed by chunks like these
+            across, down = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (body + 6, body + 9))
+            coded = max(coded, across * down)
             position += 24
             continue
         elif name in (b"VP8 ", b"VP8L"):
@@ -56,11 +57,8 @@ def inspect_webp(data: bytes, max_parts: int) -> Header:
     )
 
 
-def _area(sides: bytes) -> int:
-    return (int.from_bytes(sides[:3], "little") + 1) * (int.from_bytes(sides[3:], "little") + 1)
-
-
 def _frame_size(data: bytes, body: int, name: bytes) -> tuple[int, int]:
+    """Return the width and height of a lossless (`VP8L`) or lossy (`VP8 `) frame."""
     if name == b"VP8L":
         bits = int.from_bytes(data[body + 1 : body + 5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
