@@ -189,6 +189,13 @@ def test_a_photo_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert status == 413
 
 
+def test_a_photo_that_would_take_too_much_to_decode() -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (9_000, 8_000)).save(buffer, "PNG")
+    status, answer = http(v2(as_base64(buffer.getvalue()), "image/png", isBase64Encoded=True))
+    assert (status, answer["error"]["code"]) == (413, "too_large")
+
+
 def test_what_is_not_foreseen_is_json_too_and_is_logged(
     model: TrashClassifier, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
