@@ -29,7 +29,13 @@ from image_classification_trash.serving.http.api_errors import (
     wrong_body,
     wrong_type,
 )
-from image_classification_trash.serving.http.request_json import Link, asked_photo, media_type, parse_json
+from image_classification_trash.serving.http.request_json import (
+    Link,
+    asked_photo,
+    check_charset,
+    media_type,
+    parse_json,
+)
 from image_classification_trash.serving.pipeline import Json, Limits, Photo, Pipeline
 
 ANSWER_SECONDS = 2.0
@@ -90,6 +96,7 @@ def request_photo(event: Json) -> Link | Photo:
     body = _body(event)
     # API Gateway's form 1.0 keeps the names of headers as they were written.
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    check_charset(headers.get("content-type", ""))
     given = media_type(headers.get("content-type", ""))
     if given == "application/json":
         return asked_photo(parse_json(body))

@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from image_classification_trash import __version__
@@ -53,6 +54,8 @@ from image_classification_trash.serving.operations.worker_pool import WorkQueue,
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
+SMALL_BODY = 2**16
+"""Bytes of JSON that are parsed on the event loop, where that costs less than a thread."""
 _T = TypeVar("_T")
 
 
@@ -84,7 +87,10 @@ class Gateway:
         body = await self.body(request)
         if kind == MULTIPART:
             return await uploads(request.headers, body, self.pipeline.limits)
-        asked = asked_photo(parse_json(body))
+        if len(body) > SMALL_BODY:
+            asked = await run_in_threadpool(lambda: asked_photo(parse_json(body)))
+        else:
+            asked = asked_photo(parse_json(body))
         if isinstance(asked, Photo):
             return [asked]
         return [await self._fetch(asked)]

@@ -17,7 +17,7 @@ from image_classification_trash import __version__
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.serving.http.api_errors import wrong_body
-from image_classification_trash.serving.http.request_json import decode_base64, parse_json
+from image_classification_trash.serving.http.request_json import FEW_VALUES, decode_base64, parse_json
 from image_classification_trash.serving.http.schemas import (
     InferAnswer,
     InferBody,
@@ -77,7 +77,7 @@ class TensorFlowServing:
 
     def decode(self, body: bytes, pipeline: Pipeline) -> Batch:
         """Decode `instances`: all of them pixels, or all of them encoded photos."""
-        asked = _parse(body, TfPredictBody)
+        asked = _parse(body, TfPredictBody, pipeline)
         if asked.signature_name not in SIGNATURES:
             raise wrong_body(
                 f"There is no signature {asked.signature_name!r}; there is {' and '.join(SIGNATURES)}."
@@ -117,7 +117,7 @@ class OpenInference:
 
     def decode(self, body: bytes, pipeline: Pipeline) -> Batch:
         """Decode the one input tensor, pixels or encoded photos."""
-        asked = _parse(body, InferBody)
+        asked = _parse(body, InferBody, pipeline)
         tensor, (height, width) = asked.inputs[0], pipeline.classifier.config.input_size
         pipeline.limits.check_count(tensor.shape[0] if tensor.shape else 0)
         if (tensor.name, tensor.datatype) == (BYTES_INPUT, "BYTES"):
@@ -181,9 +181,12 @@ class OpenInference:
 PROTOCOLS: tuple[ForeignProtocol, ...] = (TensorFlowServing(), OpenInference())
 
 
-def _parse(body: bytes, schema: type[_BodyT]) -> _BodyT:
+def _parse(body: bytes, schema: type[_BodyT], pipeline: Pipeline) -> _BodyT:
+    """Parse a body that may hold as many pixels, in lists of three, as photos are allowed."""
+    height, width = pipeline.classifier.config.input_size
+    max_values = pipeline.limits.max_photos * (height * (width * 4 + 1) + 1) + FEW_VALUES
     try:
-        return schema.model_validate(parse_json(body))
+        return schema.model_validate(parse_json(body, max_values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "The body"
@@ -216,10 +219,16 @@ def _integers(values: Sequence[Any]) -> Pixels:
     Raises:
         RefusalError: they are ragged, or hold anything but whole numbers from 0 to 255.
     """
+    array = np.asarray(
+        values, dtype=object
+    )  # of any other type, one long string would make every item as long
+    kinds = set(map(type, array.ravel().tolist()))
+    if list in kinds:
+        raise wrong_body("The lists differ in length.")
     try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise wrong_body("The lists differ in length.") from error
-    if array.dtype.kind not in "iu" or array.size == 0 or array.min() < 0 or array.max() > 255:
+        numbers = array.astype(np.int64) if kinds == {int} else None
+    except OverflowError:
+        numbers = None
+    if numbers is None or numbers.min() < 0 or numbers.max() > 255:
         raise wrong_body("Pixels are whole numbers from 0 to 255.")
-    return array.astype(np.uint8)
+    return numbers.astype(np.uint8)

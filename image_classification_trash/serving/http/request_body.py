@@ -1,6 +1,7 @@
 """Reads request bodies within a size limit and a deadline, and parses them; all in memory, nothing on disk."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 
 from starlette.datastructures import Headers, UploadFile
@@ -8,10 +9,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from image_classification_trash.serving.http.api_errors import RefusalError, wrong_body, wrong_type
-from image_classification_trash.serving.http.request_json import media_type
+from image_classification_trash.serving.http.request_json import check_charset, media_type
+from image_classification_trash.serving.http.schemas import MAX_NAME
 from image_classification_trash.serving.pipeline import Limits, Photo
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
+_PIECE = 2**16
 
 
 async def read_body(request: Request, limits: Limits, seconds: float) -> bytes:
@@ -44,9 +47,11 @@ def content_type(request: Request, *accepted: str) -> str:
     """Read the body's media type from its header.
 
     Raises:
-        RefusalError: 415 if it is none of those accepted.
+        RefusalError: 415 if it is none of those accepted, or its text is in another charset than UTF-8.
     """
-    given = media_type(request.headers.get("content-type", ""))
+    header = request.headers.get("content-type", "")
+    check_charset(header)
+    given = media_type(header)
     if given not in accepted:
         raise wrong_type(given, *accepted)
     return given
@@ -68,7 +73,19 @@ async def uploads(headers: Headers, body: bytes, limits: Limits) -> list[Photo]:
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise wrong_body("The form holds no file. Send photos as files, such as: curl -F photos=@photo.jpg")
-    return [Photo(file.filename or f"photo {n}", await file.read()) for n, file in enumerate(files, 1)]
+    return [Photo(_name(file, n), await file.read()) for n, file in enumerate(files, 1)]
+
+
+def _name(file: UploadFile, number: int) -> str:
+    """The name of a file, which the answer repeats.
+
+    Raises:
+        RefusalError: 422 if it is overlong, or no text.
+    """
+    name = file.filename or f"photo {number}"
+    if len(name) > MAX_NAME or re.search("[\ud800-\udfff]", name):
+        raise wrong_body(f"A file's name has more than {MAX_NAME} characters, or halves of surrogate pairs.")
+    return name
 
 
 class _InMemoryParser(MultiPartParser):
@@ -78,5 +95,7 @@ class _InMemoryParser(MultiPartParser):
 
 
 async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
+        await asyncio.sleep(0)  # a parser in Python: others have their turn between two pieces
     yield b""
