@@ -121,7 +121,7 @@ def test_a_prediction_is_plain_without_an_answer_too() -> None:
 class BareTensor:
     """Bytes of one photo's pixels in, a list of probabilities out."""
 
-    route, path, tag = "bare", "/v1/bare", "Bare"
+    route, paths, tag = "bare", ("/v1/bare",), "Bare"
     body, answer = PlainErrorAnswer, TfPredictAnswer
 
     def decode(self, body: bytes, pipeline: Pipeline) -> Batch:

@@ -30,6 +30,15 @@ NAME, VERSION = "trash", "1"
 PREFIXES = ("/v1/", "/v2")
 INPUT, BYTES_INPUT, OUTPUT = "images", "image_bytes", "probabilities"
 SIGNATURES = ("serving_default", "serving_bytes")
+LABELS = ("stable", "production")
+"""Names of the version, as TensorFlow Serving calls them; its operators choose them, and these are usual."""
+_TF_MODEL, _OIP_MODEL = f"/v1/models/{NAME}", f"/v2/models/{NAME}"
+_TF_MODELS = (
+    _TF_MODEL,
+    f"{_TF_MODEL}/versions/{VERSION}",
+    *(f"{_TF_MODEL}/labels/{label}" for label in LABELS),
+)
+_OIP_MODELS = (_OIP_MODEL, f"{_OIP_MODEL}/versions/{VERSION}")
 _BodyT = TypeVar("_BodyT", bound=BaseModel)
 
 
@@ -38,14 +47,14 @@ class ForeignProtocol(Protocol):
 
     Attributes:
         route: name of the route that classifies, as the OpenAPI document has it.
-        path: of that route.
+        paths: of that route, with the version and without.
         tag: under which the OpenAPI document lists the protocol's routes.
         body: schema of a request's body.
         answer: schema of what `encode` returns.
     """
 
     route: str
-    path: str
+    paths: tuple[str, ...]
     tag: str
     body: type[BaseModel]
     answer: type[BaseModel]
@@ -71,7 +80,8 @@ class ForeignProtocol(Protocol):
 class TensorFlowServing:
     """TensorFlow Serving's REST format."""
 
-    route, path, tag = "tf_predict", f"/v1/models/{NAME}:predict", "TensorFlow Serving"
+    route, tag = "tf_predict", "TensorFlow Serving"
+    paths = tuple(f"{model}:predict" for model in _TF_MODELS)
     body: type[BaseModel] = TfPredictBody
     answer: type[BaseModel] = TfPredictAnswer
 
@@ -99,19 +109,29 @@ class TensorFlowServing:
         return {"predictions": rows}
 
     def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Callable[[], bool]) -> None:
-        """Add the state of the model."""
+        """Add the state of the model and its signatures."""
 
-        @app.get(f"/v1/models/{NAME}", tags=[self.tag], summary="State of the model")
         def state() -> dict[str, Any]:
             state = "AVAILABLE" if is_ready() else "UNKNOWN"
             status = {"error_code": "OK", "error_message": ""}
             return {"model_version_status": [{"version": VERSION, "state": state, "status": status}]}
 
+        async def metadata() -> dict[str, Any]:
+            return {
+                "model_spec": {"name": NAME, "signature_name": "", "version": VERSION},
+                "metadata": {"signature_def": {"signature_def": _signatures(config)}},
+            }
+
+        for model in _TF_MODELS:
+            app.get(model, tags=[self.tag], summary="State of the model")(state)
+            app.get(f"{model}/metadata", tags=[self.tag], summary="Inputs and outputs of the model")(metadata)
+
 
 class OpenInference:
     """The Open Inference Protocol, which KServe, Triton and others speak."""
 
-    route, path, tag = "infer", f"/v2/models/{NAME}/infer", "Open Inference Protocol"
+    route, tag = "infer", "Open Inference Protocol"
+    paths = tuple(f"{model}/infer" for model in _OIP_MODELS)
     body: type[BaseModel] = InferBody
     answer: type[BaseModel] = InferAnswer
 
@@ -147,6 +167,7 @@ class OpenInference:
         """Add health, readiness and the description of inputs and outputs."""
         tags: list[Any] = [self.tag]
 
+        @app.get("/v2/", include_in_schema=False)
         @app.get("/v2", tags=tags, summary="About this server")
         async def server() -> dict[str, Any]:
             return {"name": "trash-classifier", "version": __version__, "extensions": []}
@@ -159,11 +180,9 @@ class OpenInference:
         def ready() -> dict[str, bool]:
             return {"ready": is_ready()}
 
-        @app.get(f"/v2/models/{NAME}/ready", tags=tags, summary="Can the model answer?")
         def model_ready() -> dict[str, Any]:
             return {"name": NAME, "ready": is_ready()}
 
-        @app.get(f"/v2/models/{NAME}", tags=tags, summary="Inputs and outputs of the model")
         async def metadata() -> dict[str, Any]:
             return {
                 "name": NAME,
@@ -176,6 +195,10 @@ class OpenInference:
                 "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(config.labels)]}],
                 "parameters": {"labels": list(config.labels), "model": config.name},
             }
+
+        for model in _OIP_MODELS:
+            app.get(f"{model}/ready", tags=tags, summary="Can the model answer?")(model_ready)
+            app.get(model, tags=tags, summary="Inputs and outputs of the model")(metadata)
 
 
 PROTOCOLS: tuple[ForeignProtocol, ...] = (TensorFlowServing(), OpenInference())
@@ -191,6 +214,25 @@ def _parse(body: bytes, schema: type[_BodyT], pipeline: Pipeline) -> _BodyT:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "The body"
         raise wrong_body(f"{where}: {first['msg']}.") from error
+
+
+def _signatures(config: BundleConfig) -> Json:
+    """The signatures of the exported SavedModel, as TensorFlow Serving writes a SignatureDef in JSON."""
+
+    def tensor(kind: str, name: str, *sides: int) -> Json:
+        sizes = [{"size": str(side), "name": ""} for side in (-1, *sides)]
+        return {"dtype": kind, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}
+
+    default, encoded = SIGNATURES
+    inputs = {
+        default: {INPUT: tensor("DT_UINT8", f"{default}_{INPUT}:0", *config.input_size, 3)},
+        encoded: {BYTES_INPUT: tensor("DT_STRING", f"{encoded}_{BYTES_INPUT}:0")},
+    }
+    output = {OUTPUT: tensor("DT_FLOAT", "StatefulPartitionedCall:0", len(config.labels))}
+    method = "tensorflow/serving/predict"
+    return {
+        name: {"inputs": given, "outputs": output, "method_name": method} for name, given in inputs.items()
+    }
 
 
 def _unwrap(instance: Any) -> Any:

@@ -1,8 +1,9 @@
-"""Reads a request's JSON, without any web framework: for the gateway and for the Lambda, which must start quickly."""
+"""Reads request bodies, without any web framework: for the gateway and for the Lambda, which must start quickly."""
 
 import base64
 import binascii
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from image_classification_trash.serving.http.api_errors import RefusalError, wrong_body
-from image_classification_trash.serving.pipeline import Photo
+from image_classification_trash.serving.pipeline import Limits, Photo
 
 MAX_DEPTH = 64
 """How deeply lists and objects may be nested in a request."""
@@ -19,6 +20,8 @@ FEW_VALUES = 1024
 CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1"})
 """Charsets that a request may state: its text is read as UTF-8, of which ASCII is a part."""
 _PIECE = 2**18
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 
 
@@ -104,15 +107,52 @@ def _structure(body: bytes) -> Iterator["np.ndarray[Any, np.dtype[np.uint8]]"]:
 
 
 def decode_base64(text: str) -> bytes:
-    """Decode a photo that was sent as base64.
+    """Decode a photo that was sent as base64: standard or URL-safe, padded or not, in one line or wrapped, or a data: URI.
 
     Raises:
         RefusalError: 422 if it is not base64.
     """
+    if text[:5].lower() == "data:":
+        head, _, text = text.partition(",")
+        if not head.lower().endswith(";base64"):
+            raise wrong_body("A data: URI does not hold base64.")
     try:
-        return base64.b64decode(text, validate=True)
+        digits = text.encode("ascii").translate(_STANDARD, b" \t\r\n").rstrip(b"=")
+        if b"=" in digits:
+            raise wrong_body("A photo is not valid base64.")
+        digits += b"=" * (-len(digits) % 4)
+        pieces = (digits[start : start + _PIECE] for start in range(0, len(digits), _PIECE))
+        return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
     except (binascii.Error, ValueError) as error:
         raise wrong_body("A photo is not valid base64.") from error
+
+
+def inflate(body: bytes, encoding: str, limits: Limits) -> bytes:
+    """Undo a body's Content-Encoding: gzip, deflate, or none.
+
+    Args:
+        body: as it was sent.
+        encoding: the header; empty where there is none.
+        limits: of the body, which count once it is inflated too.
+
+    Raises:
+        RefusalError: 413 if it is longer than `limits.max_bytes`, 415 another encoding, 422 damaged.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in _WINDOWS:
+        message = f"The content encoding is {encoding[:40]!r}; send gzip, deflate or none."
+        raise RefusalError(415, "wrong_content_type", message)
+    inflater = zlib.decompressobj(_WINDOWS[encoding])
+    try:
+        data = inflater.decompress(body, limits.max_bytes + 1)
+    except zlib.error as error:
+        raise wrong_body(f"The body is not {encoding}, as the request says it is.") from error
+    limits.check_length(len(data), "request")
+    if not inflater.eof or inflater.unused_data:
+        raise wrong_body(f"The body is not one whole stream of {encoding}.")
+    return data
 
 
 def asked_photo(value: Any) -> Link | Photo:

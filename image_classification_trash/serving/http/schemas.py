@@ -20,7 +20,9 @@ class ImageBody(BaseModel):
     """A photo as base64."""
 
     model_config = ConfigDict(extra="forbid", title="Image")
-    image: str = Field(description="an encoded photo, as base64", json_schema_extra={"format": "byte"})
+    image: str = Field(
+        description="an encoded photo, as base64 or a data: URI", json_schema_extra={"format": "byte"}
+    )
 
 
 class Error(BaseModel):
@@ -170,6 +172,7 @@ PREDICT_BODY = {
                     },
                 }
             },
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
             "application/json": {
                 "schema": {"oneOf": [LinkBody.model_json_schema(), ImageBody.model_json_schema()]}
             },

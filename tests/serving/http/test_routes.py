@@ -151,7 +151,7 @@ def test_too_large(make_client: MakeClient) -> None:
     refused(make_client().post("/predict", files={"photos": buffer.getvalue()}), 413, "too_large")
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "image/png", "application/x-www-form-urlencoded", ""])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_wrong_content_type(client: TestClient, kind: str) -> None:
     response = client.post("/predict", content=b"x", headers={"content-type": kind})
     refused(response, 415, "wrong_content_type")
