@@ -11,8 +11,9 @@ Every GET route answers HEAD too.
 Every request takes the pipeline's steps (pipeline.py); the gateway adds the queue, the metrics and the counts.
 """
 
+import functools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from image_classification_trash import __version__
 from image_classification_trash.config.serving import ServeSettings
@@ -167,6 +169,17 @@ class Gateway:
         return Photo(link.url, data, time.perf_counter() - start)
 
 
+class _App(FastAPI):
+    """An application whose every answer passes through what `around` holds: those of faults, which FastAPI's own
+    middleware does not see, and those of CORS and redirects too."""
+
+    around: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Wrap the whole of FastAPI's stack; the last of `around` is outermost."""
+        return functools.reduce(lambda app, wrap: wrap(app), self.around, super().build_middleware_stack())
+
+
 def create_app(
     settings: ServeSettings, classifier: TrashClassifier | None = None, rules: FetchRules | None = None
 ) -> FastAPI:
@@ -186,7 +199,7 @@ def create_app(
         rules = FetchRules(settings.max_bytes, settings.fetch_seconds, hosts, ports)
     classifier = classifier or load_model(settings)
     gateway = Gateway(settings, classifier, rules)
-    app = FastAPI(
+    app = _App(
         title="trash-classifier",
         version=__version__,
         summary="Tells waste apart by photo.",
@@ -206,7 +219,7 @@ def create_app(
     return app
 
 
-def _add_middleware(app: FastAPI, gateway: Gateway) -> None:
+def _add_middleware(app: _App, gateway: Gateway) -> None:
     """Wrap the routes; what is added last is outermost."""
     app.add_middleware(
         Bounded,
@@ -216,16 +229,16 @@ def _add_middleware(app: FastAPI, gateway: Gateway) -> None:
         metrics=gateway.metrics,
     )
     app.add_middleware(Counted, metrics=gateway.metrics)
+    app.around = (SecurityHeaders, HeadAsGet)
     if gateway.settings.cors_origins:
-        app.add_middleware(
+        cors = functools.partial(
             CORSMiddleware,
             allow_origins=gateway.settings.cors_origins,
             allow_methods=("GET", "HEAD", "POST"),
             allow_headers=("*",),
             expose_headers=("Retry-After",),
         )
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(HeadAsGet)
+        app.around = (cors, *app.around)
 
 
 def load_model(settings: ServeSettings) -> TrashClassifier:

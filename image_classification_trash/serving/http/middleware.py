@@ -5,6 +5,7 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -79,7 +80,7 @@ class HeadAsGet:
 
 
 class SecurityHeaders:
-    """Adds security headers to every response; a response that has its own keeps it."""
+    """Adds security headers to every response, which keeps its own; a redirect names a path, never the Host that was sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -94,9 +95,18 @@ class SecurityHeaders:
                 headers.setdefault("Content-Security-Policy", DOCS_POLICY if docs else API_POLICY)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if "Location" in headers:
+                    headers["Location"] = _own_path(headers["Location"], scope)
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+def _own_path(location: str, scope: Scope) -> str:
+    """The path and query of a redirect, below `root_path`; two slashes in front would name another host."""
+    parts, root = urlsplit(location), scope.get("root_path", "")
+    path = root + "/" + parts.path.removeprefix(root).lstrip("/")
+    return f"{path}?{parts.query}" if parts.query else path
 
 
 class Counted:
