@@ -30,13 +30,13 @@ NAME, VERSION = "trash", "1"
 PREFIXES = ("/v1/", "/v2")
 INPUT, BYTES_INPUT, OUTPUT = "images", "image_bytes", "probabilities"
 SIGNATURES = ("serving_default", "serving_bytes")
-LABELS = ("stable", "production")
+VERSION_LABELS = ("stable", "production")
 """Names of the version, as TensorFlow Serving calls them; its operators choose them, and these are usual."""
 _TF_MODEL, _OIP_MODEL = f"/v1/models/{NAME}", f"/v2/models/{NAME}"
 _TF_MODELS = (
     _TF_MODEL,
     f"{_TF_MODEL}/versions/{VERSION}",
-    *(f"{_TF_MODEL}/labels/{label}" for label in LABELS),
+    *(f"{_TF_MODEL}/labels/{label}" for label in VERSION_LABELS),
 )
 _OIP_MODELS = (_OIP_MODEL, f"{_OIP_MODEL}/versions/{VERSION}")
 _BodyT = TypeVar("_BodyT", bound=BaseModel)
