@@ -1,9 +1,10 @@
 """Settings of `serve`."""
 
+import re
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from image_classification_trash.config.base import ModelsFolder, Part, Positional, StageSettings
 
@@ -72,6 +73,31 @@ class LinkSettings(Part):
     allowed_ports: list[int] = Field([80, 443], description="Ports that photos are fetched from")
 
 
+class WebSettings(Part):
+    """Pages of other origins, and a proxy in front."""
+
+    heading: ClassVar[str] = "Browsers and proxies"
+
+    cors_origins: list[str] = Field(
+        [],
+        description="Origins whose pages may ask from a browser, such as https://app.example.org; *: every page; "
+        "none named: this gateway's own page",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[\w.~-]+)*$",
+        description="Path below which a proxy offers the gateway, such as /trash; the proxy may take it off or leave it",
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if not re.fullmatch(r"\*|https?://[^/?#\s*]+", origin):
+                raise ValueError(f"{origin} is not an origin, such as https://app.example.org, nor *")
+        return origins
+
+
 class StatisticsSettings(Part):
     """Counts of the answers, for `monitor`."""
 
@@ -86,7 +112,7 @@ class StatisticsSettings(Part):
 
 
 class ServeSettings(
-    StatisticsSettings, LinkSettings, LimitSettings, BackendSettings, ModelsFolder, StageSettings
+    StatisticsSettings, WebSettings, LinkSettings, LimitSettings, BackendSettings, ModelsFolder, StageSettings
 ):
     """Answer requests: a REST gateway with a web page, for one model or one exported file."""
 

@@ -1,4 +1,4 @@
-"""Runs the classifier as an AWS Lambda function: `handler`, behind a Function URL, API Gateway, or invoked directly.
+"""Runs the classifier as an AWS Lambda function: `handler`, behind a Function URL, API Gateway, a load balancer, or directly.
 
     {"url": "https://example.org/bottle.jpg"} or {"image": "base64"}    as the event, or as a request's JSON body
     a photo's own bytes                                                 as a request's body of type image/*
@@ -29,7 +29,14 @@ from image_classification_trash.serving.http.api_errors import (
     wrong_body,
     wrong_type,
 )
-from image_classification_trash.serving.http.request_json import Link, asked_photo, media_type, parse_json
+from image_classification_trash.serving.http.request_json import (
+    Link,
+    asked_photo,
+    check_charset,
+    inflate,
+    media_type,
+    parse_json,
+)
 from image_classification_trash.serving.pipeline import Json, Limits, Photo, Pipeline
 
 ANSWER_SECONDS = 2.0
@@ -70,26 +77,29 @@ def handler(event: Any, context: Context) -> Json:
         answer = {"error": refusal.as_json()}
     if not is_http:
         return answer
+    headers = _HEADERS | ({} if refusal is None else refusal.headers)
+    # A load balancer that sends lists of values alone reads nothing else.
+    lists = isinstance(event.get("multiValueHeaders"), dict) and not event.get("headers")
     return {
         "statusCode": 200 if refusal is None else refusal.status,
-        "headers": _HEADERS | ({} if refusal is None else refusal.headers),
+        **({"multiValueHeaders": {n: [v] for n, v in headers.items()}} if lists else {"headers": headers}),
         "body": json.dumps(answer, ensure_ascii=False),
         "isBase64Encoded": False,
     }
 
 
 def request_photo(event: Json) -> Link | Photo:
-    """Read an HTTP request, in the form of API Gateway (1.0 and 2.0) or of a Function URL (2.0).
+    """Read an HTTP request, in the form of API Gateway (1.0 and 2.0), a Function URL (2.0) or a load balancer.
 
     Raises:
         RefusalError: 405 not a POST, 415 neither JSON nor a photo, 422 a body that holds none.
     """
-    method = event.get("httpMethod") or event["requestContext"].get("http", {}).get("method")
-    if method != "POST":
+    http = _dict(_dict(event.get("requestContext")).get("http"))
+    if (event.get("httpMethod") or http.get("method")) != "POST":
         raise RefusalError(405, "wrong_method", "Send the photo with POST.")
-    body = _body(event)
-    # API Gateway's form 1.0 keeps the names of headers as they were written.
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    headers = _headers(event)
+    body = inflate(_body(event), headers.get("content-encoding", ""), _limits())
+    check_charset(headers.get("content-type", ""))
     given = media_type(headers.get("content-type", ""))
     if given == "application/json":
         return asked_photo(parse_json(body))
@@ -104,7 +114,7 @@ def predict(asked: Link | Photo, context: Context) -> Json:
     Raises:
         RefusalError: the photo cannot be fetched or decoded.
     """
-    limits = Limits(max_bytes=int(_number("TRASH_LAMBDA_MAX_MB", 32) * 2**20))
+    limits = _limits()
     photo = _fetch(asked.url, limits, context) if isinstance(asked, Link) else asked
     if isinstance(photo.data, PhotoError):
         raise refusal_of(photo.data)
@@ -125,6 +135,28 @@ def classifier() -> TrashClassifier:
         hint = "Set it to an exported file, such as model_int8.tflite."
         raise BundleError("TRASH_LAMBDA_MODEL names no model.", hint)
     return TrashClassifier.load(path)
+
+
+def _limits() -> Limits:
+    return Limits(max_bytes=int(_number("TRASH_LAMBDA_MAX_MB", 32) * 2**20))
+
+
+def _headers(event: Json) -> dict[str, str]:
+    """Headers by their names in lower case, for API Gateway's form 1.0 keeps names as they were written.
+
+    A header that is null, or a list without values, is none; of several values the last one counts.
+    """
+    headers = {}
+    for form in ("multiValueHeaders", "headers"):
+        for name, given in _dict(event.get(form)).items():
+            value = given[-1] if isinstance(given, list) and given else given
+            if isinstance(value, str):
+                headers[name.lower()] = value
+    return headers
+
+
+def _dict(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 def _body(event: Json) -> bytes:

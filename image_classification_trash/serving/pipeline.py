@@ -18,6 +18,7 @@ from typing import Any
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.photo_cost import SERVING
 from image_classification_trash.inference.runtimes import Probabilities
 from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of, wrong_body
 
@@ -99,13 +100,14 @@ class Pipeline:
     limits: Limits
 
     def decode(self, data: bytes) -> Pixels:
-        """Decode an encoded photo to uint8 (H, W, 3) at the model's size.
+        """Decode an encoded photo to uint8 (H, W, 3) at the model's size, within the budget for photos from strangers.
 
         Raises:
             PhotoError: it cannot be decoded.
+            PhotoTooLargeError: decoding it would take more pixels, memory or time than `SERVING` allows.
         """
         config = self.classifier.config
-        return read_photo(data, config.input_size, config.resize_mode)
+        return read_photo(data, config.input_size, config.resize_mode, SERVING)
 
     def run(self, decode: Callable[[], Batch], timer: Timer) -> tuple[Batch, Probabilities]:
         """Decode a batch and run the model on it, each timed.

@@ -130,9 +130,10 @@ def parse_url(url: str, rules: FetchRules) -> Target:
     Raises:
         UrlRefusedError: it is malformed or not allowed; says why.
     """
-    if len(url) > MAX_URL or re.search(r"[\x00-\x20\x7f\\]", url):
+    if len(url) > MAX_URL or re.search(r"[\x00-\x20\x7f\\\ud800-\udfff]", url):
         raise _refused(
-            f"it is longer than {MAX_URL} characters, or holds spaces, backslashes or control characters"
+            f"it is longer than {MAX_URL} characters, or holds spaces, backslashes, control characters or halves of "
+            "surrogate pairs"
         )
     try:
         parts = urlsplit(url)

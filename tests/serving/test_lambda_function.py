@@ -1,6 +1,7 @@
 """The Lambda's handler: every form of event, the gateway's answers, and clear JSON for all that goes wrong."""
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -102,6 +103,59 @@ def test_http_requests_are_answered(form: Callable[..., Event]) -> None:
         assert status == 200 and answer["predictions"][0]["label"] == "glass"
 
 
+def alb(body: str | None, **headers: Any) -> Event:
+    """A load balancer whose target group is set to send lists of values."""
+    lists = {name.replace("_", "-"): value for name, value in headers.items()}
+    context = {"elb": {"targetGroupArn": "arn"}}
+    return {
+        "requestContext": context,
+        "httpMethod": "POST",
+        "multiValueHeaders": lists,
+        "body": body,
+        "isBase64Encoded": True,
+    }
+
+
+def test_a_load_balancer_is_answered_in_the_form_that_it_sends() -> None:
+    body = as_base64(photo())
+    for kinds in (["image/png"], ["text/plain", "image/png"]):
+        answer = plain(alb(body, content_type=kinds))
+        assert answer["statusCode"] == 200 and "headers" not in answer
+        assert answer["multiValueHeaders"]["Content-Type"] == ["application/json"]
+    refused = plain(alb(body, content_type=[]))
+    assert refused["statusCode"] == 415 and refused["multiValueHeaders"]["Cache-Control"] == ["no-store"]
+    both = v1(body, "image/png", isBase64Encoded=True, multiValueHeaders={"Content-Type": ["image/png"]})
+    assert http(both)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        (v2("x") | {"headers": {"content-type": None}}, 415),
+        (v2("x") | {"headers": None}, 415),
+        (v1("x") | {"headers": None, "multiValueHeaders": None}, 415),
+        (v1("x") | {"headers": "x"}, 415),
+        ({"requestContext": None, "body": "x"}, 405),
+        ({"requestContext": {"http": None}}, 405),
+        (v2("{}", "application/json; charset=utf-7"), 415),
+    ],
+)
+def test_what_is_null_in_an_event_is_no_fault(event: Event, status: int) -> None:
+    assert http(event)[0] == status
+
+
+def test_a_compressed_body_is_inflated_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sent(data: bytes) -> tuple[int, Any]:
+        event = v2(as_base64(gzip.compress(data)), isBase64Encoded=True)
+        event["headers"]["content-encoding"] = "gzip"
+        return http(event)
+
+    text = json.dumps({"image": f"data:image/png;base64,{as_base64(photo())}"}).encode()
+    assert sent(text)[1]["predictions"][0]["label"] == "glass"
+    monkeypatch.setenv("TRASH_LAMBDA_MAX_MB", "1")
+    assert sent(b" " * 2**21)[0] == 413
+
+
 def test_a_link_is_fetched_within_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -187,6 +241,13 @@ def test_a_photo_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plain({"image": as_base64(photo())})["error"]["code"] == "too_large"
     status, _ = http(v2(as_base64(photo()), "image/png", isBase64Encoded=True))
     assert status == 413
+
+
+def test_a_photo_that_would_take_too_much_to_decode() -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (9_000, 8_000)).save(buffer, "PNG")
+    status, answer = http(v2(as_base64(buffer.getvalue()), "image/png", isBase64Encoded=True))
+    assert (status, answer["error"]["code"]) == (413, "too_large")
 
 
 def test_what_is_not_foreseen_is_json_too_and_is_logged(

@@ -16,9 +16,10 @@ from fastapi.testclient import TestClient
 from helpers.tiny_model import CONFIG, LABELS, SIZE, MakeClient, mean_colour
 from PIL import Image
 
-from image_classification_trash.errors import FetchError, PhotoError
+from image_classification_trash.errors import FetchError, PhotoError, PhotoTooLargeError
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
+from image_classification_trash.inference.images import read_photo
 from image_classification_trash.serving.http import gateway as gateway_module
 from image_classification_trash.serving.http.api_errors import RefusalError
 from image_classification_trash.serving.http.schemas import PlainErrorAnswer, TfPredictAnswer
@@ -82,6 +83,18 @@ def test_what_fails_in_decoding_is_raised_and_the_model_not_run() -> None:
     assert begun == ["decode"]
 
 
+def test_photos_of_strangers_have_a_smaller_budget_than_ones_own() -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (9_000, 8_000)).save(buffer, "PNG")  # 72 million pixels
+    assert read_photo(buffer.getvalue(), SIZE).shape == (*SIZE, 3)
+    with pytest.raises(PhotoTooLargeError, match=r"more than 50\.5 million pixels"):
+        pipeline().decode(buffer.getvalue())
+    answered = pipeline().predict(Photo("a", buffer.getvalue()))
+    with pytest.raises(RefusalError) as refused:
+        pipeline().encode([answered])
+    assert (refused.value.status, refused.value.code) == (413, "too_large")
+
+
 def test_limits() -> None:
     limits = Limits(max_bytes=2**20, max_photos=2)
     limits.check_length(2**20, "photo")
@@ -108,7 +121,7 @@ def test_a_prediction_is_plain_without_an_answer_too() -> None:
 class BareTensor:
     """Bytes of one photo's pixels in, a list of probabilities out."""
 
-    route, path, tag = "bare", "/v1/bare", "Bare"
+    route, paths, tag = "bare", ("/v1/bare",), "Bare"
     body, answer = PlainErrorAnswer, TfPredictAnswer
 
     def decode(self, body: bytes, pipeline: Pipeline) -> Batch:

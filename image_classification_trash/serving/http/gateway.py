@@ -1,24 +1,29 @@
 """Answers photos over HTTP with JSON: the REST gateway. `trash-classifier serve models/trashnet` runs it.
 
-    POST /predict                    photos as files, or JSON {"url": ...} or {"image": base64}
+    POST /predict                    photos as files, a photo's bytes, or JSON {"url": ...} or {"image": base64}
     GET  /                           a web page for people, and what it needs       (page.py)
     GET  /healthz, /readyz           is the process alive; does it answer
     GET  /metrics, /docs             Prometheus; OpenAPI
-    /v1/models/trash[:predict]       TensorFlow Serving's REST format     (protocols.py)
+    /v1/models/trash[:predict], ...  TensorFlow Serving's REST format     (protocols.py)
     /v2/models/trash[/infer], ...    the Open Inference Protocol          (protocols.py)
 
+Every GET route answers HEAD too.
 Every request takes the pipeline's steps (pipeline.py); the gateway adds the queue, the metrics and the counts.
 """
 
+import functools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from image_classification_trash import __version__
 from image_classification_trash.config.serving import ServeSettings
@@ -29,7 +34,13 @@ from image_classification_trash.inference.runtimes import Probabilities
 from image_classification_trash.inference.tf_serving import ModelServer
 from image_classification_trash.serving.http import page
 from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of
-from image_classification_trash.serving.http.middleware import Bounded, Counted, SecurityHeaders
+from image_classification_trash.serving.http.middleware import (
+    Bounded,
+    Counted,
+    HeadAsGet,
+    SecurityHeaders,
+    route_path,
+)
 from image_classification_trash.serving.http.protocols import PREFIXES, PROTOCOLS, ForeignProtocol
 from image_classification_trash.serving.http.request_body import (
     JSON,
@@ -53,6 +64,8 @@ from image_classification_trash.serving.operations.worker_pool import WorkQueue,
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
+SMALL_BODY = 2**16
+"""Bytes of JSON that are parsed on the event loop, where that costs less than a thread."""
 _T = TypeVar("_T")
 
 
@@ -80,11 +93,16 @@ class Gateway:
         Raises:
             RefusalError: the request is too large, of the wrong type, or does not hold photos.
         """
-        kind = content_type(request, MULTIPART, JSON)
+        kind = content_type(request)
         body = await self.body(request)
         if kind == MULTIPART:
             return await uploads(request.headers, body, self.pipeline.limits)
-        asked = asked_photo(parse_json(body))
+        if kind != JSON:
+            return [Photo("photo 1", body)]
+        if len(body) > SMALL_BODY:
+            asked = await run_in_threadpool(lambda: asked_photo(parse_json(body)))
+        else:
+            asked = asked_photo(parse_json(body))
         if isinstance(asked, Photo):
             return [asked]
         return [await self._fetch(asked)]
@@ -151,6 +169,17 @@ class Gateway:
         return Photo(link.url, data, time.perf_counter() - start)
 
 
+class _App(FastAPI):
+    """An application whose every answer passes through what `around` holds: those of faults, which FastAPI's own
+    middleware does not see, and those of CORS and redirects too."""
+
+    around: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Wrap the whole of FastAPI's stack; the last of `around` is outermost."""
+        return functools.reduce(lambda app, wrap: wrap(app), self.around, super().build_middleware_stack())
+
+
 def create_app(
     settings: ServeSettings, classifier: TrashClassifier | None = None, rules: FetchRules | None = None
 ) -> FastAPI:
@@ -170,7 +199,7 @@ def create_app(
         rules = FetchRules(settings.max_bytes, settings.fetch_seconds, hosts, ports)
     classifier = classifier or load_model(settings)
     gateway = Gateway(settings, classifier, rules)
-    app = FastAPI(
+    app = _App(
         title="trash-classifier",
         version=__version__,
         summary="Tells waste apart by photo.",
@@ -179,15 +208,8 @@ def create_app(
         redoc_url=None,
         lifespan=gateway.lifespan,
     )
-    app.add_middleware(
-        Bounded,
-        limit=settings.max_requests,
-        is_full=lambda: gateway.queue.is_full,
-        answer=_refused,
-        metrics=gateway.metrics,
-    )
-    app.add_middleware(Counted, metrics=gateway.metrics)
-    app.add_middleware(SecurityHeaders)
+    app.root_path = settings.root_path
+    _add_middleware(app, gateway)
     _add_error_handlers(app)
     _add_routes(app, gateway)
     page.add_routes(app, classifier.config, settings.model)
@@ -195,6 +217,28 @@ def create_app(
         protocol.add_state_routes(app, classifier.config, gateway.is_ready)
         _add_protocol(app, gateway, protocol)
     return app
+
+
+def _add_middleware(app: _App, gateway: Gateway) -> None:
+    """Wrap the routes; what is added last is outermost."""
+    app.add_middleware(
+        Bounded,
+        limit=gateway.settings.max_requests,
+        is_full=lambda: gateway.queue.is_full,
+        answer=_refused,
+        metrics=gateway.metrics,
+    )
+    app.add_middleware(Counted, metrics=gateway.metrics)
+    app.around = (SecurityHeaders, HeadAsGet)
+    if gateway.settings.cors_origins:
+        cors = functools.partial(
+            CORSMiddleware,
+            allow_origins=gateway.settings.cors_origins,
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=("*",),
+            expose_headers=("Retry-After",),
+        )
+        app.around = (cors, *app.around)
 
 
 def load_model(settings: ServeSettings) -> TrashClassifier:
@@ -246,20 +290,22 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_protocol(app: FastAPI, gateway: Gateway, protocol: ForeignProtocol) -> None:
-    @app.post(
-        protocol.path,
-        name=protocol.route,
-        tags=[protocol.tag],
-        summary="Classify photos",
-        responses=PROTOCOL_ERRORS,
-        openapi_extra=json_body(protocol.body),
-        response_model=protocol.answer,
-        response_model_exclude_none=True,
-    )
     async def predict(request: Request) -> Json:
         body = await gateway.body(request)
         batch, rows = await gateway.predict_batch(protocol, body)
         return protocol.encode(batch, rows.tolist())
+
+    for path in protocol.paths:
+        app.post(
+            path,
+            name=protocol.route,
+            tags=[protocol.tag],
+            summary="Classify photos",
+            responses=PROTOCOL_ERRORS,
+            openapi_extra=json_body(protocol.body),
+            response_model=protocol.answer,
+            response_model_exclude_none=True,
+        )(predict)
 
 
 def _result(found: _T | BaseException) -> _T:
@@ -271,7 +317,7 @@ def _result(found: _T | BaseException) -> _T:
 
 async def _refused(request: Request, refusal: RefusalError) -> JSONResponse:
     """Answer with a refusal, in the form that the route's clients know."""
-    plain = request.url.path.startswith(PREFIXES)
+    plain = route_path(request.scope).startswith(PREFIXES)
     error = refusal.message if plain else refusal.as_json()
     return JSONResponse({"error": error}, refusal.status, refusal.headers)
 

@@ -5,6 +5,7 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -55,8 +56,31 @@ def page_policy(page: str, with_worker: bool = False) -> str:
     )
 
 
+def route_path(scope: Scope) -> str:
+    """Take the path of a route out of a request, whether or not a proxy left `root_path` before it."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, without the body; what lies inside sees a GET."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if "body" in message else message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+
+
 class SecurityHeaders:
-    """Adds security headers to every response; a response that has its own keeps it."""
+    """Adds security headers to every response, which keeps its own; a redirect names a path, never the Host that was sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -67,13 +91,22 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                docs = scope["path"] == "/docs"
+                docs = route_path(scope) == "/docs"
                 headers.setdefault("Content-Security-Policy", DOCS_POLICY if docs else API_POLICY)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if "Location" in headers:
+                    headers["Location"] = _own_path(headers["Location"], scope)
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+def _own_path(location: str, scope: Scope) -> str:
+    """The path and query of a redirect, below `root_path`; two slashes in front would name another host."""
+    parts, root = urlsplit(location), scope.get("root_path", "")
+    path = root + "/" + parts.path.removeprefix(root).lstrip("/")
+    return f"{path}?{parts.query}" if parts.query else path
 
 
 class Counted:

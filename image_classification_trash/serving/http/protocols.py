@@ -17,7 +17,7 @@ from image_classification_trash import __version__
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.serving.http.api_errors import wrong_body
-from image_classification_trash.serving.http.request_json import decode_base64, parse_json
+from image_classification_trash.serving.http.request_json import FEW_VALUES, decode_base64, parse_json
 from image_classification_trash.serving.http.schemas import (
     InferAnswer,
     InferBody,
@@ -30,6 +30,15 @@ NAME, VERSION = "trash", "1"
 PREFIXES = ("/v1/", "/v2")
 INPUT, BYTES_INPUT, OUTPUT = "images", "image_bytes", "probabilities"
 SIGNATURES = ("serving_default", "serving_bytes")
+VERSION_LABELS = ("stable", "production")
+"""Names of the version, as TensorFlow Serving calls them; its operators choose them, and these are usual."""
+_TF_MODEL, _OIP_MODEL = f"/v1/models/{NAME}", f"/v2/models/{NAME}"
+_TF_MODELS = (
+    _TF_MODEL,
+    f"{_TF_MODEL}/versions/{VERSION}",
+    *(f"{_TF_MODEL}/labels/{label}" for label in VERSION_LABELS),
+)
+_OIP_MODELS = (_OIP_MODEL, f"{_OIP_MODEL}/versions/{VERSION}")
 _BodyT = TypeVar("_BodyT", bound=BaseModel)
 
 
@@ -38,14 +47,14 @@ class ForeignProtocol(Protocol):
 
     Attributes:
         route: name of the route that classifies, as the OpenAPI document has it.
-        path: of that route.
+        paths: of that route, with the version and without.
         tag: under which the OpenAPI document lists the protocol's routes.
         body: schema of a request's body.
         answer: schema of what `encode` returns.
     """
 
     route: str
-    path: str
+    paths: tuple[str, ...]
     tag: str
     body: type[BaseModel]
     answer: type[BaseModel]
@@ -71,13 +80,14 @@ class ForeignProtocol(Protocol):
 class TensorFlowServing:
     """TensorFlow Serving's REST format."""
 
-    route, path, tag = "tf_predict", f"/v1/models/{NAME}:predict", "TensorFlow Serving"
+    route, tag = "tf_predict", "TensorFlow Serving"
+    paths = tuple(f"{model}:predict" for model in _TF_MODELS)
     body: type[BaseModel] = TfPredictBody
     answer: type[BaseModel] = TfPredictAnswer
 
     def decode(self, body: bytes, pipeline: Pipeline) -> Batch:
         """Decode `instances`: all of them pixels, or all of them encoded photos."""
-        asked = _parse(body, TfPredictBody)
+        asked = _parse(body, TfPredictBody, pipeline)
         if asked.signature_name not in SIGNATURES:
             raise wrong_body(
                 f"There is no signature {asked.signature_name!r}; there is {' and '.join(SIGNATURES)}."
@@ -99,25 +109,35 @@ class TensorFlowServing:
         return {"predictions": rows}
 
     def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Callable[[], bool]) -> None:
-        """Add the state of the model."""
+        """Add the state of the model and its signatures."""
 
-        @app.get(f"/v1/models/{NAME}", tags=[self.tag], summary="State of the model")
         def state() -> dict[str, Any]:
             state = "AVAILABLE" if is_ready() else "UNKNOWN"
             status = {"error_code": "OK", "error_message": ""}
             return {"model_version_status": [{"version": VERSION, "state": state, "status": status}]}
 
+        async def metadata() -> dict[str, Any]:
+            return {
+                "model_spec": {"name": NAME, "signature_name": "", "version": VERSION},
+                "metadata": {"signature_def": {"signature_def": _signatures(config)}},
+            }
+
+        for model in _TF_MODELS:
+            app.get(model, tags=[self.tag], summary="State of the model")(state)
+            app.get(f"{model}/metadata", tags=[self.tag], summary="Inputs and outputs of the model")(metadata)
+
 
 class OpenInference:
     """The Open Inference Protocol, which KServe, Triton and others speak."""
 
-    route, path, tag = "infer", f"/v2/models/{NAME}/infer", "Open Inference Protocol"
+    route, tag = "infer", "Open Inference Protocol"
+    paths = tuple(f"{model}/infer" for model in _OIP_MODELS)
     body: type[BaseModel] = InferBody
     answer: type[BaseModel] = InferAnswer
 
     def decode(self, body: bytes, pipeline: Pipeline) -> Batch:
         """Decode the one input tensor, pixels or encoded photos."""
-        asked = _parse(body, InferBody)
+        asked = _parse(body, InferBody, pipeline)
         tensor, (height, width) = asked.inputs[0], pipeline.classifier.config.input_size
         pipeline.limits.check_count(tensor.shape[0] if tensor.shape else 0)
         if (tensor.name, tensor.datatype) == (BYTES_INPUT, "BYTES"):
@@ -147,6 +167,7 @@ class OpenInference:
         """Add health, readiness and the description of inputs and outputs."""
         tags: list[Any] = [self.tag]
 
+        @app.get("/v2/", include_in_schema=False)
         @app.get("/v2", tags=tags, summary="About this server")
         async def server() -> dict[str, Any]:
             return {"name": "trash-classifier", "version": __version__, "extensions": []}
@@ -159,11 +180,9 @@ class OpenInference:
         def ready() -> dict[str, bool]:
             return {"ready": is_ready()}
 
-        @app.get(f"/v2/models/{NAME}/ready", tags=tags, summary="Can the model answer?")
         def model_ready() -> dict[str, Any]:
             return {"name": NAME, "ready": is_ready()}
 
-        @app.get(f"/v2/models/{NAME}", tags=tags, summary="Inputs and outputs of the model")
         async def metadata() -> dict[str, Any]:
             return {
                 "name": NAME,
@@ -177,17 +196,43 @@ class OpenInference:
                 "parameters": {"labels": list(config.labels), "model": config.name},
             }
 
+        for model in _OIP_MODELS:
+            app.get(f"{model}/ready", tags=tags, summary="Can the model answer?")(model_ready)
+            app.get(model, tags=tags, summary="Inputs and outputs of the model")(metadata)
+
 
 PROTOCOLS: tuple[ForeignProtocol, ...] = (TensorFlowServing(), OpenInference())
 
 
-def _parse(body: bytes, schema: type[_BodyT]) -> _BodyT:
+def _parse(body: bytes, schema: type[_BodyT], pipeline: Pipeline) -> _BodyT:
+    """Parse a body that may hold as many pixels, in lists of three, as photos are allowed."""
+    height, width = pipeline.classifier.config.input_size
+    max_values = pipeline.limits.max_photos * (height * (width * 4 + 1) + 1) + FEW_VALUES
     try:
-        return schema.model_validate(parse_json(body))
+        return schema.model_validate(parse_json(body, max_values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "The body"
         raise wrong_body(f"{where}: {first['msg']}.") from error
+
+
+def _signatures(config: BundleConfig) -> Json:
+    """The signatures of the exported SavedModel, as TensorFlow Serving writes a SignatureDef in JSON."""
+
+    def tensor(kind: str, name: str, *sides: int) -> Json:
+        sizes = [{"size": str(side), "name": ""} for side in (-1, *sides)]
+        return {"dtype": kind, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}
+
+    default, encoded = SIGNATURES
+    inputs = {
+        default: {INPUT: tensor("DT_UINT8", f"{default}_{INPUT}:0", *config.input_size, 3)},
+        encoded: {BYTES_INPUT: tensor("DT_STRING", f"{encoded}_{BYTES_INPUT}:0")},
+    }
+    output = {OUTPUT: tensor("DT_FLOAT", "StatefulPartitionedCall:0", len(config.labels))}
+    method = "tensorflow/serving/predict"
+    return {
+        name: {"inputs": given, "outputs": output, "method_name": method} for name, given in inputs.items()
+    }
 
 
 def _unwrap(instance: Any) -> Any:
@@ -216,10 +261,16 @@ def _integers(values: Sequence[Any]) -> Pixels:
     Raises:
         RefusalError: they are ragged, or hold anything but whole numbers from 0 to 255.
     """
+    array = np.asarray(
+        values, dtype=object
+    )  # of any other type, one long string would make every item as long
+    kinds = set(map(type, array.ravel().tolist()))
+    if list in kinds:
+        raise wrong_body("The lists differ in length.")
     try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise wrong_body("The lists differ in length.") from error
-    if array.dtype.kind not in "iu" or array.size == 0 or array.min() < 0 or array.max() > 255:
+        numbers = array.astype(np.int64) if kinds == {int} else None
+    except OverflowError:
+        numbers = None
+    if numbers is None or numbers.min() < 0 or numbers.max() > 255:
         raise wrong_body("Pixels are whole numbers from 0 to 255.")
-    return array.astype(np.uint8)
+    return numbers.astype(np.uint8)

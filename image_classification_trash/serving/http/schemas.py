@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_NAME = 1024
+"""Characters of a name that is repeated in an answer."""
 Milliseconds = Annotated[float, Field(ge=0, description="milliseconds")]
 
 
@@ -18,7 +20,9 @@ class ImageBody(BaseModel):
     """A photo as base64."""
 
     model_config = ConfigDict(extra="forbid", title="Image")
-    image: str = Field(description="an encoded photo, as base64", json_schema_extra={"format": "byte"})
+    image: str = Field(
+        description="an encoded photo, as base64 or a data: URI", json_schema_extra={"format": "byte"}
+    )
 
 
 class Error(BaseModel):
@@ -96,7 +100,7 @@ class TfPredictBody(BaseModel):
     """TensorFlow Serving's row format."""
 
     model_config = ConfigDict(extra="ignore", title="TensorFlow Serving request")
-    signature_name: str = "serving_default"
+    signature_name: str = Field("serving_default", max_length=MAX_NAME)
     instances: list[Any] = Field(min_length=1)
 
 
@@ -110,7 +114,7 @@ class TensorBody(BaseModel):
     """A tensor of the Open Inference Protocol."""
 
     name: str
-    shape: list[Annotated[int, Field(ge=0)]]
+    shape: list[Annotated[int, Field(ge=0, le=2**31)]] = Field(max_length=8)
     datatype: str
     data: list[Any]
 
@@ -119,7 +123,7 @@ class InferBody(BaseModel):
     """A request of the Open Inference Protocol."""
 
     model_config = ConfigDict(extra="ignore", title="Open Inference request")
-    id: str | None = None
+    id: str | None = Field(None, max_length=MAX_NAME)
     inputs: list[TensorBody] = Field(min_length=1, max_length=1)
 
 
@@ -168,6 +172,7 @@ PREDICT_BODY = {
                     },
                 }
             },
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
             "application/json": {
                 "schema": {"oneOf": [LinkBody.model_json_schema(), ImageBody.model_json_schema()]}
             },
