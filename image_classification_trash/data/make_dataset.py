@@ -326,9 +326,9 @@ if __name__ == "__main__":
     from image_classification_trash.config.loader import load_settings
     from image_classification_trash.show import carry_out
 
-    def _make_with_embedder(settings: DataSettings) -> Prepared:
+    def prepare(settings: DataSettings) -> Prepared:
         # The layer rules forbid this module to import from features, so the script looks the embedder up by name.
         embedder = resolve_name("image_classification_trash.features.build_features:near_duplicate_embedder")
         return make_dataset(settings, embedder(settings.interim_dir) if settings.embeddings else None)
 
-    sys.exit(carry_out("data", lambda: load_settings(DataSettings, sys.argv[1:]), _make_with_embedder))
+    sys.exit(carry_out("data", lambda: load_settings(DataSettings, sys.argv[1:]), prepare))

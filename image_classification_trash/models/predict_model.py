@@ -4,7 +4,6 @@ python -m image_classification_trash.models.predict_model photo.jpg
 trash-classifier predict ~/Pictures --csv predictions.csv
 """
 
-import glob
 import json
 import os
 import sys
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from image_classification_trash.config.models import PredictSettings
 from image_classification_trash.errors import PhotoError, SettingsError
 from image_classification_trash.files import as_text, sha256_of
-from image_classification_trash.inference.classifier import Prediction, TrashClassifier
+from image_classification_trash.inference.classifier import Prediction, TrashClassifier, photos_below
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
@@ -192,24 +191,15 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
                 name.strip() for line in stdin for name in line.split("\0")
             )  # find -print0 separates names with NUL
             yield from (name for name in names if name)
-        elif is_url(argument) or Path(argument).is_file():
-            yield argument
-        elif Path(argument).is_dir():
-            yield from _listed(argument, Path(argument).rglob("*"))
-        elif glob.has_magic(argument):
-            matches = glob.glob(argument, recursive=True)  # noqa: PTH207  a pattern may be absolute
-            yield from _listed(argument, map(Path, matches))
-        else:
+            continue
+        found = photos_below(argument)
+        if found is None:
             yield argument  # a missing file becomes a row with its error, like any unreadable photo
-
-
-def _listed(argument: str, found: Iterable[Path]) -> list[str]:
-    photos = sorted(str(path) for path in found if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
-    if not photos:
-        raise SettingsError(
-            f"{argument} holds no photos.", f"Photos are named *{', *'.join(sorted(PHOTO_SUFFIXES))}."
-        )
-    return photos
+        elif found:
+            yield from found
+        else:
+            suffixes = f"*{', *'.join(sorted(PHOTO_SUFFIXES))}"
+            raise SettingsError(f"{argument} holds no photos.", f"Photos are named {suffixes}.")
 
 
 if __name__ == "__main__":

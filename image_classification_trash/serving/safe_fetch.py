@@ -43,6 +43,7 @@ _NOT_PUBLIC = (
     IPv6Network("2002::/16"),  # 6to4, likewise
     IPv6Network("3fff::/20"),  # documentation, which Python 3.11 calls global
 )
+_default_tls = cache(ssl.create_default_context)
 _SAVE_IT = "Check the address, or save the photo and send the file."
 
 
@@ -145,7 +146,8 @@ def parse_url(url: str, rules: FetchRules) -> Target:
     if "@" in parts.netloc:
         raise _refused("it holds a user name or password")
     host = _checked_host(name)
-    if rules.allowed_hosts and not any(_matches(host, allowed) for allowed in rules.allowed_hosts):
+    allowed = [name.lower() for name in rules.allowed_hosts]  # *.example.org stands for what is below it
+    if allowed and not any(host.endswith(a[1:]) if a.startswith("*.") else host == a for a in allowed):
         raise _refused("its host is not on this server's list")
     port = _DEFAULT_PORTS[scheme] if port is None else port
     if port not in rules.allowed_ports:
@@ -174,11 +176,6 @@ def _checked_name(name: str) -> str:
     if len(host) > 253 or not _HOST.fullmatch(host) or _NUMBER.fullmatch(host.rpartition(".")[2]):
         raise _refused("its host is malformed")
     return host
-
-
-def _matches(host: str, allowed: str) -> bool:
-    allowed = allowed.lower()
-    return host.endswith(allowed[1:]) if allowed.startswith("*.") else host == allowed
 
 
 async def _follow(url: str, rules: FetchRules) -> bytes:
@@ -218,17 +215,12 @@ async def _connect(
             return await asyncio.open_connection(
                 str(address),
                 target.port,
-                ssl=_tls() if secure else None,
+                ssl=_default_tls() if secure else None,
                 server_hostname=target.host if secure else None,
             )
         except OSError as error:
             failure = error
     raise failure
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
 
 
 def _request(connection: h11.Connection, target: Target) -> bytes:

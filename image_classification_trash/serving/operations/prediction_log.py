@@ -51,7 +51,13 @@ class StatisticsFile:
         if self._path is None:
             yield
             return
-        writing = asyncio.create_task(self._keep_writing())
+
+        async def keep_writing() -> None:
+            while True:
+                self._write()
+                await asyncio.sleep(self._seconds)
+
+        writing = asyncio.create_task(keep_writing())
         try:
             yield
         finally:
@@ -59,11 +65,6 @@ class StatisticsFile:
             with contextlib.suppress(asyncio.CancelledError):
                 await writing
             self._write()
-
-    async def _keep_writing(self) -> None:
-        while True:
-            self._write()
-            await asyncio.sleep(self._seconds)
 
     def _write(self) -> None:
         """Write a kilobyte in the event loop, so that no count changes meanwhile. A full disk must not stop the gateway."""

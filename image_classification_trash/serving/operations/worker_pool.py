@@ -63,15 +63,15 @@ class WorkQueue:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, function: Callable[[_In], _Out], items: Sequence[_In]) -> list["Future[_Out]"]:
+        def release(_: "Future[_Out]") -> None:
+            with self._lock:
+                self._jobs -= 1
+
         with self._lock:
             if self._jobs + len(items) > self._capacity:
                 raise full()
             self._jobs += len(items)
         futures = [self._pool.submit(function, item) for item in items]
         for future in futures:  # a job that was given up keeps its place until its thread is free again
-            future.add_done_callback(self._release)
+            future.add_done_callback(release)
         return futures
-
-    def _release(self, _: "Future[_Out]") -> None:
-        with self._lock:
-            self._jobs -= 1

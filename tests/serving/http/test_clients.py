@@ -199,14 +199,14 @@ def test_compressed_bodies(client: TestClient, encoding: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [
-        ("gzip", gzip.compress(b" " * 3 * 2**20), 413),
-        ("gzip", gzip.compress(b"{}")[:-1], 422),
-        ("gzip", gzip.compress(b"{}") * 2, 422),
+        ("gzip", gzip.compress(b" " * 3 * 2**20, mtime=0), 413),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-1], 422),
+        ("gzip", gzip.compress(b"{}", mtime=0) * 2, 422),
         ("gzip", b"{}", 422),
         ("gzip", b"", 422),
-        ("deflate", gzip.compress(b"{}"), 422),
+        ("deflate", gzip.compress(b"{}", mtime=0), 422),
         ("br", b"{}", 415),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), 415),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), 415),
         ("\xff", b"{}", 415),
     ],
 )
