@@ -17,7 +17,7 @@ from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.shipped import FOLDER
 
 README = Path("README.md")
-SHIPPED_HEAD = """| measured on | n | accuracy | balanced accuracy | surest 80% | `unsure` | waste against none, AUROC | of photos without waste turned away |
+SHIPPED_HEAD = """| measured on | n | accuracy | balanced accuracy | accuracy at 80% coverage | `unsure` | waste against not-waste, AUROC | not-waste photos rejected |
 |---|---|---|---|---|---|---|---|
 """
 HEAD = """| network | trained | seed | measured on | n | accuracy | balanced accuracy | ECE |

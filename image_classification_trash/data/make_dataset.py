@@ -327,7 +327,7 @@ if __name__ == "__main__":
     from image_classification_trash.show import carry_out
 
     def prepare(settings: DataSettings) -> Prepared:
-        # The layer rules forbid this module to import from features, so the script looks the embedder up by name.
+        """Prepare with embeddings; the layers keep this module from importing features, so they are looked up by name."""
         embedder = resolve_name("image_classification_trash.features.build_features:near_duplicate_embedder")
         return make_dataset(settings, embedder(settings.interim_dir) if settings.embeddings else None)
 
