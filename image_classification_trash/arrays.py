@@ -1,4 +1,4 @@
-"""Names of the arrays that go between modules."""
+"""Type aliases for arrays that modules exchange."""
 
 import numpy as np
 import numpy.typing as npt

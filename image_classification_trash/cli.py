@@ -1,7 +1,8 @@
-"""The command `trash-classifier`: parses, calls one function, prints.
+"""The command `trash-classifier`: parse arguments, call one function, print its result.
 
-Results go to standard output, logs and progress bars to standard error. Exit status: 0 good; 1 an error that the
-user can mend; 2 a wrong flag or setting; 3 finished, but some photos could not be read; 4 (monitor) the stream drifted.
+Results go to standard output, logs and progress bars to standard error. Exit status: 0 success; 1 an error that the user
+can fix; 2 a wrong flag or setting; 3 finished, but some photos could not be read; 4 the monitored stream drifted; 130 stopped
+by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -49,63 +50,63 @@ def run_data(settings: DataSettings) -> Result:
 
 
 def run_audit(settings: AuditSettings) -> Result:
-    """Look for faults in a data set."""
+    """Find issues in a data set and write a page that shows them."""
     from image_classification_trash.visualization.audit_page import audit_with_page
 
     return audit_with_page(settings)
 
 
 def run_explore(settings: ExploreSettings) -> Result:
-    """Draw a data set."""
+    """Plot a data set."""
     from image_classification_trash.visualization.visualize import explore
 
     return explore(settings)
 
 
 def run_features(settings: FeatureSettings) -> Result:
-    """Fill the caches."""
+    """Compute the caches of pixels and embeddings."""
     from image_classification_trash.features.build_features import build_features
 
     return build_features(settings)
 
 
 def run_train(settings: TrainSettings) -> Result:
-    """Train a bundle."""
+    """Train a model."""
     from image_classification_trash.models.train_model import Trained, train
 
     return Trained(train(settings))
 
 
 def run_tune(settings: TuneSettings) -> Result:
-    """Search for settings of a training."""
+    """Search for good training settings."""
     from image_classification_trash.models.tune_model import tune
 
     return tune(settings)
 
 
 def run_evaluate(settings: EvaluateSettings) -> Result:
-    """Measure a bundle and draw what was measured."""
+    """Evaluate a model and plot the results."""
     from image_classification_trash.visualization.visualize import evaluate_with_report
 
     return evaluate_with_report(settings)
 
 
 def run_models(settings: ModelsSettings) -> Result:
-    """List, compare and promote."""
+    """List, compare and promote models."""
     from image_classification_trash.models.promote_model import manage_models
 
     return manage_models(settings)
 
 
 def run_export(settings: ExportSettings) -> Result:
-    """Export and verify."""
+    """Export a model and verify the exported files."""
     from image_classification_trash.models.export_model import export
 
     return export(settings)
 
 
 def run_benchmark(settings: BenchmarkSettings) -> Result:
-    """Time all files and engines."""
+    """Time a model's files on all engines."""
     from image_classification_trash.visualization.benchmark_plot import benchmark_with_plot
 
     return benchmark_with_plot(settings)
@@ -119,33 +120,33 @@ def run_predict(settings: PredictSettings) -> Result:
 
 
 def run_monitor(settings: MonitorSettings) -> Result:
-    """Compare a stream with what was trained on."""
+    """Compare a stream of photos with the training data."""
     from image_classification_trash.models.monitor_model import store_and_monitor
 
     return store_and_monitor(settings)
 
 
 def run_serve(settings: ServeSettings) -> Result:
-    """Answer requests."""
+    """Prepare the HTTP server that answers requests."""
     from image_classification_trash.serving.http.server import prepare
 
     return prepare(settings)
 
 
 def data_set_is_there(settings: DataSet) -> None:
-    """Refuse a data set that is not prepared, or damaged."""
+    """Raise a DatasetError unless the data set is prepared and undamaged."""
     from image_classification_trash.data.manifest import read_manifest
 
     read_manifest(settings.processed_dir / settings.name)
 
 
 def model_is_there(settings: TrainedModel) -> None:
-    """Refuse a model that is not there, or damaged."""
+    """Raise a BundleError unless the model exists and is undamaged."""
     _check_bundle(settings.bundle, settings.models_dir)
 
 
 def monitored_model_is_there(settings: MonitorSettings) -> None:
-    """Refuse a model that is not there, or damaged."""
+    """Raise a BundleError unless the monitored model exists and is undamaged."""
     _check_bundle(settings.model, settings.models_dir)
 
 
@@ -157,7 +158,7 @@ def _check_bundle(reference: Path | None, models_dir: Path) -> None:
 
 
 class Command(NamedTuple):
-    """What carries a verb out; and what is checked before it, while little is imported."""
+    """The function that runs a verb, and a quick check before it, made before heavy imports."""
 
     run: Callable[[Any], Result]
     check: Callable[[Any], None] = lambda settings: None
@@ -181,7 +182,7 @@ COMMANDS = {
 
 
 def load(verb: str, arguments: Sequence[str]) -> StageSettings:
-    """Load a verb's settings, and check that the data set or the model that they name is there."""
+    """Load a verb's settings, and check that the data set or model that they name exists."""
     from image_classification_trash.config.loader import load_settings
 
     settings = load_settings(settings_of(verb), arguments)
@@ -190,13 +191,13 @@ def load(verb: str, arguments: Sequence[str]) -> StageSettings:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carry out a command line; returns the exit status."""
+    """Run a command line; return the exit status."""
     verb, rest = _parse_verb(arguments)
     return carry_out(verb, lambda: load(verb, rest), COMMANDS[verb].run)
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Run the command and exit with its status."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -217,7 +218,7 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def in_one_word(arguments: Sequence[str]) -> Sequence[str]:
-    """`data audit NAME` is `audit NAME`: `data` takes one name, so two can mean nothing else."""
+    """Rewrite `data audit NAME` as `audit NAME`; `data` takes one name, so this is unambiguous."""
     if list(arguments[:2]) == ["data", "audit"] and arguments[2:3] and not arguments[2].startswith("-"):
         return arguments[1:]
     return arguments

@@ -1,42 +1,43 @@
-"""Every error that a user can meet.
+"""Define every error that users can meet.
 
 ::
 
     TrashClassifierError
-    ├── SettingsError            a flag, an environment variable or a YAML file says something impossible
-    ├── MissingExtraError        a library is not installed; names the extra that brings it
+    ├── SettingsError            a flag, an environment variable or a YAML file has an invalid value
+    ├── MissingExtraError        a library is not installed; names the extra that installs it
     ├── PhotoError               one photo cannot be used
-    │   ├── PhotoTooLargeError   decoding it asks for more than its budget allows
-    │   └── FetchError           the photo behind an address cannot be had
-    │       ├── UrlRefusedError      the address is not one that may be asked
-    │       └── FetchTooLargeError   it is longer than allowed
+    │   ├── PhotoTooLargeError   decoding the photo exceeds its budget
+    │   └── FetchError           the photo at a URL cannot be fetched
+    │       ├── UrlRefusedError      the URL is not allowed
+    │       └── FetchTooLargeError   the response is longer than allowed
     ├── DatasetError             a data set as a whole cannot be used
-    │   ├── ArchiveError         a zip file is damaged, foreign or hostile
-    │   └── DownloadError        the network or the hub did not give what was asked for
-    ├── CacheError               a file under data/interim is not what it says it is
+    │   ├── ArchiveError         a zip file is damaged, unexpected or hostile
+    │   └── DownloadError        a download from the network or the hub failed
+    ├── CacheError               a cached file under data/interim is damaged
     ├── BusyError                another process is writing the same output
-    ├── BundleError              a trained model on disk is incomplete, damaged or foreign
-    ├── ModelServerError         a model server refuses, or answers with something that is no answer
-    │   └── ModelServerTimeoutError  it takes too long
-    ├── PromotionError           a model may not take another's place, or there is none to go back to
-    ├── TrainingError            training cannot start or go on
+    ├── BundleError              a trained model on disk is incomplete, damaged or of an unknown format
+    ├── ModelServerError         a model server is unreachable, refuses, or returns an invalid response
+    │   └── ModelServerTimeoutError  the model server takes too long
+    ├── PromotionError           a model fails the promotion gates, or there is none to roll back to
+    ├── TrainingError            training cannot start or continue
+    │   └── DivergedError        its loss is no longer a finite number
     └── ExportError              a model cannot be exported, or its export differs too much from it
 
-Each carries two sentences: what was found and where, and what to do next.
+Each has two sentences: what was found and where, and what to do next.
 """
 
 
 def first_line(error: BaseException) -> str:
-    """Shorten another library's error to its first line, or to its type where it has no message."""
+    """Return the first line of another library's error, or its type if it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class TrashClassifierError(Exception):
-    """Base of all errors that are the user's to mend.
+    """Base class of all errors that the user can fix.
 
     Args:
-        found: what was found, and where; one sentence.
-        hint: what to do next; one sentence, may be empty.
+        found: one sentence: what was found, and where.
+        hint: one sentence: what to do next; may be empty.
     """
 
     def __init__(self, found: str, hint: str = "") -> None:
@@ -49,31 +50,31 @@ class TrashClassifierError(Exception):
 
 
 class SettingsError(TrashClassifierError):
-    """A flag, an environment variable or a YAML file says something impossible."""
+    """A flag, an environment variable or a YAML file has an invalid value."""
 
 
 class MissingExtraError(TrashClassifierError):
-    """A library is not installed; the message names the extra that brings it."""
+    """A library is not installed; the message names the extra that installs it."""
 
 
 class PhotoError(TrashClassifierError):
-    """One photo cannot be used: missing, empty, truncated, or not a picture at all."""
+    """One photo cannot be used: it is missing, empty, truncated, or not an image."""
 
 
 class PhotoTooLargeError(PhotoError):
-    """Decoding a picture asks for more pixels, memory, work or parts than its budget allows, or its file is too long."""
+    """Decoding a photo needs more pixels, memory, work or parts than its budget allows, or its file is too long."""
 
 
 class FetchError(PhotoError):
-    """The photo behind an address cannot be had."""
+    """The photo at a URL cannot be fetched."""
 
 
 class UrlRefusedError(FetchError):
-    """An address is not one that may be asked: its form, its scheme, its port, its host or where that leads."""
+    """A URL is not allowed, because of its syntax, scheme, port or host, or the address that the host resolves to."""
 
 
 class FetchTooLargeError(FetchError):
-    """What lies behind an address is longer than allowed."""
+    """The response to a URL is longer than allowed."""
 
 
 class DatasetError(TrashClassifierError):
@@ -81,15 +82,15 @@ class DatasetError(TrashClassifierError):
 
 
 class ArchiveError(DatasetError):
-    """A zip file is damaged, foreign or hostile."""
+    """A zip file is damaged, unexpected or hostile."""
 
 
 class DownloadError(DatasetError):
-    """The network or the hub did not give what was asked for."""
+    """A download from the network or the hub failed."""
 
 
 class CacheError(TrashClassifierError):
-    """A cached file is not what its description says."""
+    """A cached file is damaged, or differs from its description."""
 
 
 class BusyError(TrashClassifierError):
@@ -97,11 +98,11 @@ class BusyError(TrashClassifierError):
 
 
 class BundleError(TrashClassifierError):
-    """A trained model on disk is incomplete, damaged or foreign."""
+    """A trained model on disk is incomplete, damaged or of an unknown format."""
 
 
 class ModelServerError(TrashClassifierError):
-    """A model server cannot be reached, refuses, or answers with something that is no answer."""
+    """A model server cannot be reached, refuses the request, or returns an invalid response."""
 
 
 class ModelServerTimeoutError(ModelServerError):
@@ -109,11 +110,15 @@ class ModelServerTimeoutError(ModelServerError):
 
 
 class PromotionError(TrashClassifierError):
-    """A model does not pass the gates before its promotion, or there is none to go back to."""
+    """A model fails the promotion gates, or there is no model to roll back to."""
 
 
 class TrainingError(TrashClassifierError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
+
+
+class DivergedError(TrainingError):
+    """The loss of a training, or a weight, is NaN or infinite."""
 
 
 class ExportError(TrashClassifierError):

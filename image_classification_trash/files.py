@@ -1,8 +1,8 @@
-"""Files that are either whole or absent: everything the project writes goes through here.
+"""Write files and folders atomically; all output of the project goes through this module.
 
-A killed run must leave nothing half-written behind, so files and folders are made under a temporary name in the same
-place and take the final name when they are complete. A temporary name is locked while its writer lives; what a killed
-writer left behind is deleted by the next writer of the same name.
+A killed run must leave no half-written output, so files and folders are written under a temporary name in the same folder
+and renamed when they are complete. A temporary file or folder is locked while its writer runs; the next writer of the same
+name deletes what a killed writer left behind.
 """
 
 import ctypes
@@ -27,64 +27,70 @@ _STREAMS = {Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd")}
 
 
 def as_text(name: str) -> str:
-    """A file's name as text that every file and every program can hold: bytes that are not UTF-8 become `\\xe9`."""
+    """Return a file name as valid Unicode text; bytes that are not UTF-8 are escaped, as in `\\xe9`."""
     try:
         return name.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
-    except UnicodeEncodeError:  # half of a surrogate pair, which is no file's name
+    except UnicodeEncodeError:  # a lone surrogate that does not stand for a byte
         return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def sha256_of(data: bytes) -> str:
-    """SHA-256 of bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's content, read in pieces, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's content, read in chunks, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path whose bytes become those of `path` on success and vanish on failure.
+    """Yield a temporary path; on success it replaces `path`, on failure it is deleted.
 
-    A symbolic link stays: the file that it leads to is replaced. A pipe or a device is written into, not replaced.
+    If `path` is a symbolic link, its target is replaced and the link is kept. A pipe or a device is written to, not
+    replaced.
 
     Raises:
         IsADirectoryError: `path` is a folder; raised before anything is written.
     """
     if is_stream(path):
-        with _streamed_into(path) as temporary:
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / path.name
+            temporary.touch()
             yield temporary
+            with temporary.open("rb") as source, path.open("ab") as sink:
+                shutil.copyfileobj(source, sink, 2**20)
         return
     path = target_of(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with _temporary_beside(path, folder=False) as temporary:
         yield temporary
-        _flush(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # so that a full disk fails here, before the rename
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically."""
+    """Write `data` to `path` atomically, as `atomic_path` does."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8 with the line ends given."""
+    """Write `text` to `path` atomically, as UTF-8 with line endings unchanged."""
     write_bytes(path, text.encode())
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path` that takes `path`'s place on success and vanishes on failure.
+    """Yield a temporary folder beside `path`; on success it replaces `path`, on failure it is deleted.
 
-    A folder that stood at `path` is replaced whole: readers see the old one or the new one. A symbolic link stays: the
-    folder that it leads to is replaced.
+    An existing folder is replaced as a whole: readers see the old one or the new one. If `path` is a symbolic link, its
+    target is replaced and the link is kept.
 
     Raises:
         NotADirectoryError: `path` is a file; raised before anything is written.
@@ -100,9 +106,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def recover_directory(path: Path) -> None:
-    """Bring back a folder whose writer was killed between the two renames of a swap; else do nothing.
+    """Restore a folder whose writer was killed between the two renames of a swap; otherwise do nothing.
 
-    Only file systems that cannot exchange two names at once need this.
+    Needed only on file systems that cannot exchange two names in one step.
     """
     if path.exists() or not path.parent.is_dir():
         return
@@ -113,12 +119,12 @@ def recover_directory(path: Path) -> None:
 
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
-    """Hold the right to write `path`, which takes long; a lock file beside it is kept while this lasts.
+    """Hold an exclusive lock on writing `path` for the duration of a long task, with a lock file beside it.
 
     Raises:
-        BusyError: another process holds it.
+        BusyError: another process holds the lock.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415  slow to import, and for long work alone
+    from filelock import FileLock, Timeout  # noqa: PLC0415  slow to import, and only long tasks need it
 
     path = target_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,20 +134,23 @@ def only_writer(path: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         hint = "Wait until it has finished, stop it, or choose another output."
-        raise BusyError(f"Another process is writing {path} at this moment.", hint) from error
+        raise BusyError(f"Another process is writing {path}.", hint) from error
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)  # while it is held: a process that waits for the name makes a new file
+        file.unlink(missing_ok=True)  # before the release: the next process creates a new lock file
         lock.release()
 
 
 @contextmanager
 def _temporary_beside(path: Path, folder: bool) -> Iterator[Path]:
-    """Make a locked temporary file or folder beside `path`, and delete it in the end if it is still there."""
+    """Create a locked temporary file or folder beside `path`; delete it at the end if it still exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in _leftovers(path, ".tmp", ".old"):
-        _delete_if_abandoned(leftover)
+        abandoned = _locked(leftover)
+        if abandoned is not None:
+            _delete(leftover)
+            os.close(abandoned)
     prefix = f".{path.name}."
     if folder:
         temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=path.parent))
@@ -159,26 +168,19 @@ def _temporary_beside(path: Path, folder: bool) -> Iterator[Path]:
 
 
 def _leftovers(path: Path, *endings: str) -> list[Path]:
-    """Temporary names of `path`, oldest first, its living writers' among them."""
+    """Return the temporary files and folders of `path`, oldest first, including those of running writers."""
     prefix = f".{path.name}."
     with os.scandir(path.parent) as entries:
         found = [Path(e.path) for e in entries if e.name.startswith(prefix) and e.name.endswith(endings)]
     return sorted(found, key=lambda leftover: leftover.lstat().st_mtime_ns)
 
 
-def _delete_if_abandoned(leftover: Path) -> None:
-    lock = _locked(leftover)
-    if lock is not None:
-        _delete(leftover)
-        os.close(lock)
-
-
 def _locked(path: Path) -> int | None:
-    """Lock a file or folder; returns what to close, or None where it is locked already or cannot be."""
+    """Lock a file or folder; return the handle to close, or None if it is already locked or cannot be locked."""
     if sys.platform == "win32":
         return None
     handle = None
-    with suppress(OSError):  # gone, or a file system without locks: then nothing is ever deleted
+    with suppress(OSError):  # deleted, or on a file system without locks: then nothing is ever cleaned up
         handle = os.open(path, os.O_RDONLY)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return handle
@@ -195,27 +197,17 @@ def _delete(path: Path) -> None:
 
 
 def target_of(path: Path) -> Path:
-    """Where a link leads, even if nothing is there yet; any other path as it is."""
+    """Return a symbolic link's target, even if it does not exist yet; return any other path unchanged."""
     return path.resolve() if path.is_symlink() else path
 
 
 def is_stream(path: Path) -> bool:
-    """Whether bytes go into what is at `path` rather than in its place: a pipe, a device, /dev/stdout."""
+    """Return whether `path` is a pipe, a device or a stream such as /dev/stdout, which is written to, not replaced."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return False
     return path.parent in _STREAMS or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-@contextmanager
-def _streamed_into(path: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        temporary = Path(folder) / path.name
-        temporary.touch()
-        yield temporary
-        with temporary.open("rb") as source, path.open("ab") as sink:
-            shutil.copyfileobj(source, sink, 2**20)
 
 
 def _swap(new: Path, path: Path) -> None:
@@ -233,7 +225,7 @@ def _swap(new: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system or the file system cannot."""
+    """Exchange two names in one step; return False if the system or the file system does not support it."""
     if sys.platform == "win32":
         return False
     system, names = ctypes.CDLL(None, use_errno=True), (os.fsencode(one), os.fsencode(other))
@@ -247,12 +239,6 @@ def _exchange(one: Path, other: Path) -> bool:
     if failed and code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         raise OSError(code, os.strerror(code), str(other))
     return not failed
-
-
-def _flush(path: Path) -> None:
-    """Ask the disk for the space now, so that a full disk is noticed before the rename."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""Where a result comes from: the commit, the versions of libraries, the machine."""
+"""Record where a result comes from: the commit, the library versions, the machine."""
 
 import importlib.metadata
 import platform
@@ -22,7 +22,7 @@ LIBRARIES = (
 
 
 def git_commit() -> str:
-    """The commit of the checkout the program runs from, `-dirty` behind it where files differ; else `unknown`."""
+    """Return the commit of the checkout that the program runs from, with `-dirty` if files differ from it, or `unknown`."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603
@@ -32,12 +32,12 @@ def git_commit() -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries a training depends on."""
+    """Return the versions of Python and of the libraries that training depends on."""
     return versions_of(LIBRARIES)
 
 
 def versions_of(libraries: Sequence[str]) -> dict[str, str]:
-    """Versions of Python and of those of the libraries that are installed."""
+    """Return the versions of Python and of those `libraries` that are installed."""
     versions = {"python": platform.python_version()}
     for library in libraries:
         try:
@@ -48,6 +48,6 @@ def versions_of(libraries: Sequence[str]) -> dict[str, str]:
 
 
 def machine() -> str:
-    """The machine in a few words."""
+    """Return a short description of the machine: system, processor, threads, accelerator."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
     return f"{sys.platform} {platform.machine()}, {torch.get_num_threads()} threads, {device}"

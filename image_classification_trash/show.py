@@ -1,12 +1,15 @@
-"""How results are shown: lines and tables for people, JSON for programs, and the exit status.
+"""Show results: lines and tables for people, JSON for programs, and an exit status.
 
-Every verb returns a `Result`. The command and the scripts (`python -m ...`) hand their verb to `carry_out`, which shows
-what it returns, or the error that ends it. Results go to standard output; notes, logs and progress bars to standard error.
+Every verb returns a `Result`. The command and the scripts (`python -m ...`) pass their verb to `carry_out`, which prints
+the result, or the error that ended the run. Results go to standard output; notes, logs and progress bars to standard error.
 """
 
+import codecs
 import json
 import logging
+import os
 import sys
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,23 +17,23 @@ from typing import Any, ClassVar, TypeVar
 
 from image_classification_trash.errors import SettingsError, TrashClassifierError
 
-GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED, STOPPED = 0, 1, 2, 3, 4, 130
-"""Exit status: an error that the user can fix is 1; a wrong flag or setting 2; finished, but some photos could not be read 3;
-(monitor) the stream drifted 4; stopped by Ctrl-C 130."""
+GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED, STOPPED, NOT_READ = 0, 1, 2, 3, 4, 130, 141
+"""Exit status: 0 success; 1 an error that the user can fix; 2 a wrong flag or setting; 3 finished, but some photos could not
+be read; 4 the monitored stream drifted; 130 stopped by Ctrl-C; 141 the reader of the output closed it."""
 _EXTRAS = {"serve": "serve", "tune": "train,tune"}
-"""The extras that bring what a command imports; all others need `train`."""
+"""The extras that install what a command imports; all other commands need `train`."""
 SettingsT = TypeVar("SettingsT")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header, in aligned columns."""
+    """A table with a header and aligned columns."""
 
     header: Sequence[str]
     rows: Iterable[Sequence[str]]
 
     def lines(self) -> Iterator[str]:
-        """Lines of text, the header first."""
+        """Yield lines of text, the header first."""
         table = [list(self.header), *map(list, self.rows)]
         widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
         return (line(row, widths) for row in table)
@@ -38,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Note:
-    """A line that is no part of the result itself: it goes to standard error."""
+    """A line that is not part of the result itself; it goes to standard error."""
 
     text: str
 
@@ -47,61 +50,91 @@ Shown = str | Table | Note
 
 
 class Result(ABC):
-    """What a verb made or found."""
+    """What a verb returns."""
 
     ascii_json: ClassVar[bool] = False
-    """Whether its JSON writes all other characters as escapes."""
+    """Whether its JSON escapes non-ASCII characters."""
 
     @abstractmethod
     def for_people(self) -> Iterable[Shown]:
-        """Yield lines, tables and notes; they are shown as they come."""
+        """Yield lines, tables and notes; each is printed immediately."""
 
     @abstractmethod
     def as_json(self) -> Any:
-        """Return the same for programs, ready for `json.dumps`."""
+        """Return the result for programs, ready for `json.dumps`."""
 
     def json_text(self) -> Iterator[str]:
-        """Yield the JSON document in pieces; a result that comes bit by bit overrides this."""
+        """Yield the JSON document in pieces; a result that is produced piece by piece overrides this."""
         yield json.dumps(self.as_json(), indent=2, ensure_ascii=self.ascii_json) + "\n"
 
     @property
     def exit_status(self) -> int:
-        """What the command exits with; asked for once everything is shown."""
+        """Return the command's exit status; read after everything is printed."""
         return GOOD
 
 
 def line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Set cells side by side; those beyond the widths given are not padded."""
+    """Join cells into a line, each padded to its width; cells without a width are not padded."""
     padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
     return "  ".join([*padded, *cells[len(widths) :]]).rstrip()
 
 
 def show(result: Result, json_output: bool = False) -> int:
-    """Print a result as it comes; returns its exit status."""
+    """Print a result piece by piece; return its exit status."""
     if json_output:
         for piece in result.json_text():
             print(piece, end="")
         return result.exit_status
     for shown in result.for_people():
         if isinstance(shown, Note):
-            print(shown.text, file=sys.stderr, flush=True)
+            print(printable(shown.text), file=sys.stderr, flush=True)
         else:
-            print(*(shown.lines() if isinstance(shown, Table) else [shown]), sep="\n", flush=True)
+            lines = shown.lines() if isinstance(shown, Table) else [shown]
+            print(*map(printable, lines), sep="\n", flush=True)
     return result.exit_status
 
 
+def printable(text: str) -> str:
+    """Escape control characters, with which a file's name could take over a terminal or break a line."""
+    return "".join(c if unicodedata.category(c) != "Cc" else f"\\x{ord(c):02x}" for c in text)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""Encode what a stream cannot hold as JSON does, \u267b: JSON stays JSON, and text can be read."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", errors="surrogatepass")
+    pairs = (units[i : i + 2].hex() for i in range(0, len(units), 2))
+    return "".join(f"\\u{pair}" for pair in pairs), error.end
+
+
+def _accept_any_text() -> None:
+    """Have the standard streams read and write text of any kind, whatever the terminal's encoding."""
+    codecs.register_error("escaped", _escaped)
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "escaped"), (sys.stderr, "escaped")):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=errors)
+
+
 def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[SettingsT], Result]) -> int:
-    """Load settings, call the verb and show its result, or the error that ends it; returns the exit status.
+    """Load settings, call the verb and print its result, or the error that ends the run; return the exit status.
 
     Args:
         command: the verb's name, for messages.
-        load: gives the settings; where they have `json_output`, it says how the result is shown.
-        verb: takes the settings.
+        load: returns the settings; if they have a field `json_output`, it chooses between JSON and text.
+        verb: takes the settings and returns the result.
     """
+    _accept_any_text()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         settings = load()
-        return show(verb(settings), getattr(settings, "json_output", False))
+        status = show(verb(settings), getattr(settings, "json_output", False))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for what the interpreter flushes at its end
+        return NOT_READ
     except TrashClassifierError as error:
         _show_error(error.found, error.hint)
         return WRONG_USE if isinstance(error, SettingsError) else FAILED
@@ -110,7 +143,7 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         _show_error(f"{command} needs the library {error.name}, which is not installed.", hint)
         return FAILED
     except OSError as error:
-        hint = "Nothing half-written is left behind; mend the cause and run the command again."
+        hint = "No half-written output is left behind; fix the cause and run the command again."
         _show_error(f"{error}.", hint)
         return FAILED
     except KeyboardInterrupt:
@@ -119,6 +152,6 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
 
 
 def _show_error(found: str, hint: str) -> None:
-    print(f"error: {found}", file=sys.stderr)
-    if hint:
-        print(f"  {hint}", file=sys.stderr)
+    for text in (f"error: {found}", f"  {hint}" if hint else ""):
+        if text:
+            print(*map(printable, text.split("\n")), sep="\n", file=sys.stderr)

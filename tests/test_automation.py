@@ -1,5 +1,6 @@
 """Workflows: the make targets and scripts that they run exist, every action is pinned, no job has more rights than it says."""
 
+import ast
 import json
 import os
 import re
@@ -136,3 +137,14 @@ def test_the_smoke_test_of_a_function(good: bool, tmp_path: Path) -> None:
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == (0 if good else 1)
     assert "glass, 90.0%" in done.stdout if good else "fault" in done.stderr
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").rglob("*.py")), ids=lambda path: path.name)
+def test_what_scripts_import_from_the_package_is_there(script: Path) -> None:
+    """Read, not run: many need photos, an idle machine or a GPU."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("image_classification_trash."):
+            file = ROOT / f"{str(node.module).replace('.', '/')}.py"
+            names = set(re.findall(r"\w+", file.read_text(encoding="utf-8"))) if file.exists() else set()
+            wanted = {alias.name for alias in node.names}
+            assert wanted <= names or (file.with_suffix("") / "__init__.py").exists(), (node.module, wanted)

@@ -126,7 +126,7 @@ def test_every_setting_explains_itself(stage: type[StageSettings]) -> None:
         ("dat: {seed: 1}", "section 'dat' is not known", "Did you mean 'data'?"),
         ("data: {sede: 1}", "data: 'sede' is not known", "Did you mean 'seed'?"),
         ("data: {xyzzy: 1}", "data: 'xyzzy' is not known", "Known: config, data_dir, name"),
-        ("data: {seed: [", "is not YAML", "Mend the line it names"),
+        ("data: {seed: [", "is not YAML", "Correct that line"),
         ("data: {seed: many}", "data: seed = 'many': input should be a valid integer", "data --help"),
         ("data: {val_fraction: 0.9}", "data: val_fraction = 0.9: input should be less than 0.5", "--help"),
     ],

@@ -1,6 +1,9 @@
 """Results are shown one way: lines, aligned tables and notes for people, one JSON document for programs."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -76,7 +79,7 @@ def failing(error: BaseException) -> Callable[[object], Result]:
         ("serve", ModuleNotFoundError(name="fastapi"), FAILED, "image-classification-trash[serve]"),
         ("tune", ModuleNotFoundError(name="optuna"), FAILED, "image-classification-trash[train,tune]"),
         ("train", ModuleNotFoundError(name="torch"), FAILED, "train needs the library torch"),
-        ("train", OSError(28, "No space left on device"), FAILED, "Nothing half-written"),
+        ("train", OSError(28, "No space left on device"), FAILED, "No half-written output"),
         ("train", KeyboardInterrupt(), STOPPED, "stopped\n"),
     ],
 )
@@ -94,3 +97,43 @@ def test_wrong_settings_are_said_before_the_verb_begins(capsys: pytest.CaptureFi
 
     assert carry_out("train", load, failing(AssertionError("began"))) == WRONG_USE
     assert "epochs" in capsys.readouterr().err
+
+
+NAMES = ("♻ été.jpg", "😀.jpg", "\udce9.jpg", "\x1b[31mred\nline.jpg")
+SCRIPT = f"""
+import sys
+from types import SimpleNamespace
+from image_classification_trash.show import Result, Table, carry_out
+
+class Named(Result):
+    def for_people(self):
+        yield Table(["photo"], [[name] for name in {NAMES!r}])
+
+    def as_json(self):
+        return list({NAMES!r})
+
+sys.exit(carry_out("predict", lambda: SimpleNamespace(json_output=sys.argv[1] == "json"), lambda settings: Named()))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8:strict", "utf-8"])
+def test_any_name_is_printed_on_any_terminal_and_json_stays_json(encoding: str) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    line = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run([*line, "json"], env=environment, capture_output=True, check=True)
+    read = json.loads(done.stdout.decode(encoding.partition(":")[0]))
+    assert [name.encode("utf-16", "surrogatepass") for name in read] == [
+        name.encode("utf-16", "surrogatepass") for name in NAMES
+    ]
+    done = subprocess.run([*line, "text"], env=environment, capture_output=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1 + len(NAMES)
+    assert b"\x1b" not in done.stdout and rb"\x1b[31mred\x0aline.jpg" in lines[-1]
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    writer = f"{sys.executable} -c 'import sys; exec(sys.stdin.read())' text"
+    many = SCRIPT.replace(f"for name in {NAMES!r}]", "for name in map(str, range(100000))]", 1)
+    line = f"{writer} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], input=many, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("photo\n", "", 141)

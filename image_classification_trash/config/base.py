@@ -1,4 +1,4 @@
-"""Parts that settings of several commands are made of, and what all commands share."""
+"""Groups of settings that several commands share, and the base of all settings."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 T = TypeVar("T")
 POSITIONAL = object()
 Positional = Annotated[T, POSITIONAL]
-"""A setting that a command line gives by its place, without a flag."""
+"""A setting that is a positional argument on the command line."""
 
 
 DataName = Annotated[
@@ -34,21 +34,21 @@ SearchedName = Literal[
 
 
 class Part(BaseModel):
-    """Some settings of one subject. Making one reads nothing from outside; only the loader reads the environment."""
+    """Settings of one subject. Creating one reads nothing from outside: only the loader reads the environment."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
     heading: ClassVar[str]
-    """What the part's settings stand below in `--help-all`."""
+    """Heading of the settings in `--help-all`."""
 
 
 class StageSettings(Part):
-    """What all stages share: each is one class, made of parts whose fields lie side by side in it."""
+    """Base of the settings of a command: one flat class that inherits the fields of its parts."""
 
     stage: ClassVar[str]
     begins_with: ClassVar[type["StageSettings"] | None] = None
-    """The stage whose section of a recipe is read first, below this one's own."""
+    """The command whose section of a recipe is read first, and overridden by this one's own."""
     usual: ClassVar[tuple[str, ...]]
-    """The settings that `--help` shows, beside `config`; `--help-all` shows the others too."""
+    """The settings that `--help` shows besides `config`; `--help-all` shows all."""
     heading: ClassVar[str] = "Further settings"
 
     config: Path | None = Field(
@@ -57,7 +57,7 @@ class StageSettings(Part):
 
 
 class DataFolder(Part):
-    """Where data sets lie."""
+    """The folder of data sets."""
 
     heading: ClassVar[str] = "Folders"
 
@@ -67,22 +67,22 @@ class DataFolder(Part):
 
     @property
     def raw_dir(self) -> Path:
-        """Where archives are unpacked."""
+        """Return the folder of unpacked archives."""
         return self.data_dir / "raw"
 
     @property
     def interim_dir(self) -> Path:
-        """Where caches are kept; can be deleted at any time."""
+        """Return the folder of caches, which can be deleted at any time."""
         return self.data_dir / "interim"
 
     @property
     def processed_dir(self) -> Path:
-        """Where prepared data sets are kept, a folder each."""
+        """Return the folder of prepared data sets."""
         return self.data_dir / "processed"
 
 
 class ModelsFolder(Part):
-    """Where bundles lie."""
+    """The folder of trained models."""
 
     heading: ClassVar[str] = "Folders"
 
@@ -90,7 +90,7 @@ class ModelsFolder(Part):
 
 
 class ReportsFolder(Part):
-    """Where reports lie."""
+    """The folder of reports."""
 
     heading: ClassVar[str] = "Folders"
 
@@ -98,7 +98,7 @@ class ReportsFolder(Part):
 
 
 class DataSet(DataFolder):
-    """A data set by its name."""
+    """A data set, by name."""
 
     heading: ClassVar[str] = "Data"
 
@@ -106,7 +106,7 @@ class DataSet(DataFolder):
 
 
 class TrainedModel(ModelsFolder):
-    """A bundle, by its place or its name."""
+    """A trained model, by folder or name."""
 
     heading: ClassVar[str] = "Model"
 
@@ -117,7 +117,7 @@ class TrainedModel(ModelsFolder):
 
 
 class JsonOutput(Part):
-    """How the result is printed."""
+    """The format of the result."""
 
     heading: ClassVar[str] = "Output"
 
@@ -125,7 +125,7 @@ class JsonOutput(Part):
 
 
 class InputSettings(Part):
-    """How photos enter the network; kept in the bundle."""
+    """The input of the network, stored in the bundle."""
 
     heading: ClassVar[str] = "Input of the network"
 
@@ -133,17 +133,17 @@ class InputSettings(Part):
     input_width: int = Field(288, ge=32, le=1024, description="Width that photos are resized to, in pixels")
     resize_mode: ResizeModeName = Field(
         "stretch",
-        description="How a photo of another shape is brought to that size: stretched, cropped or padded",
+        description="How photos of another shape are resized: stretched, cropped or padded",
     )
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """Return the height and width in pixels."""
         return self.input_height, self.input_width
 
 
 class BackboneSettings(Part):
-    """Which network photos are embedded with, and the weights that it begins with."""
+    """The network and its initial weights."""
 
     heading: ClassVar[str] = "Network"
 
@@ -158,7 +158,7 @@ class BackboneSettings(Part):
 
 
 class TrackSettings(Part):
-    """The service that a run is logged to."""
+    """The experiment tracker that a run is logged to."""
 
     heading: ClassVar[str] = "Experiment tracking"
 

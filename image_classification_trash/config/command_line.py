@@ -1,7 +1,7 @@
-"""A command's arguments, parsed by argparse, with flags that are made from the fields of its settings.
+"""Parse the arguments of a command with argparse; flags are generated from the fields of its settings.
 
 trash-classifier train --help        the usual settings
-trash-classifier train --help-all    all of them, each part below a heading
+trash-classifier train --help-all    all settings, grouped by subject
 """
 
 import argparse
@@ -20,19 +20,19 @@ from image_classification_trash.errors import SettingsError
 
 USUAL, HELP_ALL = "Usual settings", "--help-all"
 SHORTCUTS = {"json_output": "--json"}
-"""Flags that are not named after their setting."""
+"""Flags with another name than their setting."""
 
 
 def parse_arguments(cls: type[StageSettings], arguments: Sequence[str]) -> dict[str, Any]:
-    """Parse a command line into the settings that it gives: text as typed, lists of such text, yes or no.
+    """Parse a command line into the settings it gives: text, lists of text, or booleans.
 
     Raises:
-        SettingsError: an unknown flag (the nearest is suggested), or one without its value.
+        SettingsError: a flag is unknown (suggests the nearest) or has no value.
         SystemExit: after `--help` and `--help-all`.
     """
     words = _join_lists(cls, arguments)
     parser = _build_parser(cls, HELP_ALL in words)
-    # Intermixed: places may stand among flags. It does not know `--`, behind which all words are places.
+    # Intermixed parsing allows positional arguments between flags, but does not support `--`.
     parse = parser.parse_known_args if "--" in words else parser.parse_known_intermixed_args
     given, unknown = parse(words)
     if unknown:
@@ -48,7 +48,7 @@ def parse_arguments(cls: type[StageSettings], arguments: Sequence[str]) -> dict[
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether a setting takes several values."""
+    """Return whether a setting takes several values."""
     return get_origin(field.annotation) is list
 
 
@@ -56,7 +56,7 @@ def split_list(where: str, text: str) -> list[Any]:
     """Split `a,b` or the JSON `["a", "b"]` into its items.
 
     Raises:
-        SettingsError: it begins as JSON and is none; `where` is where it was given.
+        SettingsError: it starts as JSON but is not valid; names `where` it was given.
     """
     if not text.startswith("["):
         return text.split(",")
@@ -73,10 +73,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _build_parser(cls: type[StageSettings], everything: bool) -> _Parser:
-    """Make the parser; all settings are parsed, and those beyond the usual ones are in its help if `everything` is."""
+    """Build the parser of all settings; its help shows the usual ones, or all if `everything`."""
     groups = _groups(cls)
     command = f"trash-classifier {cls.stage}"
-    places = [_place(name, f) for name, f in cls.model_fields.items() if POSITIONAL in f.metadata]
+    places = []
+    for name, field in cls.model_fields.items():
+        if POSITIONAL in field.metadata:
+            place = name.upper() + " ..." * is_list(field)
+            places.append(place if field.is_required() else f"[{place}]")
     rest = len(cls.model_fields) - len(groups[USUAL])
     parser = _Parser(
         prog=command,
@@ -100,7 +104,7 @@ def _build_parser(cls: type[StageSettings], everything: bool) -> _Parser:
 
 
 def _groups(cls: type[StageSettings]) -> dict[str, list[str]]:
-    """The names of all settings by heading: the usual ones first, then part by part."""
+    """Group the names of all settings by heading: the usual ones first, then part by part."""
     groups = {USUAL: [*cls.usual, "config"]}
     placed = set(groups[USUAL])
     for part in reversed(cls.__mro__):
@@ -113,7 +117,7 @@ def _groups(cls: type[StageSettings]) -> dict[str, list[str]]:
 
 
 def _add_setting(add: Callable[..., object], name: str, field: FieldInfo, shown: bool) -> None:
-    """Add a setting's flag, or its place, to a group of the parser."""
+    """Add a setting to a group of the parser, as a flag or as a positional argument."""
     many = is_list(field)
     text = f"{field.description}{_default(field)}".replace("%", "%%") if shown else argparse.SUPPRESS
     if POSITIONAL in field.metadata:
@@ -129,13 +133,8 @@ def _flag(name: str) -> str:
     return SHORTCUTS.get(name, f"--{name.replace('_', '-')}")
 
 
-def _place(name: str, field: FieldInfo) -> str:
-    place = name.upper() + " ..." * is_list(field)
-    return place if field.is_required() else f"[{place}]"
-
-
 def _metavar(annotation: Any) -> str:
-    """What a flag takes: INT, PATH, ..., or the names that it can be."""
+    """Return what a flag takes: INT, PATH, ..., or the names to choose from."""
     if get_origin(annotation) in (list, Union, UnionType):
         annotation = get_args(annotation)[0]
     names = get_args(annotation)
@@ -151,7 +150,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _join_lists(cls: type[StageSettings], arguments: Sequence[str]) -> list[str]:
-    """`--format onnx tflite` as `--format=onnx,tflite`: the words behind a flag that takes several of a few names."""
+    """Join `--format onnx tflite` into `--format=onnx,tflite`, for flags that take several names out of a few."""
     choices = {
         _flag(name): get_args(get_args(field.annotation)[0])
         for name, field in cls.model_fields.items()

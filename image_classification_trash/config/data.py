@@ -45,13 +45,13 @@ class DataSettings(DataSet, StageSettings):
     split: Literal["auto", "official", "stratified", "grouped", "object-clusters"] = Field(
         "auto",
         description="How the photos are split; auto: official where the photos come with a split, else grouped; "
-        "kinds: val and test show kinds of objects that train does not",
+        "object-clusters: val and test show clusters of objects that train does not",
     )
     seed: int = Field(0, ge=0, description="Random seed of the split")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the photos for validation")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the photos for the test")
     corrections: Path | None = Field(
-        None, description="CSV of photos to leave out or relabel; `audit` writes one for you to decide on"
+        None, description="CSV of photos to leave out or relabel; `audit` writes one for you to review"
     )
     embeddings: bool = Field(True, description="Find near-duplicates by embeddings too, not just by hashes")
     force: bool = Field(False, description="Prepare the data set again even if nothing has changed")
@@ -71,7 +71,7 @@ class AuditSettings(JsonOutput, ReportsFolder, DataSet, StageSettings):
     usual: ClassVar[tuple[str, ...]] = ("name", "seed", "show", "json_output", "data_dir", "reports_dir")
 
     seed: int = Field(0, ge=0, description="Random seed of the cross-validation that finds doubtful labels")
-    show: int = Field(48, ge=1, description="Number of photos of each kind on the page; the CSV has them all")
+    show: int = Field(48, ge=1, description="Number of photos per issue on the page; the CSV lists all")
 
 
 class FeatureSettings(DataSet, BackboneSettings, InputSettings, StageSettings):

@@ -1,9 +1,9 @@
-"""Every setting, one model per stage. Defaults < YAML recipe < environment < flags.
+"""Load the settings of a command. Precedence: defaults < YAML recipe < environment < flags.
 
     trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --epochs 3
     TRASH_TRAIN_EPOCHS=3 trash-classifier train trashnet
 
-A recipe has one section per stage (`data:`, `train:`, ...), each with the names that `--help-all` shows.
+A recipe has one section per command (`data:`, `train:`, ...), with the names that `--help-all` shows.
 """
 
 import difflib
@@ -23,10 +23,10 @@ SettingsT = TypeVar("SettingsT", bound=StageSettings)
 
 
 def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
-    """Load the settings of one stage from a command line's arguments, the environment and the recipe they name.
+    """Load the settings of one command from its arguments, the environment and the recipe they name.
 
     Raises:
-        SettingsError: an unknown name (the nearest is suggested) or an impossible value; says where.
+        SettingsError: a name is unknown (suggests the nearest) or a value is invalid; says where.
         SystemExit: after `--help` and `--help-all`.
     """
     environment = read_environment(cls)
@@ -41,10 +41,10 @@ def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
 
 
 def read_environment(cls: type[StageSettings]) -> dict[str, Any]:
-    """Read one stage's settings from the variables TRASH_STAGE_*: text, and lists of it.
+    """Read the settings of one command from the variables TRASH_COMMAND_*: text, or lists of text.
 
     Raises:
-        SettingsError: such a variable names no setting (the nearest is suggested), or a list is not one.
+        SettingsError: a variable names no setting (suggests the nearest), or a list is not valid.
     """
     prefix = f"TRASH_{cls.stage.upper()}_"
     found = {
@@ -60,12 +60,12 @@ def read_environment(cls: type[StageSettings]) -> dict[str, Any]:
 
 
 def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
-    """One stage's section of a YAML recipe, over that of the stage it begins with.
+    """Read the section of one command in a YAML recipe, merged over that of the command it is based on.
 
     Raises:
-        SettingsError: the file is missing or not YAML, or it holds an unknown section or name.
+        SettingsError: the file is missing or not YAML, or it contains an unknown section or name.
     """
-    import yaml  # noqa: PLC0415 - most commands are given no recipe
+    import yaml  # noqa: PLC0415 - most commands have no recipe
 
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -74,9 +74,9 @@ def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
             f"{path} cannot be read: {error.strerror}.", "Give --config a YAML file."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not YAML: {error}.", "Mend the line it names.") from error
+        raise SettingsError(f"{path} is not YAML: {error}.", "Correct that line.") from error
     if not isinstance(recipe, dict):
-        raise SettingsError(f"{path} holds no sections.", f"Begin it with `{cls.stage}:`.")
+        raise SettingsError(f"{path} holds no sections.", f"Start it with `{cls.stage}:`.")
     _check_names(f"{path}: section", recipe, VERBS)
     section = recipe.get(cls.stage) or {}
     if not isinstance(section, dict):
@@ -91,7 +91,9 @@ def _check_names(where: str, names: Iterable[Any], known: Iterable[str]) -> None
     known = list(known)
     for name in names:
         if name not in known:
-            raise SettingsError(f"{where} {name!r} is not known.", _suggestion(str(name), known))
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+            raise SettingsError(f"{where} {name!r} is not known.", hint)
 
 
 def _impossible_value(
@@ -99,19 +101,14 @@ def _impossible_value(
 ) -> SettingsError:
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
-    # The strongest origin comes first, and its value is the one that was checked.
+    # The origin with the highest precedence comes first; its value is the one that was checked.
     origin = next(
         (where for where, values in origins.items() if first["loc"][:1] and first["loc"][0] in values), ""
     )
     if first["type"] == "missing":
         return SettingsError(f"{name} is missing.", f"See: trash-classifier {cls.stage} --help")
-    if not name:  # settings that contradict one another
+    if not name:  # settings that contradict each other
         return SettingsError(f"{cls.stage}: {first['msg'].removeprefix('Value error, ')}.", "")
     where = f"{origin}: {cls.stage}" if origin else cls.stage
     found = f"{where}: {name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
     return SettingsError(found, f"See: trash-classifier {cls.stage} --help")
-
-
-def _suggestion(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

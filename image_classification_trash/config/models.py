@@ -1,4 +1,4 @@
-"""Settings of the commands that take a trained model."""
+"""Settings of the commands that use a trained model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ class EvaluateSettings(ReportsFolder, DataFolder, TrackSettings, JsonOutput, Tra
         None, description="Labelled folder, zip or CSV to evaluate on instead of the test split"
     )
     not_waste: Path | None = Field(
-        None, description="Folder of photos without waste, to measure how well they are told from waste"
+        None, description="Folder of photos without waste, to measure how well the model rejects them"
     )
     resamples: int = Field(2000, ge=100, description="Number of bootstrap resamples for the intervals")
     seed: int = Field(0, ge=0, description="Random seed of the bootstrap")
@@ -50,7 +50,7 @@ class ModelsSettings(JsonOutput, ModelsFolder, StageSettings):
     takes: ClassVar[Mapping[str, int]] = {
         "list": 0, "show": 1, "compare": 2, "register": 1, "promote": 1, "rollback": 0,
     }  # fmt: skip
-    """How many models each action names."""
+    """Number of models that each action takes."""
 
     action: Positional[ActionName] = Field(
         "list", description="What to do: list, show, compare, register, promote or rollback"
@@ -88,7 +88,7 @@ class ExportSettings(DataFolder, JsonOutput, TrainedModel, StageSettings):
         ["fp16", "int8"], description="Smaller precisions to write beside float32, where the format has them"
     )
     allow_drift: bool = Field(
-        False, description="Keep files whose answers are too far from the trained model's"
+        False, description="Keep files whose answers differ too much from the trained model's"
     )
 
 
@@ -144,7 +144,7 @@ class PredictSettings(ModelsFolder, JsonOutput, StageSettings):
 
     @property
     def tables(self) -> dict[str, Path]:
-        """The table asked for, by its format; nothing, or one."""
+        """Return the table to write by its format; empty or one entry."""
         asked = {"csv": self.csv, "jsonl": self.jsonl, "parquet": self.parquet}
         return {kind: path for kind, path in asked.items() if path is not None}
 
@@ -179,8 +179,8 @@ class MonitorSettings(DataFolder, ModelsFolder, JsonOutput, StageSettings):
     alpha: float = Field(
         0.01, gt=0, lt=0.5, description="Probability that photos like the training data are called different"
     )
-    permutations: int = Field(999, ge=99, description="Number of permutations that the p-values rest on")
-    min_photos: int = Field(30, ge=10, description="Smallest number of photos that is judged")
+    permutations: int = Field(999, ge=99, description="Number of permutations for the p-values")
+    min_photos: int = Field(30, ge=10, description="Smallest number of photos to compare")
     max_photos: int = Field(
         1000, ge=50, description="Largest number of photos compared by embedding; drawn at random from more"
     )

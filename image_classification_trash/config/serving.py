@@ -9,7 +9,7 @@ from image_classification_trash.config.base import ModelsFolder, Part, Positiona
 
 
 class BackendSettings(Part):
-    """The model server that the gateway asks, with `--runtime tf-serving`."""
+    """The model server that the gateway calls with `--runtime tf-serving`."""
 
     heading: ClassVar[str] = "Model server (--runtime tf-serving)"
 
@@ -29,7 +29,7 @@ class BackendSettings(Part):
 
 
 class LimitSettings(Part):
-    """What a request may be, and how long it may take."""
+    """Limits of the size and the duration of a request."""
 
     heading: ClassVar[str] = "Limits"
 
@@ -53,12 +53,12 @@ class LimitSettings(Part):
 
     @property
     def max_bytes(self) -> int:
-        """`max_mb` in bytes."""
+        """Return `max_mb` in bytes."""
         return int(self.max_mb * 2**20)
 
 
 class LinkSettings(Part):
-    """Which links to photos are followed."""
+    """Which links to photos are fetched."""
 
     heading: ClassVar[str] = "Photos behind links"
 
@@ -81,7 +81,7 @@ class StatisticsSettings(Part):
         None, description="JSON file for counts of the answers, which `monitor` reads; new at each start"
     )
     statistics_seconds: float = Field(
-        60, gt=0, description="Seconds between two writings of the --statistics file"
+        60, gt=0, description="Seconds between updates of the --statistics file"
     )
 
 

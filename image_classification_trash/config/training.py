@@ -20,7 +20,7 @@ from image_classification_trash.config.base import (
 
 
 class NetworkSettings(BackboneSettings):
-    """The network that is trained, and what it starts from."""
+    """The network to train and its initial weights."""
 
     init_from: list[Path] = Field(
         [],
@@ -31,7 +31,7 @@ class NetworkSettings(BackboneSettings):
 
 
 class OptimiserSettings(Part):
-    """How the head is fitted and the whole network fine-tuned."""
+    """How the head is fitted and the network fine-tuned."""
 
     heading: ClassVar[str] = "Optimiser and schedule"
 
@@ -49,7 +49,7 @@ class OptimiserSettings(Part):
         1.0, ge=0, description="Number of epochs of linear warm-up before the cosine schedule"
     )
     freeze_stages: int = Field(
-        5, ge=0, description="Number of stages of the backbone, from the first, that keep their weights"
+        5, ge=0, description="Number of stages of the backbone, from the input, whose weights are frozen"
     )
     label_smoothing: float = Field(
         0.1, ge=0, lt=1, description="Label smoothing: probability shared among the other classes"
@@ -66,7 +66,7 @@ class OptimiserSettings(Part):
 
 
 class AugmentationSettings(Part):
-    """How training photos are varied."""
+    """How training photos are augmented."""
 
     heading: ClassVar[str] = "Augmentation"
 
@@ -81,22 +81,22 @@ class AugmentationSettings(Part):
         0.02,
         ge=0,
         le=0.5,
-        description="Largest change of hue, in turns; small, as colour tells materials apart",
+        description="Largest change of hue, in turns; small, as colour distinguishes materials",
     )
     erasing: float = Field(0.25, ge=0, le=1, description="Share of photos with a rectangle erased")
-    mixup: float = Field(0.2, ge=0, description="Alpha of mixup, which blends pairs of photos; 0: none")
+    mixup: float = Field(0.2, ge=0, description="Alpha of mixup, which blends pairs of photos; 0: no mixup")
 
 
 class RobustnessSettings(Part):
-    """What is learned for photos from the field."""
+    """Training for photos from the field."""
 
     heading: ClassVar[str] = "Photos from the field"
 
     copy_paste: float = Field(
-        0.0, ge=0, le=1, description="Share of photos whose object is pasted onto another background"
+        0.0, ge=0, le=1, description="Share of photos whose object is copy-pasted onto another background"
     )
     corruption: float = Field(
-        0.0, ge=0, le=1, description="Share of photos with a camera's corruptions: blur, noise, darkness, ..."
+        0.0, ge=0, le=1, description="Share of photos with camera corruptions: blur, noise, darkness, ..."
     )
     outliers: float = Field(
         0.0, ge=0, le=1, description="Backgrounds without waste added to each batch, as a share of it"
@@ -105,29 +105,31 @@ class RobustnessSettings(Part):
         1.0,
         gt=0,
         le=1,
-        description="Share of the fine-tuned weights in the result; the rest are those of the start (WiSE-FT)",
+        description="Share of the fine-tuned weights in the result; the rest are the initial weights (WiSE-FT)",
     )
     rejection_head: bool = Field(
         False,
-        description="Learn from drawn backgrounds to tell photos without waste, which are answered `not waste`",
+        description="Train a rejection head on drawn backgrounds; photos without waste are answered `not waste`",
     )
 
 
 class DistillationSettings(Part):
-    """What is learned from finished bundles beside the labels."""
+    """Distillation from trained models."""
 
     heading: ClassVar[str] = "Distillation"
 
     teacher: list[Path] = Field(
         [],
-        description="Trained model whose probabilities are learned beside the labels; of several, their mean: "
+        description="Trained model to distil from; of several, the mean of their probabilities: "
         "--teacher A --teacher B",
     )
-    distillation_weight: float = Field(0.5, ge=0, le=1, description="Weight of the teachers in the target")
+    distillation_weight: float = Field(
+        0.5, ge=0, le=1, description="Weight of the teachers in the target; the labels have the rest"
+    )
 
 
 class CalibrationSettings(Part):
-    """How scores become probabilities, candidates and `unsure`."""
+    """How scores become probabilities, prediction sets and `unsure`."""
 
     heading: ClassVar[str] = "Calibration"
 
@@ -136,7 +138,7 @@ class CalibrationSettings(Part):
         ge=0,
         le=1,
         description="Share of the classes' log frequencies in training that is subtracted from their scores "
-        "(logit adjustment); 0.5 with class_weighting 0.5 takes all classes to be as likely",
+        "(logit adjustment); 0.5 with class_weighting 0.5 treats all classes as equally likely",
     )
     target_precision: float = Field(
         0.98, gt=0, lt=1, description="Precision of accepted photos on validation, which sets the threshold"
@@ -148,12 +150,12 @@ class CalibrationSettings(Part):
         description="Largest share of validation photos answered `unsure`, which lowers the threshold",
     )
     prediction_set_coverage: float = Field(
-        0.99, gt=0, lt=1, description="Share of photos whose right class is to be among the candidates"
+        0.99, gt=0, lt=1, description="Share of photos whose prediction set is to contain the right class"
     )
 
 
 class HardwareSettings(Part):
-    """What is trained on."""
+    """The hardware to train on."""
 
     heading: ClassVar[str] = "Hardware"
 
@@ -162,7 +164,7 @@ class HardwareSettings(Part):
     workers: int | None = Field(
         None,
         ge=0,
-        description="Number of processes that augment photos; without one, up to 8 beside a GPU, none on a CPU",
+        description="Number of processes that augment photos; default: up to 8 with a GPU, 0 on a CPU",
     )
 
 
@@ -192,21 +194,21 @@ class TrainSettings(
     output: str | None = Field(
         None,
         pattern=r"^[\w][\w .-]*$",
-        description="Name of the model in models/; without one, the data set's",
+        description="Name of the model in models/; default: the data set's",
     )
     seed: int = Field(0, ge=0, description="Random seed of shuffling, augmentation and dropout")
     resume: bool = Field(False, description="Continue a run that was killed")
 
     @property
     def bundle_name(self) -> str:
-        """The bundle's name: `output`, or the data set's."""
+        """Return the name of the bundle: `output`, or the data set's."""
         return self.output or self.name
 
     @model_validator(mode="after")
     def _teachers_have_time(self) -> Self:
         if self.teacher and not self.epochs:
             raise ValueError(
-                "a teacher is learned from while fine-tuning; give --epochs 1 or more, or no --teacher"
+                "teachers are distilled while fine-tuning; give --epochs 1 or more, or leave out --teacher"
             )
         return self
 
@@ -224,27 +226,29 @@ class TuneSettings(JsonOutput, TrainSettings):
     output: str | None = Field(
         None,
         pattern=r"^[\w][\w .-]*$",
-        description="Name of the search in reports/tuning/; without one, the data set's",
+        description="Name of the search in reports/tuning/; default: the data set's",
     )
     trials: int = Field(
-        20, ge=1, description="Number of trainings in the whole search, those of interrupted runs included"
+        20, ge=1, description="Number of trainings in the whole search, including those of interrupted runs"
     )
     timeout: float | None = Field(
-        None, gt=0, description="Seconds after which no further trial begins; without it, no limit"
+        None, gt=0, description="Seconds after which no further trial starts; default: no limit"
     )
     search: list[SearchedName] = Field(
-        list(get_args(SearchedName)), min_length=1, description="Settings to search; all others stay as given"
+        list(get_args(SearchedName)),
+        min_length=1,
+        description="Settings to search; all others keep their given values",
     )
     epochs: int = Field(
-        20, ge=1, description="Number of epochs of fine-tuning in a trial that is not stopped early"
+        20, ge=1, description="Number of epochs of fine-tuning in a trial, unless it is stopped early"
     )
 
     @model_validator(mode="after")
     def _trains_plainly(self) -> Self:
         if self.resume:
-            raise ValueError("a search goes on by itself; leave out --resume")
+            raise ValueError("a search resumes by itself; leave out --resume")
         if self.devices > 1:
             raise ValueError("a search trains on one device; leave out --devices")
         if self.tracker != "none":
-            raise ValueError("a search is followed in its own study; leave out --tracker")
+            raise ValueError("a search is recorded in its own study; leave out --tracker")
         return self

@@ -1,4 +1,4 @@
-"""Every command: where its settings are, and its line of help. Plain data, so that listing them imports no settings."""
+"""The commands: the class of their settings and a line of help, as plain data that imports no settings."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Verb(NamedTuple):
-    """A command: the module of `config` and the class of its settings, and what it does, as that class says."""
+    """A command: the module and class of its settings, and the first line of that class's docstring."""
 
     module: str
     settings: str
@@ -85,7 +85,7 @@ VERBS = {
 
 
 def settings_of(verb: str) -> type["StageSettings"]:
-    """Import the settings of a command, and nothing of the others' but those in the same module."""
+    """Import the settings of a command, without those of other modules."""
     module = import_module(f"image_classification_trash.config.{VERBS[verb].module}")
     settings: type[StageSettings] = getattr(module, VERBS[verb].settings)
     return settings

@@ -1,1 +1,1 @@
-"""From raw photos to a table: fetch, verify, split, write the manifest."""
+"""Raw photos to a table: fetch, verify, split, write the manifest."""

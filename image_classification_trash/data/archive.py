@@ -1,4 +1,4 @@
-"""Zip files from elsewhere: unpacked without path tricks and without bombs."""
+"""Unpack untrusted zip files: no path traversal, no zip bombs."""
 
 import lzma
 import os
@@ -14,7 +14,7 @@ from image_classification_trash.files import atomic_directory
 
 MAX_UNPACKED_BYTES = 32 * 2**30
 MAX_FILES = 1_000_000
-MAX_RATIO = 200  # photos hardly compress; a file that grows more than this is a bomb
+MAX_RATIO = 200  # photos hardly compress; an archive that grows more than this is a bomb
 _DAMAGED = (
     zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError, zlib.error, lzma.LZMAError,
 )  # fmt: skip
@@ -23,16 +23,16 @@ _LEFTOVERS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 def unpack(archive: Path, destination: Path, encoding: str | None = None) -> None:
-    """Unpack a zip into `destination`, whole or not at all; macOS and Windows leftovers are ignored.
+    """Unpack a zip file into `destination`, completely or not at all; ignore macOS and Windows metadata files.
 
     Args:
         archive: the zip file.
-        destination: a folder that is made, or replaced.
-        encoding: of file names that the zip does not state to be UTF-8; None: UTF-8, if they are that.
+        destination: the folder to create or replace.
+        encoding: encoding of file names that the zip does not mark as UTF-8; None tries UTF-8.
 
     Raises:
-        ArchiveError: not a zip, damaged, encrypted, leading out of the folder, far larger than it looks, or with file
-            names in an encoding that cannot be told.
+        ArchiveError: the file is not a zip, is damaged or encrypted, writes outside the folder, unpacks to far more
+            than its size, or has file names in an unknown encoding.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -43,26 +43,33 @@ def unpack(archive: Path, destination: Path, encoding: str | None = None) -> Non
                 for member in tqdm(members, desc="unpack", unit="file", leave=False):
                     _extract(opened, member, folder)
     except _DAMAGED as error:
-        hint = "Fetch it again; the download may have been cut short."
-        raise ArchiveError(f"{archive} is not a zip file that can be read: {error}.", hint) from error
+        hint = "Download it again; the download may be incomplete."
+        raise ArchiveError(f"{archive} is not a readable zip file: {error}.", hint) from error
 
 
 def _checked_members(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    members = [m for m in opened.infolist() if not m.is_dir() and not _is_leftover(m.filename)]
-    for member in members:
-        if _leads_out(member):
-            hint = "It was made to harm, or by a broken program: do not use it."
-            raise ArchiveError(f"{archive} holds {member.filename!r}, which leads out of its folder.", hint)
+    members = []
+    for member in opened.infolist():
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if member.is_dir() or any(part in _LEFTOVERS or part.startswith("._") for part in path.parts):
+            continue
+        is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
+        if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link:
+            hint = "Do not use this archive: it is malicious, or a faulty program made it."
+            raise ArchiveError(
+                f"{archive} contains {member.filename!r}, which leads out of its folder.", hint
+            )
+        members.append(member)
     total = sum(member.file_size for member in members)
     packed = max(1, archive.stat().st_size)
     if total > MAX_UNPACKED_BYTES or len(members) > MAX_FILES or total > packed * MAX_RATIO:
         found = f"{archive} ({packed} bytes) would unpack to {total} bytes in {len(members)} files."
-        raise ArchiveError(found, "That is a zip bomb, or too much for one data set: unpack it by hand.")
+        raise ArchiveError(found, "It is a zip bomb, or too large for one data set: unpack it by hand.")
     return members
 
 
 def _decoded_name(archive: Path, member: zipfile.ZipInfo, encoding: str | None) -> str:
-    """The member's name; zipfile takes one that is not marked as UTF-8 for code page 437, which few programs write."""
+    """Return the member's name, undoing zipfile's assumption that names not marked as UTF-8 are in code page 437."""
     if member.flag_bits & _UTF8_NAME or member.filename.isascii():
         return member.filename
     raw = member.orig_filename.encode("cp437", errors="surrogateescape")
@@ -74,27 +81,14 @@ def _decoded_name(archive: Path, member: zipfile.ZipInfo, encoding: str | None) 
         ) from error
     except UnicodeDecodeError as error:
         found = (
-            f"{archive} holds file names that are not in {encoding or 'UTF-8'}, such as {member.filename!r}."
+            f"{archive} contains file names that are not {encoding or 'UTF-8'}, such as {member.filename!r}."
         )
-        raise ArchiveError(
-            found, "Say what they are in: --zip-encoding gbk (or shift_jis, cp437, cp866)."
-        ) from error
-
-
-def _leads_out(member: zipfile.ZipInfo) -> bool:
-    name = member.filename.replace("\\", "/")
-    path = PurePosixPath(name)
-    is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-    return not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link
-
-
-def _is_leftover(name: str) -> bool:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return any(part in _LEFTOVERS or part.startswith("._") for part in parts)
+        hint = "Name their encoding: --zip-encoding gbk (or shift_jis, cp437, cp866)."
+        raise ArchiveError(found, hint) from error
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
-    """Write one member; the size in its header is a claim, so the bytes themselves are counted."""
+    """Write one member and compare its length with the size that its header claims."""
     target = folder / member.filename.replace("\\", os.sep)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
-"""What a person decided about single photos: left out, or under another label. A CSV that `data` applies on request.
+"""Manual corrections of single photos: exclude one, or change its label. `data --corrections` applies them from a CSV file.
 
     path,sha256,action,label,reason,status
     plastic/plastic332.jpg,3f0c...,relabel,glass,it shows a glass bottle,accepted
     paper/paper12.jpg,,exclude,,a hand before the lens,
     glass/glass7.jpg,9b1c...,relabel,metal,the model says metal,suggested
 
-A photo is named by its path below the data set's root, by its SHA-256, or by both, which must then agree. `audit`
-writes such a file with every row `suggested`; these change nothing until a person makes them `accepted`.
+Each row identifies a photo by its path relative to the data set's root, by its SHA-256, or by both, which must then
+match. `audit` writes such a file with every row `suggested`; a suggested row has no effect until a person sets it to
+`accepted`.
 """
 
 import csv
@@ -31,15 +32,15 @@ _REQUIRED = {"action"}
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One row.
+    """One row of a corrections file.
 
     Attributes:
-        path: below the data set's root, with forward slashes; may be empty where `sha256` is not.
-        sha256: of the file's bytes; may be empty where `path` is not.
+        path: path relative to the data set's root, with forward slashes; may be empty if `sha256` is set.
+        sha256: SHA-256 of the file's bytes; may be empty if `path` is set.
         action: exclude or relabel.
-        label: the right class of a photo to relabel; empty for one to exclude.
-        reason: why, for people.
-        status: accepted (or empty), or suggested: not decided yet, and not applied.
+        label: the correct class for relabel; empty for exclude.
+        reason: free text for readers.
+        status: accepted (or empty) to apply the row; suggested to ignore it for now.
     """
 
     path: str
@@ -55,11 +56,11 @@ COLUMNS = [field.name for field in fields(Correction)]
 
 @dataclass(frozen=True)
 class Corrections:
-    """A file of corrections.
+    """The contents of a corrections file.
 
     Attributes:
-        name: of the file, for messages and the record.
-        rows: by line number.
+        name: path of the file, for messages and for dataset.json.
+        rows: rows by line number.
         digest: SHA-256 of the file.
     """
 
@@ -69,19 +70,19 @@ class Corrections:
 
     @property
     def accepted(self) -> dict[int, Correction]:
-        """The rows that a person decided on, by line number."""
+        """Return the accepted rows by line number."""
         return {line: row for line, row in self.rows.items() if row.status == ACCEPTED}
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """A source after its corrections.
+    """A source with its corrections applied.
 
     Attributes:
-        source: without the excluded photos, others under their new labels.
-        excluded: the photos left out, and why.
-        made: for the record of how the data set was made.
-        table: the rows that were applied, as CSV.
+        source: the source without excluded photos and with corrected labels.
+        excluded: the excluded photos, each with its reason.
+        made: the summary that dataset.json keeps.
+        table: the applied rows as CSV text.
     """
 
     source: Source
@@ -91,7 +92,7 @@ class Corrected:
 
 
 def corrections_csv(rows: Iterable[Correction]) -> str:
-    """Rows as CSV text."""
+    """Return rows as CSV text with a header."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -100,10 +101,10 @@ def corrections_csv(rows: Iterable[Correction]) -> str:
 
 
 def read_corrections(path: Path) -> Corrections:
-    """Read and check a file of corrections.
+    """Read and check a corrections file.
 
     Raises:
-        DatasetError: missing, not a CSV with these columns, or a row that says nothing that can be done.
+        DatasetError: the file is missing, is not a CSV file with the columns of `Correction`, or has an invalid row.
     """
     try:
         data = path.read_bytes()
@@ -111,23 +112,23 @@ def read_corrections(path: Path) -> Corrections:
         columns = set(table.fieldnames or ())
         if not _REQUIRED <= columns <= set(COLUMNS) or not columns & {"path", "sha256"}:
             found = f"{path} has the columns {', '.join(table.fieldnames or ['(none)'])}."
-            raise DatasetError(found, f"Its first line must be: {','.join(COLUMNS)}")
+            raise DatasetError(found, f"The first line must be: {','.join(COLUMNS)}")
         numbered = [(table.line_num, row) for row in table]
     except OSError as error:
-        hint = "`trash-classifier audit` writes one that you can edit."
+        hint = "Run `trash-classifier audit` to write one that you can edit."
         raise DatasetError(f"{path} cannot be read: {error.strerror}.", hint) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} is not a CSV in UTF-8: {error}.", "Save it as CSV, UTF-8.") from error
+        raise DatasetError(f"{path} is not a UTF-8 CSV file: {error}.", "Save it as CSV, UTF-8.") from error
     rows = {line: _row(f"{path}, line {line}", row) for line, row in numbered}
     return Corrections(str(path), rows, sha256_of(data))
 
 
 def apply_corrections(source: Source, corrections: Corrections) -> Corrected:
-    """Leave out and relabel what the accepted rows name.
+    """Exclude and relabel the photos that the accepted rows identify.
 
     Raises:
-        DatasetError: a photo or a label that the source has not, a photo that is not the one that was judged, or rows
-            that contradict one another.
+        DatasetError: a row names an unknown photo or label, a photo's SHA-256 differs from its row's, or two rows
+            conflict.
     """
     decided = _decisions(source, corrections)
     excluded = tuple(
@@ -152,27 +153,31 @@ def apply_corrections(source: Source, corrections: Corrections) -> Corrected:
 
 def _row(where: str, cells: Mapping[str, str | None]) -> Correction:
     if None in cells or None in cells.values():
-        raise DatasetError(f"{where} has not as many fields as the first line.", "Mend the line.")
+        raise DatasetError(f"{where} does not have as many fields as the first line.", "Correct the line.")
     row = Correction(**{name: (cells.get(name) or "").strip() for name in COLUMNS})
     row = replace(row, action=row.action.lower(), sha256=row.sha256.lower(), status=row.status or ACCEPTED)
     contradictions = {
-        "names no photo: path and sha256 are empty": not row.path and not row.sha256,
-        f"has the action {row.action!r}, which is none of: {', '.join(ACTIONS)}": row.action not in ACTIONS,
-        "is to relabel and names no label": row.action == "relabel" and not row.label,
-        f"is to exclude and names the label {row.label!r} too": row.action == "exclude" and bool(row.label),
+        "identifies no photo: path and sha256 are empty": not row.path and not row.sha256,
+        f"has the action {row.action!r}; use one of: {', '.join(ACTIONS)}": row.action not in ACTIONS,
+        "has the action relabel but no label": row.action == "relabel" and not row.label,
+        f"has the action exclude but also the label {row.label!r}": row.action == "exclude"
+        and bool(row.label),
         f"has the status {row.status!r}, which is neither {ACCEPTED} nor {SUGGESTED}": row.status
         not in (ACCEPTED, SUGGESTED),
     }
     for contradiction, is_so in contradictions.items():
         if is_so:
-            raise DatasetError(f"{where} {contradiction}.", "Mend the line, or take it out.")
+            raise DatasetError(f"{where} {contradiction}.", "Correct the line, or remove it.")
     return row
 
 
 def _decisions(source: Source, corrections: Corrections) -> dict[str, Correction]:
-    """The row that each photo's path falls under."""
+    """Return the accepted row of each photo, by path."""
     by_path = {file.path: file for file in source.files}
-    by_digest = _paths_by_digest(source, corrections.accepted.values())
+    by_digest: dict[str, list[str]] = defaultdict(list)
+    if any(not row.path for row in corrections.accepted.values()):  # reads every photo, so only if needed
+        for file in source.files:
+            by_digest[_digest(source.root / file.path)].append(file.path)
     labels = {file.label for file in source.files}
     lines: dict[str, int] = {}
     for line, row in corrections.accepted.items():
@@ -180,9 +185,10 @@ def _decisions(source: Source, corrections: Corrections) -> dict[str, Correction
         if row.action == "relabel" and row.label not in labels:
             raise DatasetError(f"{where}: there is no class {row.label!r}.", _nearest(row.label, labels))
         for path in _photos_of(where, row, source, by_path, by_digest):
-            other = lines.setdefault(path, line)
-            if _contradict(corrections.rows[other], row):
-                found = f"{corrections.name}: lines {other} and {line} say different things about {path}."
+            first = lines.setdefault(path, line)
+            other = corrections.rows[first]
+            if (other.action, other.label) != (row.action, row.label):
+                found = f"{corrections.name}: lines {first} and {line} conflict about {path}."
                 raise DatasetError(found, "Keep one of them.")
     return {path: corrections.rows[line] for path, line in lines.items()}
 
@@ -197,41 +203,25 @@ def _photos_of(
     if not row.path:
         if row.sha256 not in by_digest:
             found = f"{where}: no photo in {source.root} has the SHA-256 {row.sha256}."
-            raise DatasetError(
-                found, "It may have been saved anew; name its path instead, or take the line out."
-            )
+            hint = "The file may have been saved again: give its path instead, or remove the line."
+            raise DatasetError(found, hint)
         return by_digest[row.sha256]
     if row.path not in by_path:
         found = f"{where}: there is no photo {row.path} in {source.root}."
         raise DatasetError(found, _nearest(row.path, by_path))
     if row.sha256 and row.sha256 != _digest(source.root / row.path):
-        found = f"{where}: {row.path} is not the photo that was judged, its SHA-256 is another."
-        raise DatasetError(
-            found, "Look at the photo again; then bring the line's sha256 up to date, or empty it."
-        )
+        found = f"{where}: {row.path} has changed since it was reviewed: its SHA-256 differs."
+        raise DatasetError(found, "Review the photo again; then update the line's sha256, or clear it.")
     return [row.path]
-
-
-def _paths_by_digest(source: Source, rows: Iterable[Correction]) -> dict[str, list[str]]:
-    """Every file's digest, if some row names a photo by its digest alone; nothing otherwise, as it takes time."""
-    found: dict[str, list[str]] = defaultdict(list)
-    if any(not row.path for row in rows):
-        for file in source.files:
-            found[_digest(source.root / file.path)].append(file.path)
-    return dict(found)
 
 
 def _digest(path: Path) -> str:
     try:
         return sha256_of_file(path)
     except OSError:
-        return ""  # such a file is reported by the checks that every photo goes through
-
-
-def _contradict(one: Correction, other: Correction) -> bool:
-    return (one.action, one.label) != (other.action, other.label)
+        return ""  # the inspection of all photos reports unreadable files
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {near[0]!r}?" if near else "Take the line out, or mend it."
+    return f"Did you mean {near[0]!r}?" if near else "Remove the line, or correct it."

@@ -1,13 +1,13 @@
-"""Decode every photo once, in full, and say what is wrong with those that cannot be used.
+"""Decode every photo fully, once, and report the ones that cannot be used.
 
-Nothing is repaired or replaced in silence: a photo is either in the manifest or in the table of problems.
+Nothing is repaired or replaced: each file is either in the manifest or in problems.csv.
 """
 
 import csv
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -26,13 +26,13 @@ from image_classification_trash.inference.images import SUFFIXES, open_photo, ph
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that was kept out.
+    """A file or folder that is not in the data set.
 
     Attributes:
-        path: relative to the source's root; with a slash at its end a whole folder.
-        label: the class it stood in; empty where it stood in none.
+        path: path relative to the source's root; a folder's ends with a slash.
+        label: the file's class; empty if it has none.
         kind: unreadable, wrong_name, duplicate, two_labels, no_split, excluded, or a kind of `layouts.LeftOut`.
-        detail: what was found, in a sentence.
+        detail: what is wrong, as a phrase for readers.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A good photo and its perceptual hash (64 bits)."""
+    """A usable photo and its 64-bit perceptual hash."""
 
     photo: Photo
     phash: int
@@ -51,14 +51,14 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an inspection of a source found."""
+    """The usable photos and the problems of a source."""
 
     good: tuple[Inspected, ...]
     problems: tuple[Problem, ...]
 
 
 def audit_source(source: Source) -> Audit:
-    """Decode all files of a source in parallel and sort them into good photos and problems."""
+    """Decode all files of a source in parallel; sort them into usable photos and problems."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         outcomes = pool.map(lambda file: _inspect(source.root, file), source.files)
         found = list(tqdm(outcomes, total=len(source.files), desc="check photos", unit="photo"))
@@ -71,7 +71,7 @@ def audit_source(source: Source) -> Audit:
 
 
 def problems_csv(problems: Sequence[Problem]) -> str:
-    """The table of problems as CSV text."""
+    """Return the problems as CSV text with a header."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([field.name for field in fields(Problem)])
@@ -85,7 +85,7 @@ def _inspect(root: Path, file: SourceFile) -> Inspected | Problem:
         header = open_photo(data, file.path)
         pixels = read_photo(data)
     except PhotoError as error:
-        # The table stands beside the photos: paths in it start at their root, so that it is the same anywhere.
+        # Paths in the table are relative to the root, so that the table is the same on every machine.
         found = error.found.replace(f"{root}{os.sep}", "")
         return Problem(file.path, file.label, "unreadable", found)
     kind = header.format or "unknown"
@@ -93,38 +93,28 @@ def _inspect(root: Path, file: SourceFile) -> Inspected | Problem:
         return Problem(file.path, file.label, "wrong_name", f"its content is {kind}, its name says otherwise")
     height, width = pixels.shape[:2]
     photo = Photo(file.path, file.label, file.split, file.group, sha256_of(data), width, height)
-    return Inspected(photo, _phash(Image.fromarray(pixels)))
-
-
-def _phash(image: Image.Image) -> int:
-    """64-bit DCT hash (Zauner, 2010), as in the ImageHash library."""
-    bits = np.asarray(imagehash.phash(image).hash).ravel()
-    return int("".join("1" if bit else "0" for bit in bits), 2)
+    bits = np.asarray(imagehash.phash(Image.fromarray(pixels)).hash).ravel()  # 64-bit DCT hash (Zauner, 2010)
+    return Inspected(photo, int("".join("1" if bit else "0" for bit in bits), 2))
 
 
 def _without_duplicates(good: Sequence[Inspected]) -> tuple[list[Inspected], list[Problem]]:
-    """Keep the first of equal files; keep none where equal files carry different labels."""
+    """Keep the first of identical files, or none of them if their labels differ."""
     by_content: dict[str, list[Inspected]] = defaultdict(list)
     for item in sorted(good, key=lambda item: item.photo.path):
         by_content[item.photo.sha256].append(item)
     kept: list[Inspected] = []
     problems: list[Problem] = []
     for copies in by_content.values():
-        labels = {item.photo.label for item in copies}
-        if len(labels) > 1:
-            problems += _contradictions(copies)
-        else:
+        if len({item.photo.label for item in copies}) == 1:
             kept.append(copies[0])
             first = copies[0].photo.path
             problems += [
                 Problem(item.photo.path, item.photo.label, "duplicate", f"the same file as {first}")
                 for item in copies[1:]
             ]
+            continue
+        for item in copies:
+            others = [f"{other.photo.path} ({other.photo.label})" for other in copies if other is not item]
+            detail = f"the same file stands under another label: {', '.join(others)}"
+            problems.append(Problem(item.photo.path, item.photo.label, "two_labels", detail))
     return sorted(kept, key=lambda item: item.photo.path), problems
-
-
-def _contradictions(copies: Sequence[Inspected]) -> Iterator[Problem]:
-    for item in copies:
-        others = [f"{other.photo.path} ({other.photo.label})" for other in copies if other is not item]
-        detail = f"the same file stands under another label: {', '.join(others)}"
-        yield Problem(item.photo.path, item.photo.label, "two_labels", detail)

@@ -1,13 +1,13 @@
-"""Folders of photos, as people have them, to labelled files. What is read, and what is left out, is always said.
+"""Map folders of photos to labelled files, and report every file or folder that is not used.
 
 | layout | looks like | label | split |
 |---|---|---|---|
 | classes | `LABEL/photo.jpg` | first folder | none |
 | splits | `train/LABEL/photo.jpg`, `test/LABEL/photo.jpg` | second folder | first folder |
 | class-splits | `LABEL/train/photo.jpg`, `LABEL/test/photo.jpg` | first folder | second folder |
-| sites | `SITE/LABEL/photo.jpg`, or `SITE/train/LABEL/photo.jpg` | last of these folders | the folder between |
+| sites | `SITE/LABEL/photo.jpg`, or `SITE/train/LABEL/photo.jpg` | innermost of these folders | the folder between, if any |
 
-`auto` takes the one layout that fits and refuses where more than one does. Folders around all of this do not matter.
+`auto` chooses the only layout that fits and raises an error if several do. Folders that wrap the whole tree are ignored.
 """
 
 import os
@@ -43,12 +43,12 @@ _BESIDE_A_SPLIT = {
     "seg",
 }
 _SHOWN = 12
-"""Folders that an error names."""
+"""Number of folders or classes that a message lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that should be a photo. `split` and `group` are empty where the source names none."""
+    """A file expected to be a photo; `split` and `group` are empty if the source does not state them."""
 
     path: str
     label: str
@@ -58,12 +58,12 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file or a whole folder (its path ends with a slash) that is not used.
+    """A file or a whole folder that is not used.
 
     Attributes:
-        path: relative to the source's root.
+        path: path relative to the source's root; a folder's ends with a slash.
         kind: not_a_photo, hidden, folder, linked_folder, empty_folder or no_label.
-        detail: why, in a sentence.
+        detail: the reason, as a phrase for readers.
     """
 
     path: str
@@ -73,13 +73,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Source:
-    """Files below one root.
+    """Labelled files below one root folder.
 
     Attributes:
-        root: the folder that all paths start from.
-        files: what should be photos, with their labels.
-        left_out: everything else that lies there.
-        notes: how the source was understood, a sentence each.
+        root: the folder that all paths are relative to.
+        files: the files expected to be photos, with their labels.
+        left_out: all other files and folders below the root.
+        notes: how the source was interpreted, one phrase each.
     """
 
     root: Path
@@ -90,7 +90,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Folder:
-    """What lies in a folder: photos at any depth, the visible folders in it, and the photos directly in it."""
+    """A folder with its visible subfolders and the number of photos directly in it."""
 
     path: Path
     folders: tuple["_Folder", ...]
@@ -102,7 +102,7 @@ class _Folder:
 
     @property
     def filled(self) -> list["_Folder"]:
-        """The folders in it that hold photos at any depth."""
+        """Return the subfolders that contain photos at any depth."""
         return [folder for folder in self.folders if folder.photos]
 
     @property
@@ -111,7 +111,7 @@ class _Folder:
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder's name stands for: `Train `, `training_set`, `test-images`, `val2017`; None for any other."""
+    """Return the split that a folder name such as `Train `, `training_set`, `test-images` or `val2017` denotes, else None."""
     words = [word for word in re.split(r"[^a-z]+", name.lower()) if word and word not in _BESIDE_A_SPLIT]
     return SPLIT_OF.get(words[0]) if len(words) == 1 else None
 
@@ -120,7 +120,7 @@ def read_tree(path: Path, layout: Layout = "auto") -> Source:
     """List the labelled photos below a folder.
 
     Raises:
-        DatasetError: the folders can be read in more than one way, or not in the way asked for; shows what is there.
+        DatasetError: no layout fits, several do, or a label is invalid; the message sketches the folders.
     """
     top = _unwrap(_scan(path))
     found = _recognise(top) if layout == "auto" else layout
@@ -135,7 +135,7 @@ def read_tree(path: Path, layout: Layout = "auto") -> Source:
         left_out += inside[1]
     above = {top.path, *top.path.parents, *(folder for inner in used for folder in inner.parents)}
     left_out += _outside(top.path, path, used, above - used)
-    notes = (_describe(found, top, files), *_nested(top, found))
+    notes = tuple(_notes(found, top, files))
     return Source(top.path, tuple(files), tuple(sorted(left_out, key=lambda row: row.path)), notes)
 
 
@@ -143,30 +143,30 @@ def _scan(path: Path) -> _Folder:
     entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     folders = [entry for entry in entries if entry.is_dir() and entry.name[0] not in "._"]
     loose = sum(_is_photo(entry.name) and not entry.is_dir() for entry in entries)
-    # A linked folder may lead anywhere, back up too: only one that stands where a class may stand is entered.
-    inner = tuple(_scan(Path(entry.path)) if not entry.is_symlink() else _linked(entry) for entry in folders)
-    return _Folder(path, inner, loose)
-
-
-def _linked(entry: os.DirEntry[str]) -> _Folder:
-    """A linked folder, with the photos directly in it."""
-    with os.scandir(entry.path) as inside:
-        loose = sum(_is_photo(file.name) and file.is_file() for file in inside)
-    return _Folder(Path(entry.path), (), loose)
+    inner = []
+    for folder in folders:
+        if not folder.is_symlink():
+            inner.append(_scan(Path(folder.path)))
+            continue
+        # A link may lead anywhere, even to a parent, so only the photos directly in a linked folder count.
+        with os.scandir(folder.path) as linked:
+            photos = sum(_is_photo(file.name) and file.is_file() for file in linked)
+        inner.append(_Folder(Path(folder.path), (), photos))
+    return _Folder(path, tuple(inner), loose)
 
 
 def _unwrap(folder: _Folder) -> _Folder:
-    """Go down while a folder holds one folder alone, and that one holds folders itself."""
+    """Descend while a folder contains only one folder, which itself contains folders."""
     while len(folder.folders) == 1 and not folder.loose and folder.folders[0].folders:
         folder = folder.folders[0]
     return folder
 
 
 def _recognise(top: _Folder) -> Layout:
-    """The one layout that fits.
+    """Return the only layout that fits.
 
     Raises:
-        DatasetError: none or several do.
+        DatasetError: no layout fits, or several do.
     """
     filled = top.filled
     if any(folder.split and folder.filled for folder in filled):
@@ -175,8 +175,8 @@ def _recognise(top: _Folder) -> Layout:
         table = next(top.path.glob("*.csv"), None)
         hint = "Put each class's photos in a folder named after the class."
         if table is not None:
-            hint = f"If {table.name} names the classes, give it: --source {table}"
-        raise DatasetError(f"{top.path} holds splits without class folders:{_sketch(top)}", hint)
+            hint = f"If {table.name} names the classes, pass it: --source {table}"
+        raise DatasetError(f"{top.path} contains splits without class folders:{_sketch(top)}", hint)
     with_splits = [folder for folder in filled if folder.filled and all(f.split for f in folder.filled)]
     if with_splits and len(with_splits) == len(filled) and not any(folder.loose for folder in filled):
         deeper = [inner.filled for folder in filled for inner in folder.filled]
@@ -230,13 +230,13 @@ def _sites(top: _Folder) -> Iterator[tuple[Path, str, str]]:
 
 
 def _listed(root: Path, folder: Path, label: str, split: str) -> tuple[list[SourceFile], list[LeftOut]]:
-    """The photos below a class's folder, and everything else that lies there."""
+    """Return the photos below a class folder, and all other files and folders below it."""
     files: list[SourceFile] = []
     left_out: list[LeftOut] = []
     for where, inner, names in os.walk(folder):
         inner.sort()
         here = Path(where)
-        for name in [name for name in inner if _is_skipped(here / name)]:
+        for name in [name for name in inner if name[0] in "._" or (here / name).is_symlink()]:
             inner.remove(name)
             left_out.append(_skipped(root, here / name))
         for name in sorted(names):
@@ -249,13 +249,13 @@ def _listed(root: Path, folder: Path, label: str, split: str) -> tuple[list[Sour
 
 
 def _outside(root: Path, folder: Path, used: set[Path], above: set[Path]) -> Iterator[LeftOut]:
-    """What lies in no class's folder: loose files, and whole folders named once.
+    """Yield what lies outside the class folders: loose files, and each whole folder once.
 
     Args:
-        root: that names start from.
-        folder: where to look.
-        used: the classes' folders.
-        above: folders that hold a class's folder at any depth; they are entered.
+        root: the folder that reported paths are relative to.
+        folder: the folder to search.
+        used: the class folders.
+        above: folders with a class folder at any depth; the search descends into them.
     """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
@@ -272,12 +272,8 @@ def _outside(root: Path, folder: Path, used: set[Path], above: set[Path]) -> Ite
             yield _skipped(root, path)
 
 
-def _is_skipped(folder: Path) -> bool:
-    return folder.name[0] in "._" or folder.is_symlink()
-
-
 def _skipped(root: Path, folder: Path) -> LeftOut:
-    """A folder as one row, with the number of photos in it."""
+    """Return one row for a whole folder, with the number of photos in it."""
     count = sum(_is_photo(name) for _, _, names in os.walk(folder) for name in names)
     photos = f"{count} photo{'' if count == 1 else 's'} in it"
     name = _safe(_name(root, folder)) + "/"
@@ -299,35 +295,31 @@ def _not_a_photo(row: str, name: str) -> LeftOut:
     return LeftOut(_safe(row), "not_a_photo", "its name is not that of a photo")
 
 
-def _describe(layout: Layout, top: _Folder, files: Sequence[SourceFile]) -> str:
+def _notes(layout: Layout, top: _Folder, files: Sequence[SourceFile]) -> Iterator[str]:
+    """Yield how the folders were interpreted, and which folders inside class folders are not classes."""
     labels = sorted({file.label for file in files})
     named = f"{', '.join(labels[:_SHOWN])}{', ...' if len(labels) > _SHOWN else ''}"
     meaning = {
         "classes": f"the folders of {top.path} are classes",
-        "splits": f"the folders of {top.path} are splits, those in them classes",
-        "class-splits": f"the folders of {top.path} are classes, those in them splits",
-        "sites": f"the folders of {top.path} are places with the same classes, whose photos are merged",
+        "splits": f"the folders of {top.path} are splits, their subfolders classes",
+        "class-splits": f"the folders of {top.path} are classes, their subfolders splits",
+        "sites": f"the folders of {top.path} are sites with the same classes, whose photos are merged",
         "auto": "",
     }[layout]
-    return f"{meaning}: {named}"
-
-
-def _nested(top: _Folder, layout: Layout) -> Iterator[str]:
-    if layout != "classes":
-        return
+    yield f"{meaning}: {named}"
     nested = [f"{folder.path.name}/{inner.path.name}" for folder in top.filled for inner in folder.filled]
-    if nested:
+    if layout == "classes" and nested:
         shown = ", ".join(nested[:3]) + (", ..." if len(nested) > 3 else "")
         yield f"{len(nested)} folders inside class folders are not classes of their own: {shown}"
 
 
 def _ambiguous(top: _Folder, layouts: Sequence[Layout]) -> DatasetError:
-    found = f"The folders of {top.path} can be read in more than one way:{_sketch(top)}"
-    return DatasetError(found, f"Say which: --layout {' or --layout '.join(layouts)}.")
+    found = f"The folders of {top.path} fit more than one layout:{_sketch(top)}"
+    return DatasetError(found, f"Choose one: --layout {' or --layout '.join(layouts)}.")
 
 
 def _sketch(top: _Folder) -> str:
-    """The folders below, two levels deep, a line each."""
+    """Return the folders two levels deep, one line each."""
     lines = []
     for folder in top.folders:
         lines.append(f"  {folder.path.name}/ ({folder.photos} photos)")
@@ -341,19 +333,19 @@ def _label(folder: _Folder) -> str:
 
 
 def checked_label(where: str, label: str) -> str:
-    """Return the label if tables and labels.txt can hold it.
+    """Return the label if the manifest and labels.txt can store it.
 
     Raises:
-        DatasetError: it has a control character or is not in UTF-8.
+        DatasetError: the label has a control character or is not valid UTF-8.
     """
     if not is_writable(label):
-        found = f"{where}: label {label!r} has a control character or is not in UTF-8."
-        raise DatasetError(found, "Give the class another name.")
+        found = f"{where}: label {label!r} has a control character or is not valid UTF-8."
+        raise DatasetError(found, "Rename the class.")
     return label
 
 
 def is_writable(name: str) -> bool:
-    """Whether tables can hold a name: no line ends or control characters, encodable as UTF-8."""
+    """Return whether a CSV cell can store a name: no line breaks or control characters, valid UTF-8."""
     return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in name)
 
 
@@ -362,7 +354,7 @@ def _safe(name: str) -> str:
 
 
 def _is_photo(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES  # noqa: PTH122  once a file, without a Path
+    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES  # noqa: PTH122  runs per file: a Path is slow
 
 
 def _name(root: Path, path: Path) -> str:

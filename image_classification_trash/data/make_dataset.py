@@ -1,11 +1,11 @@
-"""Raw photos to a prepared data set: fetch, verify, split, write the manifest.
+"""Prepare a data set from raw photos: fetch, verify, split, write the manifest.
 
     python -m image_classification_trash.data.make_dataset sample
     trash-classifier data trashnet
     trash-classifier data mine --source ~/photos
 
-The result is `data/processed/NAME/`: the manifest, what was kept out (problems.csv), which photos are
-near-duplicates (near_duplicates.csv), and folders train/val/test of links for people to look at.
+The result is `data/processed/NAME/`: the manifest, the files left out (problems.csv), the near-duplicates
+(near_duplicates.csv), and folders train/val/test of links to the photos for browsing.
 """
 
 import json
@@ -48,13 +48,13 @@ from image_classification_trash.show import Result, Shown, Table
 
 PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems.csv", "near_duplicates.csv", "corrections.csv"
 WARNED_OF = 10
-"""Left-out files of each kind that the log names."""
+"""Number of left-out files of each kind that the log names."""
 SAMPLE = Path("data/sample")
 RECIPE_VERSION = 1
-"""Raised when the same settings and photos would give another manifest."""
+"""Increment when the same settings and photos would give another manifest."""
 
 Embed = Callable[[Sequence[Photo], Path], npt.NDArray[np.float32]]
-"""Photos and their root to embeddings, float32 (N, D)."""
+"""Maps N photos and their root folder to embeddings, float32 (N, D)."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ class Prepared(Result):
     """A prepared data set.
 
     Attributes:
-        manifest: its table.
-        folder: where it is.
-        done_before: whether there was nothing to do.
-        notes: how the source was understood, a sentence each.
+        manifest: the data set's manifest.
+        folder: the data set's folder.
+        done_before: whether it was already prepared from the same photos and settings.
+        notes: how the source was interpreted, one phrase each.
     """
 
     manifest: Manifest
@@ -76,12 +76,12 @@ class Prepared(Result):
     notes: tuple[str, ...] = ()
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield photos per class and split, what was corrected and left out, and the leakage into test."""
+        """Yield photos per class and split, corrections, files left out, and test photos with near-duplicates in train."""
         manifest, counts = self.manifest, self.manifest.counts()
         state = "is already prepared in" if self.done_before else "is prepared in"
         yield f"{manifest.name} {state} {self.folder} (split {manifest.metadata.split.method})"
         yield from self.notes
-        rows = [[label, *(str(part[label]) for part in counts.values())] for label in manifest.labels]
+        rows = [[label, *(str(split[label]) for split in counts.values())] for label in manifest.labels]
         yield Table(["class", *counts], rows)
         if manifest.metadata.corrections:
             yield f"corrections: {manifest.metadata.corrections}"
@@ -93,7 +93,7 @@ class Prepared(Result):
         yield f"test photos with a near-duplicate in train: {share}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return where it is, its photos per class and split, and how it was made."""
+        """Return the folder, the photos per split and class, and the contents of dataset.json."""
         manifest = self.manifest
         about = {
             "name": manifest.name,
@@ -106,27 +106,27 @@ class Prepared(Result):
 
 
 def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared:
-    """Prepare a data set, or find that it is already prepared from the same photos and settings.
+    """Prepare a data set, unless it is already prepared from the same photos and settings.
 
     Args:
-        settings: what to prepare and how.
-        embed: backbone embeddings for the near-duplicates; None compares perceptual hashes alone.
+        settings: what to prepare, and how.
+        embed: computes embeddings for near-duplicates and object clusters; None compares perceptual hashes alone.
 
     Raises:
-        DatasetError: the source is missing, empty, or not enough for a classifier, or kinds are asked for without embeddings.
+        DatasetError: the source is missing, has too few usable photos for a classifier, or object clusters are
+            requested without embeddings.
     """
     if settings.split == "object-clusters" and embed is None:
-        hint = "Give --split object-clusters without --no-embeddings, or choose --split grouped."
-        raise DatasetError("Kinds of objects are told apart by embeddings, and there are none.", hint)
+        hint = "Use --split object-clusters without --no-embeddings, or choose --split grouped."
+        raise DatasetError("Object clusters need embeddings, which --no-embeddings disables.", hint)
     folder = settings.processed_dir / settings.name
-    source = locate_source(settings)
-    corrected = _corrected(settings, source)
+    source, corrected = locate_source(settings), None
+    if settings.corrections:
+        corrected = apply_corrections(source, read_corrections(settings.corrections.expanduser()))
     key = _input_key(settings, source, embed is not None, corrected)
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, True, source.notes)
-    audit = _with_exclusions(audit_source(corrected.source if corrected else source), corrected)
-    if settings.name in ("trashnet", "sample") and settings.split in ("auto", "official"):
-        audit = _with_official_split(audit)
+    audit = _audit(settings, source, corrected)
     _warn_of(audit.problems, folder / PROBLEMS)
     photos = [item.photo for item in audit.good]
     splits.check_classes(photos)
@@ -147,7 +147,7 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
 
 
 def _warn_of(problems: Sequence[Problem], table: Path) -> None:
-    """Name what is left out in the log, the first of each kind."""
+    """Log the first files of each kind of problem, and how many more there are."""
     for kind, rows in groupby(sorted(problems, key=lambda row: row.kind), key=lambda row: row.kind):
         alike = list(rows)
         for problem in alike[:WARNED_OF]:
@@ -157,92 +157,92 @@ def _warn_of(problems: Sequence[Problem], table: Path) -> None:
 
 
 def locate_source(settings: DataSettings) -> Source:
-    """Find the photos that the settings name, fetching or unpacking them where need be."""
+    """List the photos that the settings name; download TrashNet and unpack zip files if necessary.
+
+    Raises:
+        DatasetError: the source is missing, or cannot be read as labelled photos.
+    """
     path = settings.source
     if path is None and settings.name == "sample":
         path = SAMPLE
         if not path.is_dir():
-            hint = "Run this in a clone of the repository, or give your own photos with --source."
+            hint = "Run this in a clone of the repository, or pass your own photos with --source."
             raise DatasetError(f"The sample photos are not in {path.resolve()}.", hint)
     elif path is None and settings.name == "trashnet":
         path = download_trashnet()
     elif path is None:
-        hint = f"Say where they are: trash-classifier data {settings.name} --source FOLDER"
-        raise DatasetError(f"{settings.name!r} is not a data set that can be fetched.", hint)
-    path = path.expanduser()  # for --source=~/photos and recipes, which no shell expands
+        hint = f"Pass its photos: trash-classifier data {settings.name} --source FOLDER"
+        raise DatasetError(f"{settings.name!r} is not a data set that can be downloaded.", hint)
+    path = path.expanduser()  # the shell does not expand --source=~/photos, nor paths in recipes
     if path.suffix.lower() == ".zip" and path.is_file():
-        path = _unpacked(path, settings.raw_dir / settings.name, settings.zip_encoding)
+        encoding = f"-{settings.zip_encoding}" if settings.zip_encoding else ""
+        target = settings.raw_dir / settings.name / (sha256_of_file(path)[:16] + encoding)
+        if not target.is_dir():
+            unpack(path, target, settings.zip_encoding)
+        path = target
     return read_source(path, settings.layout, column_names(settings.columns), settings.photos_dir)
 
 
 def split_photos(
     settings: DataSettings, photos: Sequence[Photo], embeddings: npt.NDArray[np.float32] | None
 ) -> tuple[str, list[Photo]]:
-    """Part the photos as the settings say; returns the method's name and the photos."""
+    """Split the photos as the settings say.
+
+    Args:
+        settings: the split method, the seed, and the fractions of val and test.
+        photos: N photos with their groups.
+        embeddings: float32 (N, D), for object clusters; None without a backbone.
+
+    Returns:
+        The method's name, and the photos with their splits.
+    """
     method = settings.split
     if method == "auto":
         without = sum(not photo.split for photo in photos)
         method = "grouped" if without else "official"
         if 0 < without < len(photos):
-            logger.warning("%d of %d photos name no split, so all are split anew", without, len(photos))
+            logger.warning(
+                "%d of %d photos have no split, so all photos are split again", without, len(photos)
+            )
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
-    whole: Sequence[Photo] = photos
+    groups: Sequence[Photo] = photos
     if method == "object-clusters" and embeddings is not None:
         from image_classification_trash.data.object_clusters import grouped_by_object  # noqa: PLC0415  loads scikit-learn
 
-        whole = grouped_by_object(photos, embeddings, settings.seed)
-    part = {
+        groups = grouped_by_object(photos, embeddings, settings.seed)
+    split = {
         "official": splits.official,
         "stratified": splits.stratified,
         "grouped": splits.grouped,
         "object-clusters": splits.grouped,
     }[method]
-    parted = with_splits(photos, part(whole, fractions, settings.seed))
-    for warning in splits.missing_classes(parted, _labels(parted)):
+    photos = with_splits(photos, split(groups, fractions, settings.seed))
+    for warning in splits.missing_classes(photos, _labels(photos)):
         logger.warning("%s: %s", method, warning)
-    return method, parted
+    return method, photos
 
 
-def _unpacked(archive: Path, destination: Path, encoding: str | None) -> Path:
-    """Unpack beside a note of the archive's checksum; do nothing if that very archive is there already."""
-    digest = sha256_of_file(archive)
-    target = destination / (digest[:16] + (f"-{encoding}" if encoding else ""))
-    if not target.is_dir():
-        unpack(archive, target, encoding)
-    return target
-
-
-def _with_official_split(audit: Audit) -> Audit:
-    """Give each TrashNet photo its part from the authors' lists, by file name."""
-    part_of = official_split()
-    good: list[Inspected] = []
-    strangers: list[Problem] = []
-    for item in audit.good:
-        photo = item.photo
-        part = part_of.get(Path(photo.path).name)
-        if part is None:
-            detail = "its name is not in the authors' lists of TrashNet's photos"
-            strangers.append(Problem(photo.path, photo.label, "no_split", detail))
-        else:
-            good.append(replace(item, photo=replace(photo, split=part)))
-    return Audit(tuple(good), tuple(sorted([*audit.problems, *strangers], key=astuple)))
-
-
-def _corrected(settings: DataSettings, source: Source) -> Corrected | None:
-    if settings.corrections is None:
-        return None
-    return apply_corrections(source, read_corrections(settings.corrections.expanduser()))
-
-
-def _with_exclusions(audit: Audit, corrected: Corrected | None) -> Audit:
-    """What a person left out is listed with the rest of what was left out."""
+def _audit(settings: DataSettings, source: Source, corrected: Corrected | None) -> Audit:
+    """Inspect the source's photos; list manual exclusions as problems, and set TrashNet's official splits by file name."""
+    audit = audit_source(corrected.source if corrected else source)
     excluded = corrected.excluded if corrected else ()
-    rows = [Problem(file.path, file.label, "excluded", reason or "by hand") for file, reason in excluded]
-    return Audit(audit.good, tuple(sorted([*audit.problems, *rows], key=astuple)))
+    problems = [Problem(file.path, file.label, "excluded", reason or "by hand") for file, reason in excluded]
+    good: Sequence[Inspected] = audit.good
+    if settings.name in ("trashnet", "sample") and settings.split in ("auto", "official"):
+        split_of, good = official_split(), []
+        for item in audit.good:
+            photo = item.photo
+            split = split_of.get(Path(photo.path).name)
+            if split is None:
+                detail = "its name is not in the authors' lists of TrashNet's photos"
+                problems.append(Problem(photo.path, photo.label, "no_split", detail))
+            else:
+                good.append(replace(item, photo=replace(photo, split=split)))
+    return Audit(tuple(good), tuple(sorted([*audit.problems, *problems], key=astuple)))
 
 
 def _labels(photos: Sequence[Photo]) -> tuple[str, ...]:
-    """Class names in the order of the model's outputs: alphabetical, which is TrashNet's own order too."""
+    """Return class names in the order of the model's outputs: alphabetical, which is also TrashNet's order."""
     labels = tuple(sorted({photo.label for photo in photos}))
     return LABELS if set(labels) == set(LABELS) else labels
 
@@ -270,12 +270,13 @@ def _write(
 
 
 def _write_view(folder: Path, manifest: Manifest) -> None:
-    """Folders train/val/test of links to the photos; of copies where the file system knows no links."""
+    """Write folders train/val/test of links to the photos, or of copies if the file system has no links."""
     for photo in manifest.photos:
         source = manifest.path_of(photo).resolve()
-        link = (
-            folder / photo.split / _folder_name(photo.label) / f"{photo.sha256[:8]}-{Path(photo.path).name}"
-        )
+        # A label from a CSV may contain slashes or dots that would lead out of the data set's folder.
+        label = photo.label.replace("/", "_").replace("\\", "_")
+        label = "_" if label in (".", "..") else label
+        link = folder / photo.split / label / f"{photo.sha256[:8]}-{Path(photo.path).name}"
         link.parent.mkdir(parents=True, exist_ok=True)
         try:
             link.symlink_to(source)
@@ -283,16 +284,10 @@ def _write_view(folder: Path, manifest: Manifest) -> None:
             shutil.copyfile(source, link)
 
 
-def _folder_name(label: str) -> str:
-    """A label from a CSV may hold slashes or dots that would lead out of the data set's folder."""
-    name = label.replace("/", "_").replace("\\", "_")
-    return "_" if name in (".", "..") else name
-
-
 def _input_key(
     settings: DataSettings, source: Source, with_embeddings: bool, corrected: Corrected | None
 ) -> str:
-    """Changes when a photo is added, removed or touched, or when a setting that matters changes."""
+    """Return a hash that changes if a photo is added, removed or modified, or if a relevant setting changes."""
     stats = []
     for file in source.files:
         try:
@@ -332,7 +327,7 @@ if __name__ == "__main__":
     from image_classification_trash.show import carry_out
 
     def _make_with_embedder(settings: DataSettings) -> Prepared:
-        # The embedder lies above this room, which may not import it: a script finds it by its name.
+        # The layer rules forbid this module to import from features, so the script looks the embedder up by name.
         embedder = resolve_name("image_classification_trash.features.build_features:near_duplicate_embedder")
         return make_dataset(settings, embedder(settings.interim_dir) if settings.embeddings else None)
 

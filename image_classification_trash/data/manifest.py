@@ -1,9 +1,9 @@
-"""The data set is a table: `manifest.csv` and, beside it, `dataset.json` that says how it was made.
+"""Read and write a data set's table: `manifest.csv`, with `dataset.json` beside it for how it was made.
 
     path,label,split,group,sha256,width,height
     glass/glass1.jpg,glass,train,0007,9b1c...,512,384
 
-`path` is relative to `root` in dataset.json. Rows are sorted by path, so that the same photos give the same bytes.
+`path` is relative to `root` in dataset.json. Rows are sorted by path, so the same photos give the same bytes.
 """
 
 import csv
@@ -32,13 +32,13 @@ class Photo:
     """One row of the manifest.
 
     Attributes:
-        path: relative to the data set's root, with forward slashes.
+        path: path relative to the data set's root, with forward slashes.
         label: class name.
-        split: train, val or test; empty before the split is made.
-        group: photos of one object or one take share it; never split apart by `grouped`.
-        sha256: of the file's bytes.
-        width: of the photo as displayed, in pixels.
-        height: of the photo as displayed, in pixels.
+        split: train, val or test; empty before the photos are split.
+        group: name shared by photos of one object or one take, which `grouped` keeps in one split.
+        sha256: SHA-256 of the file's bytes.
+        width: width of the photo as displayed, in pixels.
+        height: height of the photo as displayed, in pixels.
     """
 
     path: str
@@ -55,7 +55,7 @@ COLUMNS = [field.name for field in fields(Photo)]
 
 @dataclass(frozen=True, slots=True)
 class SplitMade:
-    """How the photos were split: the method, its seed, and the shares of val and test that were asked for."""
+    """How the photos were split: the method, its seed, and the requested fractions of val and test."""
 
     method: str
     seed: int
@@ -65,7 +65,7 @@ class SplitMade:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Photos of one split, how many of them have a near-duplicate in train, and the share of these, from 0 to 1."""
+    """Number of photos in a split, how many have a near-duplicate in train, and that share, 0 to 1."""
 
     photos: int
     with_near_duplicate_in_train: int
@@ -74,7 +74,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """How near-duplicates were found, how many pairs and groups there are, and how far val and test overlap with train."""
+    """How near-duplicates were found, the number of pairs and groups, and the overlap of val and test with train."""
 
     found_by: str
     pairs: int
@@ -84,7 +84,7 @@ class NearDuplicates:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionsMade:
-    """The file of corrections, how many photos each action changed, and how many suggestions were not applied."""
+    """Name and SHA-256 of a corrections file, photos changed by each action, and suggestions not applied."""
 
     file: str
     sha256: str
@@ -94,7 +94,7 @@ class CorrectionsMade:
     def __str__(self) -> str:
         done = ", ".join(f"{action} {count}" for action, count in self.photos.items()) or "none accepted"
         left = self.suggested_and_not_applied
-        return f"{done}; {left} suggested ones were not applied ({self.file})"
+        return f"{done}; {left} suggested and not applied ({self.file})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,10 @@ class Metadata:
 
     Attributes:
         split: how its photos were split.
-        problems: how many files were left out, by kind of problem.
-        near_duplicates: what was found of them.
-        key: of the photos and settings that it was made from.
-        corrections: what a person corrected; None where nothing was.
+        problems: number of files left out, by kind of problem.
+        near_duplicates: how many there are, and their overlap across splits.
+        key: hash of the photos and settings that it was made from.
+        corrections: summary of the applied corrections file; None without one.
     """
 
     split: SplitMade
@@ -116,7 +116,7 @@ class Metadata:
     corrections: CorrectionsMade | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as dataset.json keeps it."""
+        """Return the fields in the form that dataset.json stores."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -125,10 +125,10 @@ class Manifest:
     """A prepared data set.
 
     Attributes:
-        name: of the data set.
-        root: the folder that the photos' paths start from.
+        name: name of the data set.
+        root: the folder that the photos' paths are relative to.
         photos: all rows, sorted by path.
-        labels: the classes, in the order of the model's outputs.
+        labels: class names in the order of the model's outputs.
         metadata: how it was made: split method, seed, overlap, problems.
     """
 
@@ -140,25 +140,25 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the table: the same photos, labels and split have the same fingerprint."""
+        """Return the SHA-256 of the table; the same photos, labels and splits give the same fingerprint."""
         return sha256_of(manifest_csv(self.photos).encode())
 
     def photos_of(self, split: Split) -> list[Photo]:
-        """The photos of one split."""
+        """Return the photos of one split."""
         return [photo for photo in self.photos if photo.split == split]
 
     def path_of(self, photo: Photo) -> Path:
-        """Where a photo's file is."""
+        """Return the path of a photo's file."""
         return self.root / photo.path
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Photos per split and class."""
+        """Return the number of photos per split and class."""
         tally = Counter((photo.split, photo.label) for photo in self.photos)
         return {split: {label: tally[split, label] for label in self.labels} for split in SPLITS}
 
 
 def manifest_csv(photos: Sequence[Photo]) -> str:
-    """The table as CSV text, rows sorted by path."""
+    """Return the table as CSV text, rows sorted by path."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -167,7 +167,7 @@ def manifest_csv(photos: Sequence[Photo]) -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest, final: Path) -> None:
-    """Write the table and its description into `folder`, which will stand at `final`."""
+    """Write manifest.csv and dataset.json into `folder`, which will be renamed to `final`."""
     root = os.path.relpath(manifest.root.resolve(), final.resolve())
     about = {
         "name": manifest.name,
@@ -186,7 +186,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a prepared data set.
 
     Raises:
-        DatasetError: not prepared yet, or the table was edited or damaged.
+        DatasetError: the data set is not prepared, its table was edited or damaged, or its photos have moved.
     """
     recover_directory(folder)
     if not (folder / MANIFEST).is_file() or not (folder / DATASET).is_file():
@@ -194,7 +194,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(f"There is no prepared data set in {folder}.", hint)
     try:
         about = json.loads((folder / DATASET).read_text(encoding="utf-8"))
-        photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # line ends as they are
+        photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # keeps line endings
         root, labels = _root(folder, about), tuple(about["labels"])
         manifest = Manifest(about["name"], root, tuple(photos), labels, _parse_metadata(about))
         unchanged = manifest.fingerprint == about["fingerprint"]
@@ -203,15 +203,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(f"The data set in {folder} cannot be read: {error!r}.", hint) from error
     if not unchanged:
         hint = f"Undo the edit, or prepare it again: trash-classifier data {folder.name} --force"
-        raise DatasetError(f"{folder / MANIFEST} was changed since it was made.", hint)
+        raise DatasetError(f"{folder / MANIFEST} was changed after it was written.", hint)
     return manifest
 
 
 def _root(folder: Path, about: Mapping[str, Any]) -> Path:
-    """Where the photos are: as seen from the data set, which moves along with its project, else where they were.
+    """Return the photos' root: the path relative to the data set, which survives a move of both, else the absolute path.
 
     Raises:
-        DatasetError: they are in neither place.
+        DatasetError: neither path exists.
     """
     places: list[Path] = [(folder / about["root"]).resolve()]
     if "root_absolute" in about:
@@ -220,12 +220,12 @@ def _root(folder: Path, about: Mapping[str, Any]) -> Path:
         if place.is_dir():
             return place
     found = f"The photos of {folder} are no longer where they were: {' or '.join(map(str, dict.fromkeys(places)))}."
-    hint = f"Bring them back, or say where they are: trash-classifier data {folder.name} --source FOLDER"
+    hint = f"Move them back, or pass their new folder: trash-classifier data {folder.name} --source FOLDER"
     raise DatasetError(found, hint)
 
 
 def _parse_metadata(about: Mapping[str, Any]) -> Metadata:
-    """The inverse of `Metadata.as_json`; raises KeyError or TypeError where something is missing or foreign."""
+    """Invert `Metadata.as_json`; raise KeyError or TypeError for missing or unknown fields."""
     near, corrections = about["near_duplicates"], about.get("corrections")
     overlap = {split: Overlap(**counts) for split, counts in near["overlap"].items()}
     return Metadata(
@@ -238,24 +238,28 @@ def _parse_metadata(about: Mapping[str, Any]) -> Metadata:
 
 
 def parse_manifest(text: str) -> list[Photo]:
-    """Parse CSV text; raises ValueError where it is not a manifest."""
+    """Parse the CSV text of a manifest.
+
+    Raises:
+        ValueError: the columns are not those of `Photo`, or a row is malformed.
+    """
     rows = csv.DictReader(io.StringIO(text))
     if rows.fieldnames != COLUMNS:
         raise ValueError(f"columns {rows.fieldnames} instead of {COLUMNS}")
     photos = []
     for number, row in enumerate(rows, start=2):
         if None in row.values() or None in row:
-            raise ValueError(f"line {number} has not {len(COLUMNS)} fields")
+            raise ValueError(f"line {number} does not have {len(COLUMNS)} fields")
         photos.append(Photo(**{**row, "width": int(row["width"]), "height": int(row["height"])}))  # type: ignore[arg-type]
     return photos
 
 
 def with_splits(photos: Sequence[Photo], splits: Mapping[str, str]) -> list[Photo]:
-    """Photos with their parts set from a mapping of path to part."""
+    """Return the photos with their splits set from a mapping of path to split."""
     return [replace(photo, split=splits[photo.path]) for photo in photos]
 
 
 def class_numbers(photos: Sequence[Photo], labels: Sequence[str]) -> Ints:
-    """Class numbers (N,) of photos."""
+    """Return the photos' class numbers, int64 (N,): their labels' positions in `labels`."""
     number = {label: i for i, label in enumerate(labels)}
     return np.array([number[photo.label] for photo in photos], dtype=np.int64)

@@ -1,8 +1,8 @@
-"""Photos of the same object in the same take: found, grouped, and counted across the parts of a split.
+"""Find photos of the same object in the same take, group them, and count those that cross from train into val and test.
 
-Two photos are near-duplicates where their embeddings point the same way (cosine at least `SIMILARITY`), or where
-their perceptual hashes agree and their embeddings do not object. Hashes alone mistake one empty background for another;
-embeddings alone are missing where no pretrained backbone is installed, and then hashes must agree more closely.
+Two photos are near-duplicates if the cosine of their embeddings is at least `SIMILARITY`, or if their perceptual hashes
+are close and that cosine is at least `SIMILARITY_WITH_HASH`: hashes alone confuse empty backgrounds. Without a
+pretrained backbone there are no embeddings, and hashes must be closer (`HASH_DISTANCE_ALONE`).
 """
 
 import csv
@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from image_classification_trash.data.manifest import Overlap, Photo
 
 SIMILARITY = 0.80
-"""Cosine of EfficientNet-Lite0 embeddings above which TrashNet's pairs looked like one object to the eye."""
+"""Cosine of EfficientNet-Lite0 embeddings above which a person judged pairs of TrashNet photos to show one object."""
 HASH_DISTANCE, SIMILARITY_WITH_HASH = 10, 0.65
 HASH_DISTANCE_ALONE = 6
 _CHUNK = 2048
@@ -26,7 +26,7 @@ _CHUNK = 2048
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two near-duplicates: indices into the photos, cosine of embeddings (nan without), bits that differ."""
+    """Two near-duplicates: indices of the photos, cosine of their embeddings (NaN without), number of differing hash bits."""
 
     first: int
     second: int
@@ -35,11 +35,11 @@ class Pair:
 
 
 def find_pairs(hashes: Sequence[int], embeddings: npt.NDArray[np.float32] | None) -> list[Pair]:
-    """All near-duplicate pairs.
+    """Find all pairs of near-duplicates.
 
     Args:
         hashes: 64-bit perceptual hashes of N photos.
-        embeddings: float32 (N, D), any scale, or None where there is no backbone.
+        embeddings: float32 (N, D) of any length; None compares hashes alone.
     """
     bits = np.asarray(hashes, dtype=np.uint64)
     unit = None if embeddings is None else unit_length(embeddings)
@@ -62,11 +62,13 @@ def find_pairs(hashes: Sequence[int], embeddings: npt.NDArray[np.float32] | None
 
 
 def group_names(photos: Sequence[Photo], pairs: Sequence[Pair]) -> list[str]:
-    """A group name for each photo: near-duplicates, and photos whose source names one group, share it.
+    """Return a group name for each photo; near-duplicates and photos of one group in the source share a name.
 
     Names are numbers in the order of the photos, so the same photos get the same names.
     """
-    links = [(pair.first, pair.second) for pair in pairs] + _links_of_given_groups(photos)
+    links = [(pair.first, pair.second) for pair in pairs]
+    first_of: dict[str, int] = {}  # the first photo of each group that the source names
+    links += [(first_of.setdefault(photo.group, i), i) for i, photo in enumerate(photos) if photo.group]
     rows, columns = (np.array([link[k] for link in links], dtype=int) for k in (0, 1))
     graph = coo_matrix((np.ones(len(links)), (rows, columns)), shape=(len(photos), len(photos)))
     _, component = connected_components(graph, directed=False)
@@ -75,22 +77,22 @@ def group_names(photos: Sequence[Photo], pairs: Sequence[Pair]) -> list[str]:
 
 
 def overlap(photos: Sequence[Photo], pairs: Sequence[Pair]) -> dict[str, Overlap]:
-    """How many photos of val and test have a near-duplicate in train."""
+    """Count the photos of val and of test that have a near-duplicate in train."""
     report = {}
-    for part in ("val", "test"):
+    for split in ("val", "test"):
         leaking = set()
         for pair in pairs:
             for here, there in ((pair.first, pair.second), (pair.second, pair.first)):
-                if photos[here].split == part and photos[there].split == "train":
+                if photos[here].split == split and photos[there].split == "train":
                     leaking.add(here)
-        total = sum(photo.split == part for photo in photos)
+        total = sum(photo.split == split for photo in photos)
         share = round(len(leaking) / total, 4) if total else 0.0
-        report[part] = Overlap(total, len(leaking), share)
+        report[split] = Overlap(total, len(leaking), share)
     return report
 
 
 def pairs_csv(photos: Sequence[Photo], pairs: Sequence[Pair]) -> str:
-    """The near-duplicates as CSV text, with the part and label of both photos."""
+    """Return the near-duplicates as CSV text, with the label and split of both photos."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     sides = [f"{column}_{n}" for n in (1, 2) for column in ("path", "label", "split")]
@@ -102,11 +104,6 @@ def pairs_csv(photos: Sequence[Photo], pairs: Sequence[Pair]) -> str:
 
 
 def unit_length(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Embeddings (N, D), each row at length 1, so that products are cosines; a row of zeros stays one."""
+    """Scale each row of embeddings (N, D) to length 1, so that dot products are cosines; rows of zeros stay zero."""
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(norms, 1e-12), dtype=np.float32)
-
-
-def _links_of_given_groups(photos: Sequence[Photo]) -> list[tuple[int, int]]:
-    first: dict[str, int] = {}
-    return [(first.setdefault(p.group, i), i) for i, p in enumerate(photos) if p.group]

@@ -1,7 +1,7 @@
-"""Kinds of objects, such as bottles of one sort: found, so that a model can be measured on kinds it was never shown.
+"""Cluster similar objects, such as bottles of one type, so that a model can be tested on objects unlike those in training.
 
-Photos parted at random, or by near-duplicates, show in the test what was there in training too, seen anew. Kinds are
-clusters of each class's embeddings; a split that keeps them whole asks about objects unlike those of training.
+A random split, or one grouped by near-duplicates, tests a model on new photos of objects that resemble those in train.
+Object clusters are k-means clusters of each class's embeddings; a split that keeps clusters whole avoids this.
 """
 
 import warnings
@@ -16,32 +16,29 @@ from sklearn.exceptions import ConvergenceWarning
 from image_classification_trash.data.manifest import Photo
 from image_classification_trash.data.near_duplicates import unit_length
 
-KINDS = 12
-"""In each class, or as many as it has photos: about what a person would tell apart in TrashNet's."""
+CLUSTERS_PER_CLASS = 12
+"""Clusters per class, or as many as it has photos; about the number of object types a person sees in TrashNet's classes."""
 
 
 def grouped_by_object(photos: Sequence[Photo], embeddings: npt.NDArray[np.float32], seed: int) -> list[Photo]:
-    """The photos, each one's group its kind now; near-duplicates stay together, in the kind of the first of them.
+    """Return the photos with their object clusters as groups; near-duplicates share the cluster of the first of them.
 
     Args:
-        photos: with groups of near-duplicates.
-        embeddings: theirs, float32 (N, D), in the same order.
-        seed: of the clustering (k-means, Lloyd, 1982).
+        photos: N photos with groups of near-duplicates.
+        embeddings: their embeddings, float32 (N, D), in the same order.
+        seed: seed of the clustering (k-means, Lloyd, 1982).
     """
-    # Each number in its own deviations, each row of length 1: k-means then goes by angles, to which all numbers add alike.
+    # Standardise each dimension, then scale rows to length 1: k-means compares angles in which all dimensions weigh alike.
     unit = unit_length((embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-6))
     labels = np.array([photo.label for photo in photos])
-    kind_of: dict[str, str] = {}
+    cluster_of: dict[str, str] = {}
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        for row, kind in zip(rows, _clusters(unit[rows], seed), strict=True):
-            kind_of.setdefault(photos[int(row)].group, f"{label} {kind}")
-    return [replace(photo, group=kind_of[photo.group]) for photo in photos]
-
-
-def _clusters(points: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.int32]:
-    with warnings.catch_warnings():
-        # Photos that embed alike make fewer clusters than asked for, which is as well.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        means = KMeans(min(KINDS, len(points)), n_init=5, random_state=seed)
-        return np.asarray(means.fit_predict(points))
+        means = KMeans(min(CLUSTERS_PER_CLASS, len(rows)), n_init=5, random_state=seed)
+        with warnings.catch_warnings():
+            # Identical embeddings give fewer clusters than requested, which is acceptable.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            clusters = means.fit_predict(unit[rows])
+        for row, cluster in zip(rows, clusters, strict=True):
+            cluster_of.setdefault(photos[int(row)].group, f"{label} {cluster}")
+    return [replace(photo, group=cluster_of[photo.group]) for photo in photos]

@@ -1,4 +1,4 @@
-"""Where TrashNet comes from: sizes, checksums and the authors' own split.
+"""Download TrashNet, verify it, and read its authors' split.
 
 TrashNet (Gary Thung and Mindy Yang, 2016, MIT): 2,527 photos of six classes on white posterboard, 512 x 384.
 Only the zip is used. The hub's row view of the same data set lists every photo twice (originals and resized
@@ -20,44 +20,42 @@ FOLDER = "dataset-resized"
 
 
 def download_trashnet() -> Path:
-    """Fetch the zip from the Hugging Face hub (resumed, cached) and check it.
+    """Download the zip from the Hugging Face hub, or find it in the hub's cache, and verify it; return its path.
 
     Raises:
         MissingExtraError: huggingface_hub is not installed.
-        DownloadError: no network, or the hub refused.
-        ArchiveError: what came is not the file that is known.
+        DownloadError: the network is unavailable, or the hub refused the request.
+        ArchiveError: the size or checksum differs from the known file's.
     """
     try:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415  the network is optional
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
     except ImportError as error:
         hint = 'Install it with: pip install "image-classification-trash[train]", or use --source.'
-        raise MissingExtraError("Fetching TrashNet needs the library huggingface_hub.", hint) from error
+        raise MissingExtraError("Downloading TrashNet needs the library huggingface_hub.", hint) from error
     try:
         path = Path(hf_hub_download(REPOSITORY, ARCHIVE, repo_type="dataset"))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise DownloadError(_offline_message(error), _OFFLINE_HINT) from error
+        reason = first_line(error).rstrip(".")
+        found = f"{ARCHIVE} could not be downloaded from the Hugging Face data set {REPOSITORY}: {reason}."
+        raise DownloadError(found, _OFFLINE_HINT) from error
     check_trashnet_zip(path)
     return path
 
 
 _OFFLINE_HINT = (
-    f"Get {ARCHIVE} on another machine and run: trash-classifier data trashnet --source {ARCHIVE}, "
-    "or begin with the 300 photos that come along: trash-classifier data sample"
+    f"Download {ARCHIVE} on another machine and run: trash-classifier data trashnet --source {ARCHIVE}, "
+    "or start with the 300 photos in the repository: trash-classifier data sample"
 )
 
 
-def _offline_message(error: Exception) -> str:
-    return f"{ARCHIVE} could not be fetched from the Hugging Face data set {REPOSITORY}: {first_line(error).rstrip('.')}."
-
-
 def check_trashnet_zip(path: Path) -> None:
-    """Compare size and SHA-256 with the hub's file.
+    """Compare a zip's size and SHA-256 with those of the hub's file.
 
     Raises:
-        ArchiveError: they differ; says in what.
+        ArchiveError: the size or the SHA-256 differs.
     """
-    hint = "Delete it from the hub's cache and fetch it again; give a file of your own with --source."
+    hint = "Delete it from the hub's cache and download it again; pass a file of your own with --source."
     size = path.stat().st_size
     if size != HUB_BYTES:
         raise ArchiveError(f"{path} has {size} bytes; the known TrashNet zip has {HUB_BYTES}.", hint)
@@ -67,7 +65,7 @@ def check_trashnet_zip(path: Path) -> None:
 
 
 def official_split() -> dict[str, str]:
-    """The authors' own split: file name (`glass1.jpg`) to train, val or test; 1,768 / 328 / 431 photos."""
+    """Return the authors' split: file name (`glass1.jpg`) to train, val or test; 1,768 / 328 / 431 photos."""
     table = files("image_classification_trash.data") / "trashnet_split.csv"
     rows = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     return {row["file"]: row["split"] for row in rows}

@@ -1,1 +1,1 @@
-"""Does a stream of photos still look like the data that a model was trained on?"""
+"""Compare a stream of photos with the data that a model was trained on."""

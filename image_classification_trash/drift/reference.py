@@ -1,7 +1,7 @@
-"""What a stream is compared with: answers and embeddings of a bundle on photos like those it learned from.
+"""The reference that a stream is compared with: answers and embeddings of a bundle on the validation split.
 
-They are those of the validation split. It was drawn with the training split but not fitted to: on the photos that a network was
-trained on it is surer than on any new ones, and every honest stream would look different.
+The validation split comes from the same distribution as the training split, but the network was not fitted to it. On its
+training photos a network is more confident than on any new photo, so that every stream would look different.
 """
 
 import io
@@ -34,10 +34,10 @@ class Reference:
     """Answers and embeddings of the validation split.
 
     Attributes:
-        classes: photos by most probable label, (C,), that for no waste included where the model has it.
-        confidence: photos by largest probability, in the intervals of `answer_statistics.EDGES`.
-        vectors: embeddings by the bundle's own network, float32 (M, D).
-        weights: SHA-256 of the weights that they were made with.
+        classes: number of photos by most probable label (C,), including `not waste` if the model has it.
+        confidence: number of photos by largest probability, in the intervals of `prediction_counts.EDGES`.
+        vectors: embeddings by the bundle's network, float32 (M, D).
+        weights: SHA-256 of the weights that produced them.
         fingerprint: of the data set.
     """
 
@@ -49,11 +49,11 @@ class Reference:
 
 
 def reference_of(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Reference:
-    """The bundle's stored reference, or one made from its data set.
+    """Read the bundle's stored reference, or make one from its data set.
 
     Raises:
-        BundleError: the stored one belongs to other weights.
-        DatasetError: there is none, and the data set is not prepared here, or was prepared differently.
+        BundleError: the stored reference belongs to other weights.
+        DatasetError: there is none, and the data set is not prepared here or differs from the one trained on.
     """
     if (bundle.path / REFERENCE).is_file():
         return read_reference(bundle)
@@ -69,7 +69,7 @@ def make_reference(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Re
         hint = f"{error.hint} Or take the bundle from a machine where the reference was written into it (--write-reference)."
         raise DatasetError(error.found, hint) from error
     if manifest.fingerprint != data["fingerprint"]:
-        found = f"{processed_dir / data['name']} is not what {bundle.path} learned from."
+        found = f"{processed_dir / data['name']} is not what {bundle.path} was trained on."
         raise DatasetError(found, f"Train again: trash-classifier train {data['name']}")
     if not manifest.photos_of(PART):
         raise DatasetError(f"{data['name']} has no validation split.", "Prepare it with another --split.")
@@ -83,7 +83,7 @@ def make_reference(bundle: Bundle, processed_dir: Path, interim_dir: Path) -> Re
 
 
 def write_reference(bundle: Bundle, reference: Reference) -> Path:
-    """Put the reference into the bundle, embeddings at half precision; returns its path."""
+    """Write the reference into the bundle, with embeddings as float16; return its path."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -99,10 +99,10 @@ def write_reference(bundle: Bundle, reference: Reference) -> Path:
 
 
 def read_reference(bundle: Bundle) -> Reference:
-    """The bundle's stored reference; its checksum was looked at when the bundle was read. No pickle is loaded.
+    """Read the bundle's stored reference, whose checksum was verified with the bundle; never loads a pickle.
 
     Raises:
-        BundleError: damaged, or made with other weights, other intervals or, by an earlier version, other labels.
+        BundleError: it is damaged, or was made with other weights, intervals or (by an earlier version) labels.
     """
     path = bundle.path / REFERENCE
     try:
@@ -115,7 +115,7 @@ def read_reference(bundle: Bundle) -> Reference:
                 str(stored["fingerprint"]),
             )
             fits = tuple(stored["edges"].tolist()) == EDGES
-    except Exception as error:  # a damaged zip makes numpy and zipfile raise almost anything
+    except Exception as error:  # numpy and zipfile raise many exceptions for damaged files
         raise BundleError(f"{path} cannot be read: {error}.", _AGAIN) from error
     if not fits or reference.weights != weights_fingerprint(bundle):
         raise BundleError(f"{path} was made with another model than the one beside it.", _AGAIN)
@@ -127,13 +127,13 @@ def read_reference(bundle: Bundle) -> Reference:
 
 
 def probabilities_of(network: TrashNetwork, vectors: Embeddings) -> Floats:
-    """Calibrated probabilities (N, labels) of embeddings (N, D), the rejection head's among them where there is one."""
+    """Return calibrated probabilities, float64 (N, labels), of embeddings (N, D), including that of a rejection head."""
     with torch.inference_mode():
         answers = network.from_embeddings(torch.from_numpy(np.ascontiguousarray(vectors)))
         return np.asarray(answers.numpy(), dtype=np.float64)
 
 
 def counts(probabilities: Floats) -> tuple[Ints, Ints]:
-    """Photos by most probable label (C,), and by largest probability, as a gateway counts its answers."""
+    """Count photos by most probable label (C,) and by largest probability, as a gateway counts its answers."""
     classes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]).astype(np.int64)
     return classes, histogram(probabilities.max(1))

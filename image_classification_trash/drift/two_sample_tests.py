@@ -1,6 +1,6 @@
-"""Do two samples come from one distribution? By counts (population stability index) and by embeddings (MMD).
+"""Two-sample tests: of counts (population stability index) and of embeddings (MMD).
 
-Each answer has a p-value by random reassignment, which is exact at any sample size, and says what it could have seen at all.
+The p-value of each comes from random permutations, which is exact at any sample size; each also states what it can detect.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from scipy.stats import chi2, ncx2
 from image_classification_trash.arrays import Embeddings, Floats, Ints
 
 SLIGHT, LARGE = 0.1, 0.25
-"""Population stability index from which a shift is called slight and large: the convention of credit scoring (Siddiqi,
+"""Population stability index from which a shift counts as slight and as large, a convention of credit scoring (Siddiqi,
 Credit Risk Scorecards, 2006)."""
 MIN_SHARE = 0.05
-"""Of the reference in each interval of a histogram; narrower intervals are merged."""
+"""Smallest share of the reference in an interval of a histogram; smaller intervals are merged."""
 _PSEUDO_COUNT = 0.5
-"""Added to each cell, so that an empty one does not make the index infinite."""
+"""Added to each cell, so that an empty cell does not make the index infinite."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class Comparison:
     """One statistic of two samples.
 
     Attributes:
-        name: of what was compared.
-        value: of the statistic.
-        p_value: share of random reassignments with a value as large, itself counted.
-        limit: the value that `level` of the reassignments stay below: less than it cannot be told from chance.
-        power: chance to notice a large shift (an index of 0.25) at these sample sizes; None for MMD, which has no such scale.
+        name: what was compared.
+        value: value of the statistic.
+        p_value: share of random permutations with a value at least as large, the sample itself included.
+        limit: critical value at `level`: smaller values are consistent with chance.
+        power: probability of detecting a large shift (an index of 0.25) at these sample sizes; None for MMD, which has
+            no such scale.
     """
 
     name: str
@@ -43,19 +44,19 @@ class Comparison:
 def compare_counts(
     name: str, reference: Ints, stream: Ints, level: float, permutations: int, seed: int
 ) -> Comparison:
-    """Population stability index of two histograms (B,), by reassigning photos to the two at random.
+    """Compare two histograms (B,) by the population stability index, with a permutation test.
 
     Under one distribution the index is about (1/m + 1/n) times a chi-squared variable with B - 1 degrees of freedom
     (Yurdakul and Naranjo, Statistical properties of the population stability index, Journal of Risk Model
-    Validation, 2020), so at small n it is large by chance alone; that law, shifted, gives the power.
+    Validation, 2020), so that at small n it is large by chance alone; the noncentral version of that law gives the power.
 
     Args:
         name: of the comparison.
         reference: counts of m photos.
         stream: counts of n photos.
-        level: of the test.
-        permutations: random reassignments.
-        seed: of these.
+        level: significance level.
+        permutations: number of random permutations.
+        seed: of the permutations.
     """
     pooled, count = reference + stream, int(stream.sum())
     drawn = np.random.default_rng(seed).multivariate_hypergeometric(
@@ -69,7 +70,7 @@ def compare_counts(
 
 
 def stability_index(reference: Ints, stream: Ints) -> float:
-    """Sum over cells of (q - p) ln(q / p), where p and q are the shares of the reference and of the stream."""
+    """Return the sum over cells of (q - p) ln(q / p), where p and q are the shares of the reference and of the stream."""
     p, q = (
         (counts + _PSEUDO_COUNT) / (counts.sum() + _PSEUDO_COUNT * len(counts))
         for counts in (reference, stream)
@@ -78,7 +79,7 @@ def stability_index(reference: Ints, stream: Ints) -> float:
 
 
 def merged(reference: Ints, *histograms: Ints) -> list[Ints]:
-    """The reference and other histograms (B,) with neighbouring intervals merged until each has its share of the reference."""
+    """Merge neighbouring intervals of all histograms (B,) until each contains `MIN_SHARE` of the reference."""
     starts, inside = [0], 0
     for i, count in enumerate(reference[:-1]):
         inside += int(count)
@@ -93,10 +94,12 @@ def merged(reference: Ints, *histograms: Ints) -> list[Ints]:
 def compare_embeddings(
     name: str, reference: Embeddings, stream: Embeddings, level: float, permutations: int, seed: int
 ) -> Comparison:
-    """Squared maximum mean discrepancy of embeddings (M, D) and (N, D): unbiased, Gaussian kernel, median bandwidth.
+    """Compare embeddings (M, D) and (N, D) by the squared maximum mean discrepancy (MMD), with a permutation test.
 
-    Gretton et al.: A Kernel Two-Sample Test, Journal of Machine Learning Research 13 (2012). On embeddings and on a
-    classifier's outputs, as here, in Rabanser, Günnemann, Lipton: Failing Loudly, NeurIPS 2019.
+    Unbiased estimate with a Gaussian kernel of median bandwidth.
+
+    Gretton et al.: A Kernel Two-Sample Test, Journal of Machine Learning Research 13 (2012). Applied to
+    embeddings and to a classifier's outputs, as here, by Rabanser, Günnemann, Lipton: Failing Loudly, NeurIPS 2019.
     """
     pooled = np.vstack([reference, stream]).astype(np.float64)
     distances = cdist(pooled, pooled, "sqeuclidean")
@@ -114,7 +117,7 @@ def compare_embeddings(
 
 
 def _discrepancies(kernel: npt.NDArray[np.float32], membership: npt.NDArray[np.float32]) -> Floats:
-    """Unbiased squared MMD (P,) for each row of `membership` (P, M + N), 1 where a photo counts as the reference's."""
+    """Return the unbiased squared MMD (P,) for each row of `membership` (P, M + N), which is 1 for reference photos."""
     m = float(membership[0].sum())
     n = len(kernel) - m
     within = ((membership @ kernel) * membership).sum(1, dtype=np.float64)
@@ -126,7 +129,7 @@ def _discrepancies(kernel: npt.NDArray[np.float32], membership: npt.NDArray[np.f
 
 
 def _p_value(value: float, by_chance: Floats) -> float:
-    """With the sample itself among the reassignments, so that it is never 0 and the test keeps its level."""
+    """Return the p-value, with the sample itself among the permutations, so that it is never 0 and the level holds."""
     return float((1 + (by_chance >= value - 1e-12).sum()) / (1 + len(by_chance)))
 
 

@@ -1,4 +1,4 @@
-"""From scores to probabilities that can be trusted: temperature, threshold, candidates."""
+"""Calibrate scores into probabilities: temperature, threshold and prediction sets."""
 
 import math
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from image_classification_trash.inference.classifier import mass_before
 
 @dataclass(frozen=True)
 class Validation:
-    """How a calibrated network does on the photos that it was calibrated on; the names are those in config.json.
+    """Figures of a calibrated network on the photos it was calibrated on, named as in config.json.
 
     Attributes:
-        n: photos.
-        accuracy: with an answer to each.
-        macro_f1: with an answer to each.
-        threshold: smallest top probability that is answered.
-        answered: photos.
-        coverage: their share.
-        precision: share of the answers that are right; None where there are none.
-        prediction_set: which classes stay possible.
+        n: number of photos.
+        accuracy: over all photos, none rejected.
+        macro_f1: over all photos, none rejected.
+        threshold: smallest top probability that is accepted.
+        accepted: number of accepted photos.
+        coverage: share of accepted photos.
+        precision: share of accepted photos with the right class; None if no photo is accepted.
+        prediction_set: coverage and size of the prediction sets.
     """
 
     n: int
@@ -39,13 +39,13 @@ class Validation:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What turns scores into answers.
+    """The parameters that turn scores into answers.
 
     Attributes:
-        temperature: that scores are divided by.
-        threshold: smallest top probability that is answered.
-        conformal_threshold: up to which classes are candidates.
-        validation: what comes of it.
+        temperature: divisor of the scores.
+        threshold: smallest top probability that is accepted.
+        conformal_threshold: probability mass that a prediction set must reach.
+        validation: figures on the photos these were fitted to.
     """
 
     temperature: float
@@ -62,15 +62,16 @@ def calibrate(
     max_rejected: float,
     prediction_set_coverage: float,
 ) -> Calibration:
-    """Fit temperature, threshold and candidates.
+    """Fit the temperature, the threshold and the conformal threshold.
 
     Args:
         y_true: class numbers (N,).
-        scores: of the classes (N, C), float64, at temperature 1.
-        waste: probability of each photo to show waste, (N,); None without a rejection head.
-        target_precision: that answers reach, in `choose_threshold`.
-        most_turned_away: largest share without an answer, in `cap_threshold`.
-        prediction_set_coverage: share of photos whose right class is a candidate, in `fit_conformal_threshold`.
+        scores: class scores (N, C), float64, at temperature 1.
+        waste: probability that each photo shows waste, (N,); None without a rejection head.
+        target_precision: precision of accepted photos to reach, as in `choose_threshold`.
+        max_rejected: largest share of rejected photos, as in `cap_threshold`.
+        prediction_set_coverage: share of photos whose prediction set contains the right class, as in
+            `fit_conformal_threshold`.
     """
     temperature = fit_temperature(y_true, scores)
     shares = softmax(scores / temperature)  # (N, C), given that there is waste
@@ -93,7 +94,7 @@ def calibrate(
 
 
 def fit_temperature(y_true: Ints, logits: Floats) -> float:
-    """The temperature that makes `softmax(logits / T)` most probable (Guo et al., 2017), between 0.05 and 20."""
+    """Return the temperature T in [0.05, 20] that minimises the log loss of `softmax(logits / T)` (Guo et al., 2017)."""
 
     def loss(log_temperature: float) -> float:
         return float(log_losses(y_true, softmax(logits / np.exp(log_temperature))).mean())
@@ -103,9 +104,9 @@ def fit_temperature(y_true: Ints, logits: Floats) -> float:
 
 
 def choose_threshold(y_true: Ints, probabilities: Floats, target_precision: float) -> float:
-    """The smallest top probability above which answers reach a precision; 1.0 where none do.
+    """Return the smallest top probability from which on answers reach a precision; 1.0 if no threshold does.
 
-    Every candidate is a confidence that occurs, and precision is taken over all photos at or above it.
+    Only confidences that occur are tried; precision is measured over all photos at or above each.
     """
     order = np.argsort(-probabilities.max(1), kind="stable")
     confidence = probabilities.max(1)[order]
@@ -117,18 +118,18 @@ def choose_threshold(y_true: Ints, probabilities: Floats, target_precision: floa
 
 
 def cap_threshold(probabilities: Floats, threshold: float, share: float) -> float:
-    """`threshold`, lowered until at most `share` of these photos are under it."""
+    """Return `threshold`, lowered if needed so that at most `share` of these photos are below it."""
     confidence = np.sort(probabilities.max(1))
     allowed = min(int(share * len(confidence)), len(confidence) - 1)
     return min(threshold, float(confidence[allowed]))
 
 
 def fit_conformal_threshold(y_true: Ints, probabilities: Floats, coverage: float) -> float:
-    """The mass up to which classes are candidates, so that `coverage` of photos have the right one among theirs.
+    """Return the probability mass at which prediction sets contain the right class for a share `coverage` of photos.
 
-    Split conformal prediction (Vovk et al., 2005) with what more probable classes hold as the score (adaptive sets,
-    Romano et al., 2020, without their random last step, so that the most probable class is always one): it holds for
-    photos like these ones, and for no others.
+    Split conformal prediction (Vovk et al., 2005); the score is the mass of all more probable classes (adaptive
+    prediction sets, Romano et al., 2020, without randomisation, so that a set always contains the most probable
+    class). The guarantee covers only photos distributed like these.
     """
     scores = np.sort(mass_before(probabilities)[np.arange(len(y_true)), y_true])
     rank = math.ceil((len(y_true) + 1) * coverage)
@@ -136,7 +137,7 @@ def fit_conformal_threshold(y_true: Ints, probabilities: Floats, coverage: float
 
 
 def prediction_sets(y_true: Ints, probabilities: Floats, mass: float) -> PredictionSets:
-    """How often the right class is among the candidates, and how many there are."""
+    """Measure how often prediction sets contain the right class, and how large they are."""
     kept = mass_before(probabilities) <= mass
     return PredictionSets(
         right_among=float(kept[np.arange(len(y_true)), y_true].mean()),
@@ -146,5 +147,5 @@ def prediction_sets(y_true: Ints, probabilities: Floats, mass: float) -> Predict
 
 
 def uncalibrated(probabilities: Floats, temperature: float) -> Floats:
-    """Undo a temperature: the probabilities at T = 1 from those at T, which are proportional to exp(z / T)."""
+    """Undo temperature scaling: return the probabilities (N, C) at T = 1, given those at `temperature`."""
     return softmax(np.log(np.maximum(probabilities, 1e-30)) * temperature)

@@ -1,4 +1,4 @@
-"""What the export's gate saw of each file: typed records, kept in a bundle's export/report.json."""
+"""Records of the parity check of exported files, stored in a bundle's export/report.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,11 +12,11 @@ from image_classification_trash.inference.bundle import EXPORT, REPORT, Bundle, 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far an exported file is from the trained model.
+    """The difference between an exported file and the trained model.
 
-    `largest_difference` of a probability is over all N photos; `turned_away` is the share of drawn backgrounds that are
-    answered with `not waste`, None where there are none; everything else is over the M photos of the validation split.
-    `latency_ms` is the median of single photos on one thread.
+    `largest_difference` is the largest difference of a probability over all N photos. `rejected` is the share of drawn
+    backgrounds that are answered `not waste`; None without a rejection head. All other figures are measured on the M
+    photos of the validation split. `latency_ms` is the median for single photos on one thread, in milliseconds.
     """
 
     photos: int
@@ -43,11 +43,11 @@ class ExportRecord:
     Attributes:
         format: onnx, saved_model or tflite.
         precision: of its weights.
-        bytes: its size.
-        problem: what it falls short of, in words; None if it is good.
-        parity: how far it is from the trained model, by the way into it: `file`, or a signature's name.
-        calibration_photos: of a file of integers: photos that its ranges come from.
-        kept_in_float32: of a file of integers: layers that stayed in float32.
+        bytes: file size.
+        problem: the check that it fails, in words; None if it passes.
+        parity: difference from the trained model by entry point: `file`, or the name of a signature.
+        calibration_photos: for int8 files, the number of photos that set the quantisation ranges.
+        kept_in_float32: for int8 files, the layers that stay in float32.
     """
 
     format: str
@@ -67,7 +67,7 @@ class ExportRecord:
 
 @dataclass(frozen=True, slots=True)
 class ExportConditions:
-    """The machine and the libraries' versions, what the files were run on, and the data set's fingerprint."""
+    """The machine, the library versions, the photos that the files were run on, and the data set's fingerprint."""
 
     machine: str
     versions: Mapping[str, str]
@@ -77,7 +77,7 @@ class ExportConditions:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """The conditions of the last export, and every file by its name."""
+    """The conditions of the last export, and the exported files by name."""
 
     conditions: ExportConditions
     files: Mapping[str, ExportRecord]
@@ -92,10 +92,10 @@ _REPORT_FILE = TypeAdapter(ExportReport)
 
 
 def read_export_report(bundle: Bundle) -> ExportReport | None:
-    """What the gate saw of a bundle's exported files; None before the first export.
+    """Read a bundle's export report; None before the first export.
 
     Raises:
-        BundleError: another program wrote the report.
+        BundleError: the report has another format.
     """
     report = bundle.export_report()
     if not report:
@@ -110,6 +110,6 @@ def read_export_report(bundle: Bundle) -> ExportReport | None:
 
 
 def exported_files(bundle: Bundle) -> Mapping[str, ExportRecord]:
-    """The records of a bundle's exported files, by name; raises as `read_export_report` does."""
+    """Return the records of a bundle's exported files by name; raises as `read_export_report` does."""
     report = read_export_report(bundle)
     return report.files if report else {}

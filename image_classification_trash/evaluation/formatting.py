@@ -1,12 +1,12 @@
-"""Measured figures in words, as tables and pages show them; needs no large library, so that a light install can list models."""
+"""Format measured figures for tables and pages, without large libraries, so that a light install can list models."""
 
 from collections.abc import Sequence
 
-from image_classification_trash.evaluation.result import Evaluation, Interval, NotWaste, PredictionSets
+from image_classification_trash.evaluation.result import Evaluation, Interval
 
 
 def with_interval(figure: Interval | None, percent: bool = True) -> str:
-    """`94.7% (92.3 to 96.7)`, or a dash where the figure has no meaning."""
+    """Format a figure as `94.7% (92.3 to 96.7)`; a dash if it is undefined."""
     if figure is None:
         return "–"
     if percent:
@@ -15,10 +15,10 @@ def with_interval(figure: Interval | None, percent: bool = True) -> str:
 
 
 def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
-    """The figures that people ask for first, in words."""
+    """Return the main figures of an evaluation as pairs of name and text."""
     m, config = evaluation.metrics, evaluation.bundle.config
     precision = "none" if m.accepted.precision is None else f"{m.accepted.precision:.1%} of them right"
-    return [
+    rows = [
         ("photos", f"{m.n} ({evaluation.photos.name}), {len(evaluation.unreadable)} unreadable"),
         ("accuracy", with_interval(m.accuracy)),
         ("balanced accuracy", with_interval(m.balanced_accuracy)),
@@ -29,26 +29,17 @@ def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
         ("ECE", f"{m.reliability.ece:.3f} ({m.reliability_before.ece:.3f} before temperature scaling)"),
         ("accuracy at 80% coverage", with_interval(m.at_coverage)),
         ("accepted", f"{m.accepted.coverage:.1%} at threshold {config.threshold:.2f}, {precision}"),
-        *_prediction_set_rows(m.prediction_set),
-        *_not_waste_rows(m.not_waste),
     ]
-
-
-def _prediction_set_rows(measured: PredictionSets | None) -> list[tuple[str, str]]:
-    if measured is None:
-        return []
-    found = f"right one among them {measured.right_among:.1%}, {measured.mean_size:.2f} classes on average"
-    return [("prediction_set", f"{found}, one for {measured.single:.1%}")]
-
-
-def _not_waste_rows(measured: NotWaste | None) -> list[tuple[str, str]]:
-    if measured is None:
-        return []
-    sizes = f"{measured.n} ({measured.name}), {measured.unreadable} unreadable"
-    return [
-        ("photos of no waste", f"{sizes}, score: {measured.score}"),
-        ("told from waste, AUROC", with_interval(measured.auroc)),
-        ("false alarms at 95% of waste kept", with_interval(measured.fpr_at_95)),
-        ("turned away", with_interval(measured.rejected)),
-        ("answered with more than 0.9", with_interval(measured.accepted_above)),
-    ]
+    if sets := m.prediction_set:
+        text = f"contains the right class for {sets.right_among:.1%}, {sets.mean_size:.2f} classes on average"
+        rows.append(("prediction set", f"{text}, a single class for {sets.single:.1%}"))
+    if other := m.not_waste:
+        sizes = f"{other.n} ({other.name}), {other.unreadable} unreadable"
+        rows += [
+            ("photos without waste", f"{sizes}, score: {other.score}"),
+            ("waste against not waste, AUROC", with_interval(other.auroc)),
+            ("false positives at 95% of waste kept", with_interval(other.fpr_at_95)),
+            ("rejected", with_interval(other.rejected)),
+            ("accepted above 0.9", with_interval(other.accepted_above)),
+        ]
+    return rows

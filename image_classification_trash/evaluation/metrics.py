@@ -1,6 +1,6 @@
-"""Metrics of a classifier with 95% bootstrap intervals. Plain numpy on labels (N,) and probabilities (N, C).
+"""Metrics of a classifier with 95% bootstrap intervals, in plain numpy on labels (N,) and probabilities (N, C).
 
-The bootstrap draws photos with replacement and weighs each by how often it was drawn, so that every metric of all
+The bootstrap draws photos with replacement and weights each by how often it was drawn, so that a metric of all
 resamples is a matrix product. Intervals are percentiles (Efron and Tibshirani, 1993).
 """
 
@@ -27,17 +27,17 @@ _TINY = 1e-12
 def describe(
     y_true: Ints, probabilities: Floats, labels: Sequence[str], resamples: int = 2000, seed: int = 0
 ) -> Scores:
-    """All scores of one evaluation.
+    """Compute all scores of an evaluation.
 
     Args:
         y_true: class numbers (N,).
         probabilities: calibrated, (N, C), rows summing to 1.
         labels: the C class names.
-        resamples: bootstrap resamples.
+        resamples: number of bootstrap resamples.
         seed: of the bootstrap.
 
     Returns:
-        Figures with intervals; one that has no meaning for these photos (a class without any) is None.
+        Scores with intervals; None for a score that is undefined on these photos, such as that of a class without photos.
     """
     weights = _bootstrap_weights(len(y_true), resamples, seed)
     y_pred = probabilities.argmax(1)
@@ -50,6 +50,7 @@ def describe(
     recall_of = np.stack([_ratio(weights, (y_true == c) & (y_pred == c), y_true == c) for c in present])
     f1_of = np.stack([_f1(weights, y_true == c, y_pred == c) for c in present])
     auc_of = np.stack([_auc(probabilities[:, c], y_true == c, weights) for c in present])
+    squared_distances = ((probabilities - np.eye(probabilities.shape[1])[y_true]) ** 2).sum(1)
     return Scores(
         n=len(y_true),
         accuracy=_interval(weights @ (y_true == y_pred) / weights.sum(1)),
@@ -57,7 +58,7 @@ def describe(
         macro_f1=_interval(_mean_of_classes(f1_of)),
         roc_auc=_interval(_mean_of_classes(auc_of)),
         log_loss=_interval(weights @ log_losses(y_true, probabilities) / weights.sum(1)),
-        brier=_interval(weights @ _brier_scores(y_true, probabilities) / weights.sum(1)),
+        brier=_interval(weights @ squared_distances / weights.sum(1)),
         ece=_interval(_ece(y_true, probabilities, weights)),
         per_class=per_class,
         confusion=confusion(y_true, y_pred, len(labels)).tolist(),
@@ -65,23 +66,23 @@ def describe(
 
 
 def confusion(y_true: Ints, y_pred: Ints, classes: int) -> Ints:
-    """Counts (C, C): rows are true classes, columns predicted ones."""
+    """Count photos by true class (rows) and predicted class (columns): int64 (C, C)."""
     matrix = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(matrix, (y_true, y_pred), 1)
     return matrix
 
 
 def macro_f1(y_true: Ints, y_pred: Ints) -> float:
-    """Mean F1 over the classes that occur in `y_true`."""
+    """Return the mean F1 of the classes that occur in `y_true`."""
     once = np.ones((1, len(y_true)))
     scores = [_f1(once, y_true == c, y_pred == c)[0] for c in np.unique(y_true)]
     return float(np.mean(scores))
 
 
 def reliability(y_true: Ints, probabilities: Floats, bins: int = BINS) -> Reliability:
-    """Mean confidence, accuracy and count of equal-width bins of the top probability, and the ECE over them.
+    """Compute mean confidence, accuracy and count in equal-width bins of the top probability, and the ECE over them.
 
-    Expected calibration error as in Guo et al., "On Calibration of Modern Neural Networks", 2017.
+    Expected calibration error (ECE) as in Guo et al., "On Calibration of Modern Neural Networks", 2017.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == y_true
     place = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -95,7 +96,7 @@ def reliability(y_true: Ints, probabilities: Floats, bins: int = BINS) -> Reliab
 
 
 def risk_coverage(y_true: Ints, probabilities: Floats) -> RiskCoverage:
-    """Error among the answered photos as more of them are answered, surest first, and the area under that curve.
+    """Compute the error among accepted photos as coverage grows, most confident first, and the area under the curve.
 
     El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification", 2010.
     """
@@ -109,14 +110,14 @@ def risk_coverage(y_true: Ints, probabilities: Floats) -> RiskCoverage:
 def accepted(
     y_true: Ints, probabilities: Floats, threshold: float, waste: Floats | None = None, limit: float = 0.5
 ) -> Accepted:
-    """How many photos are answered, and how many of these rightly.
+    """Count the accepted photos, and measure their precision.
 
     Args:
         y_true: class numbers (N,).
         probabilities: of the classes, (N, C).
-        threshold: smallest top probability that is answered.
-        waste: probability of each photo to show waste, (N,); None: nothing is said about that.
-        limit: photos whose probability to show none reaches this are turned away.
+        threshold: smallest top probability that is accepted.
+        waste: probability that each photo shows waste, (N,); None without a rejection head.
+        limit: photos whose probability of showing no waste reaches this are rejected.
     """
     sure = probabilities.max(1) >= threshold
     sure = sure if waste is None else sure & (1 - waste < limit)
@@ -128,7 +129,7 @@ def accepted(
 def accuracy_at_coverage(
     y_true: Ints, probabilities: Floats, coverage: float = 0.8, resamples: int = 2000, seed: int = 0
 ) -> AccuracyAtCoverage:
-    """Accuracy on the `coverage` of photos whose answers are most confident, with its interval and n."""
+    """Measure accuracy on the share `coverage` of photos with the most confident answers, with its interval and n."""
     count = max(1, round(coverage * len(y_true)))
     kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
     right = (probabilities.argmax(1) == y_true)[kept]
@@ -138,25 +139,25 @@ def accuracy_at_coverage(
 
 
 def softmax(logits: Floats) -> Floats:
-    """Rows of probabilities from rows of scores (N, C)."""
+    """Convert scores (N, C) to probabilities (N, C)."""
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(shifted / shifted.sum(1, keepdims=True))
 
 
 def _bootstrap_weights(n: int, resamples: int, seed: int) -> Floats:
-    """Row 0 is the sample itself; each further row is one resample's counts. (1 + resamples, N)."""
+    """Return weights (1 + resamples, N): row 0 is the sample itself, each further row the counts of one resample."""
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
     return np.vstack([np.ones((1, n)), drawn]).astype(np.float64)
 
 
 def _interval(values: Floats) -> Interval | None:
-    """The figure with its interval; None where it has no meaning for the sample."""
+    """Return the figure with its interval; None if it is undefined for the sample."""
     return None if np.isnan(values[0]) else Interval(*_with_ends(values))
 
 
 def _with_ends(values: Floats) -> tuple[float, float, float]:
-    """The sample's own figure and the 2.5th and 97.5th percentile over resamples in which it has a meaning."""
+    """Return the sample's figure, and the 2.5th and 97.5th percentile over the resamples for which it is defined."""
     low, high = np.nanpercentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
     return float(values[0]), float(low), float(high)
 
@@ -187,7 +188,7 @@ def _f1(weights: Floats, is_class: npt.NDArray[np.bool_], is_predicted: npt.NDAr
 
 
 def _auc(score: Floats, is_class: npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """Chance that a photo of the class scores above one of another, ties counting half (Hanley and McNeil, 1982)."""
+    """Return the probability that a photo of the class outscores one of another; ties count half (Hanley and McNeil, 1982)."""
     order = np.argsort(score, kind="stable")
     _, tie = np.unique(score[order], return_inverse=True)
     positive = _sum_ties(weights[:, order] * is_class[order], tie)
@@ -204,7 +205,7 @@ def _sum_ties(values: Floats, tie: Ints) -> Floats:
 
 
 def _mean_of_classes(values: Floats) -> Floats:
-    """Return the mean over classes (rows) for which a resample (column) has a figure; NaN where none has one."""
+    """Average over the classes (rows) with a figure in each resample (columns); NaN where none has one."""
     known = ~np.isnan(values)
     count = known.sum(0)
     mean = np.where(known, values, 0).sum(0) / np.maximum(count, 1)
@@ -212,12 +213,8 @@ def _mean_of_classes(values: Floats) -> Floats:
 
 
 def log_losses(y_true: Ints, probabilities: Floats) -> Floats:
-    """Negative log likelihoods (N,) of the true classes."""
+    """Return the negative log likelihood (N,) of each true class."""
     return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(y_true)), y_true], 1e-15)))
-
-
-def _brier_scores(y_true: Ints, probabilities: Floats) -> Floats:
-    return np.asarray(((probabilities - np.eye(probabilities.shape[1])[y_true]) ** 2).sum(1))
 
 
 def _ece(y_true: Ints, probabilities: Floats, weights: Floats, bins: int = BINS) -> Floats:

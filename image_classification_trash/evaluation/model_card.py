@@ -1,27 +1,28 @@
-"""The model card: a bundle's README.md, made from its description and its metrics, never typed."""
+"""The model card: a bundle's README.md, generated from its description and its metrics."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from image_classification_trash.evaluation.export_report import ExportReport
 from image_classification_trash.evaluation.formatting import with_interval
-from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics
+from image_classification_trash.evaluation.result import Interval, Metrics
 from image_classification_trash.inference.bundle import BundleConfig
 
 _CARD = """# {name}
 
 {architecture} that tells {classes} classes of waste apart: {labels}.
 
-- Input: one photo, uint8 RGB, {height} x {width} pixels (`{fit}`); output: calibrated probabilities in the order of labels.txt.
-- Learned from {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
-- Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}{negative}.{candidates}
-- Licence of the weights: {license}. Keep the notice of the data it learned from.
+- Input: one photo, uint8 RGB, {height} x {width} pixels (`{resize_mode}`); output: calibrated probabilities in the order of labels.txt.
+- Trained on {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
+- Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}{negative}.{prediction_set}
+- Licence of the weights: {license}. Keep the notice of its training data.
 
 ## Intended use
 
-Sorting photos of single pieces of waste, one object near and large in the frame, where a wrong answer costs little or a
-person looks at the unsure ones. Not for: photos of several objects or of whole heaps, dangerous waste, or deciding alone
-where a mistake harms. Use it in other light, on other objects or in another country only after measuring it there:
+Classifying photos of single pieces of waste, one object close and large in the frame, where a wrong answer costs little or
+a person checks the unsure ones. Not intended for photos of several objects or of whole heaps, for hazardous waste, or for
+decisions without supervision where a mistake does harm. Before using it in other light, on other objects or in another country,
+measure it there:
 `trash-classifier evaluate BUNDLE --data YOUR-PHOTOS`.
 
 ## Measured
@@ -42,46 +43,48 @@ where a mistake harms. Use it in other light, on other objects or in another cou
 
 ## Limits
 
-It knows only what it was shown: the photos' objects, backgrounds and light. TrashNet shows single objects of one place and
-time on white posterboard{field}. Litter where it lies, crushed, wet or half hidden, is harder than these test photos, and
-figures on photos from the field, where they stand above, are the ones to go by.
+It knows only the objects, backgrounds and light of its training photos. TrashNet shows single objects of one place and time
+on white posterboard{field}. Litter on the ground, crushed, wet or half hidden, is harder than these test photos; where figures on
+photos from the field are listed above, rely on those.
 """
 
-_FIELD = "; other backgrounds, faults of cameras and photos without waste were made from them by rule, none was taken in the field"
+_FIELD = "; other backgrounds, camera corruptions and photos without waste were synthesised from them, none was taken in the field"
 
 _MEASURED = """{table}
 
-Intervals: 95%, bootstrap over photos. ECE: expected calibration error over 15 bins, after temperature scaling. Surest 80%:
-accuracy on the four fifths of the photos with the most confident answers.
-{no_waste}
+Intervals: 95%, bootstrap over photos. ECE: expected calibration error over 15 bins, after temperature scaling.
+Most confident 80%: accuracy on the four fifths of the photos with the most confident answers.
+{not_waste}
 {per_class}"""
 
-_NO_WASTE = """
-| photos without waste | n | against waste of | AUROC | false alarms at 95% kept | turned away | answered above 0.9 |
+_NOT_WASTE = """
+| photos without waste | n | against waste of | AUROC | false positives at 95% of waste kept | rejected | accepted above 0.9 |
 |---|---|---|---|---|---|---|
 {rows}
 """
 
-_EXPORTED = """Each was run by its own engine on {photos} and held against the trained model.
+_EXPORTED = """Each file was run by its own engine on {photos} and compared with the trained model.
 
 {table}
 
-Difference: the largest, of a probability. Latency: median of one photo, one thread, {machine}."""
+Difference: the largest difference of a probability. Latency: median for one photo on one thread, {machine}."""
 
 
 WATTS, WATTS_WITH_GPU = 65, 900
-"""What a machine is assumed to draw while it trains: a small one with two to eight cores, and one with a data centre's GPU."""
+"""Assumed power of a machine while it trains: a small one with two to eight cores, and one with a data-centre GPU."""
 
 
 def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: ExportReport | None) -> str:
-    """Markdown of the card.
+    """Write the card as Markdown.
 
     Args:
         config: the bundle's description.
-        measured: metrics by what they were measured on.
-        exports: what the export's gate saw; None before the first export.
+        measured: metrics by the name of the photos they were measured on.
+        exports: the export report; None before the first export.
     """
-    data = config.data
+    data, negative = config.data, ""
+    if config.negative_label is not None:
+        negative = f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} that there is no waste"
     return _CARD.format(
         name=config.name,
         architecture=config.architecture,
@@ -98,7 +101,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         created=config.created,
         temperature=config.temperature,
         threshold=config.threshold,
-        negative=_negative(config),
+        negative=negative,
         prediction_set=_prediction_sets(config, measured),
         license=config.license,
         measured=_measured(measured),
@@ -109,58 +112,51 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
     )
 
 
-def _negative(config: BundleConfig) -> str:
-    if config.negative_label is None:
-        return ""
-    return f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} on that there is none"
-
-
 def _prediction_sets(config: BundleConfig, measured: Mapping[str, Metrics]) -> str:
     if config.conformal_threshold is None:
         return ""
     aim = config.training["settings"].get("prediction_set_coverage", 0.99)
     figures = [
-        f" On {part} it is in {c.right_among:.1%}, with {c.mean_size:.2f} classes on average."
+        f" On {part} it does in {c.right_among:.1%}, with {c.mean_size:.2f} classes on average."
         for part, metrics in measured.items()
         if (c := metrics.prediction_set)
     ]
     return (
-        f"\n- Candidates: the most probable classes until they hold more than {config.conformal_threshold:.3f}; on photos like those of"
-        f" validation the right class is among them in {aim:.0%} (split conformal prediction).{''.join(figures)}"
+        f"\n- Prediction set: the most probable classes until their probabilities exceed {config.conformal_threshold:.3f}; on photos"
+        f" like those of validation it contains the right class in {aim:.0%} (split conformal prediction).{''.join(figures)}"
     )
 
 
 def _measured(measured: Mapping[str, Metrics]) -> str:
     if not measured:
         return "Nothing yet: `trash-classifier evaluate` measures it."
-    tables = [
-        f"### Per class, {part} (n = {metrics.n})\n\n{_per_class(metrics.per_class)}"
-        for part, metrics in measured.items()
-    ]
-    return _MEASURED.format(
-        table=_overall(measured), not_waste=_not_waste(measured), per_class="\n\n".join(tables)
-    )
-
-
-def _not_waste(measured: Mapping[str, Metrics]) -> str:
-    rows = []
-    for part, metrics in measured.items():
+    tables, not_waste = [], []
+    for photos, metrics in measured.items():
+        lines = ["| class | n | precision | recall | F1 |\n|---|---|---|---|---|"]
+        for label, scores in metrics.per_class.items():
+            figures = map(_cell, (scores.precision, scores.recall, scores.f1))
+            lines.append(_row([label, str(scores.n), *figures]))
+        tables.append(f"### Per class, {photos} (n = {metrics.n})\n\n" + "\n".join(lines))
         if m := metrics.not_waste:
             figures = map(_cell, (m.auroc, m.fpr_at_95, m.rejected, m.accepted_above))
-            rows.append(_row([m.name, str(m.n), part, *figures]))
-    return _NO_WASTE.format(rows="\n".join(rows)) if rows else ""
+            not_waste.append(_row([m.name, str(m.n), photos, *figures]))
+    return _MEASURED.format(
+        table=_overall(measured),
+        not_waste=_NOT_WASTE.format(rows="\n".join(not_waste)) if not_waste else "",
+        per_class="\n\n".join(tables),
+    )
 
 
 def _shift(training: Mapping[str, Any]) -> str:
     measured = training.get("validation_under_shift")
     if not measured:
-        return "Not measured: it was trained without `--rejection-head`."
+        return "Not measured: the model was trained without `--rejection-head`."
     rows = [_row([name, f"{value:.1%}"]) for name, value in measured.items()]
     rejection_head = training["rejection_head"]
     return (
         "| validation photos | accuracy |\n|---|---|\n"
         + "\n".join(rows)
-        + "\n\nPasted: objects cut out and put on drawn backgrounds of a family that training did not see. The detector of waste tells"
+        + "\n\nCopy-pasted: objects cut out and placed on drawn backgrounds of a family held out from training. The rejection head tells"
         + f" these photos from such backgrounds without objects at an AUROC of {rejection_head['auroc']:.3f}."
     )
 
@@ -198,7 +194,7 @@ def _exported(exports: ExportReport | None) -> str:
 
 
 def _overall(measured: Mapping[str, Metrics]) -> str:
-    head = "| measured on | n | accuracy | balanced accuracy | macro F1 | ROC AUC | ECE | surest 80% | answered |\n|---|---|---|---|---|---|---|---|---|"
+    head = "| measured on | n | accuracy | balanced accuracy | macro F1 | ROC AUC | ECE | most confident 80% | accepted |\n|---|---|---|---|---|---|---|---|---|"
     lines = [head]
     for name, m in measured.items():
         cells = [
@@ -210,14 +206,6 @@ def _overall(measured: Mapping[str, Metrics]) -> str:
             f"{m.accepted.coverage:.1%}",
         ]
         lines.append(_row(cells))
-    return "\n".join(lines)
-
-
-def _per_class(per_class: Mapping[str, ClassScores]) -> str:
-    lines = ["| class | n | precision | recall | F1 |\n|---|---|---|---|---|"]
-    for label, scores in per_class.items():
-        figures = map(_cell, (scores.precision, scores.recall, scores.f1))
-        lines.append(_row([label, str(scores.n), *figures]))
     return "\n".join(lines)
 
 

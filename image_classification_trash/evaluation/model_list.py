@@ -1,4 +1,4 @@
-"""Versions and bundles side by side: the list of all, and two of them compared."""
+"""List versions and bundles, and compare two of them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,12 +24,12 @@ from image_classification_trash.show import Result, Shown, Table
 TEST = "test"
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
 PLAIN = ("log_loss", "ece")
-"""Those of them that are no shares."""
+"""Compared figures that are not shares."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the list: a version, or a bundle in the models folder that is none (yet); None where it is damaged."""
+    """A line of the list: a version, or a bundle that is not registered; `bundle` is None if it is damaged."""
 
     reference: str
     bundle: Bundle | None
@@ -39,7 +39,7 @@ class Entry:
     problem: str = ""
 
     def as_row(self) -> list[str]:
-        """Return its cells for people: model, aliases, data, validation, test, exported files."""
+        """Return its cells: model, aliases, data, validation, test, exported files."""
         if self.bundle is None:
             return [self.reference, ", ".join(self.aliases), "damaged:", self.problem, "", ""]
         config, files = self.bundle.config, self.exported
@@ -55,19 +55,20 @@ class Entry:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for programs."""
-        about: dict[str, Any] = {"model": self.reference, "aliases": list(self.aliases)}
+        """Return it as plain data for JSON."""
+        document: dict[str, Any] = {"model": self.reference, "aliases": list(self.aliases)}
         if self.bundle is None:
-            return about | {"problem": self.problem}
-        config = self.bundle.config
-        return about | {
+            return document | {"problem": self.problem}
+        config, headline = self.bundle.config, ("n", *COMPARED)
+        measured = {photos: metrics.as_json() for photos, metrics in self.measured.items()}
+        return document | {
             "folder": str(self.bundle.path),
             "architecture": config.architecture,
             "created": config.created,
             "data": config.data["name"],
             "fingerprint": config.data["fingerprint"],
             "validation": config.training["validation"],
-            "measured": {part: _headline(metrics) for part, metrics in self.measured.items()},
+            "measured": {photos: {name: m[name] for name in headline} for photos, m in measured.items()},
             "exported": {name: record.problem is None for name, record in self.exported.items()},
         }
 
@@ -79,26 +80,26 @@ class ModelList(Result):
     entries: tuple[Entry, ...]
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a row a model."""
+        """Yield a table with one row per model."""
         header = ["model", "aliases", "data", "validation", "test accuracy (95% interval)", "exports"]
         yield Table(header, [entry.as_row() for entry in self.entries])
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of them."""
+        """Return the entries as plain data for JSON."""
         return {"models": [entry.as_json() for entry in self.entries]}
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedFigures:
-    """One measure of two models on one set of photos.
+    """One figure of two models on one set of photos.
 
     Attributes:
-        photos: the set's name.
-        n: photos in it.
-        measure: what was measured.
-        first: the first model's figure; None where it was not measured.
-        second: the second model's.
-        same_photos: whether both saw the same photos, so that the figures can be compared.
+        photos: name of the set.
+        n: number of photos in it.
+        measure: name of the figure.
+        first: the first model's figure; None if not measured.
+        second: the second model's figure; None if not measured.
+        same_photos: whether both were measured on the same photos, so that the figures are comparable.
     """
 
     photos: str
@@ -111,13 +112,13 @@ class ComparedFigures:
 
 @dataclass(frozen=True)
 class ModelComparison(Result):
-    """Figures of two models, which users call by the names given."""
+    """Figures of two models, under the names that the user gave."""
 
     names: tuple[str, str]
     figures: tuple[ComparedFigures, ...]
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a row a set of photos and a measure."""
+        """Yield a table with one row per set of photos and figure."""
         rows = [
             [
                 f"{f.photos} (n {f.n})",
@@ -131,12 +132,12 @@ class ModelComparison(Result):
         yield Table(["photos", "measure", *self.names, ""], rows)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the same."""
+        """Return the rows as plain data for JSON."""
         return [asdict(figures) for figures in self.figures]
 
 
 def entries(models_dir: Path) -> list[Entry]:
-    """All versions, then the bundles that no version holds; a damaged one says what is wrong with it."""
+    """List all versions, then the unregistered bundles; a damaged one carries what is wrong with it."""
     registry = read_registry(models_dir)
     known = {version.content for version in registry.versions}
     listed = [_entry_of_version(registry, version) for version in registry.versions]
@@ -163,22 +164,17 @@ def _entry(reference: str, read: Callable[[], Bundle], aliases: Sequence[str] = 
         return Entry(reference, None, tuple(aliases), problem=error.found)
 
 
-def _headline(metrics: Metrics) -> dict[str, Any]:
-    document = metrics.as_json()
-    return {name: document[name] for name in ("n", *COMPARED)}
-
-
 def bundle_of(reference: str, models_dir: Path) -> Bundle:
-    """The bundle that a user means by a path, a name, a version or an alias.
+    """Read the bundle that a path, a name, a version or an alias refers to.
 
     Raises:
-        BundleError: there is none, or it is damaged.
+        BundleError: there is no such bundle, or it is damaged.
     """
     return read_bundle(find_model(reference, models_dir))
 
 
 def show(reference: str, models_dir: Path) -> Entry:
-    """One bundle, as in the list, with its aliases where it is a version."""
+    """Return the entry of one bundle, with its aliases if it is a version."""
     bundle = bundle_of(reference, models_dir)
     registry = read_registry(models_dir)
     version = version_of(registry, bundle)
@@ -188,7 +184,7 @@ def show(reference: str, models_dir: Path) -> Entry:
 
 
 def compare(first: Bundle, second: Bundle) -> list[ComparedFigures]:
-    """Figures of both, on every set of photos that either was measured on."""
+    """Compare the figures of two bundles on every set of photos that either was measured on."""
     a, b = read_metrics(first), read_metrics(second)
     rows = []
     for part in {**a, **b}:
@@ -203,11 +199,11 @@ def compare(first: Bundle, second: Bundle) -> list[ComparedFigures]:
 
 
 def version_of(registry: Registry, bundle: Bundle) -> Version | None:
-    """The version that keeps the bundle's content; None where there is none."""
+    """Return the version with the bundle's content; None if it is not registered."""
     content = content_of(bundle)
     return next((v for v in registry.of_name(bundle.config.name) if v.content == content), None)
 
 
 def same_photos(one: Metrics, other: Metrics) -> bool:
-    """Whether both were measured on the same photos."""
+    """Return whether both were measured on the same photos."""
     return one.conditions.fingerprint == other.conditions.fingerprint

@@ -1,4 +1,4 @@
-"""Photos that show no waste: does a model tell them from waste, and does it turn them away?"""
+"""Measure how well a model rejects photos that show no waste."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,11 +21,11 @@ KEPT = 0.95
 def measure_rejection(
     bundle: Bundle, waste: Sequence[Prediction], answers: Sequence[Prediction], settings: EvaluateSettings
 ) -> NotWaste:
-    """Hold answers to photos of waste, all of them read, against those to the photos in the folder `settings.negatives`."""
+    """Compare the answers for photos of waste, all readable, with those for the photos in the folder `settings.not_waste`."""
     other = [answer for answer in answers if answer.error is None]
     scores = _scores(bundle, waste), _scores(bundle, other)
     rejected = np.array([answer.decision != answer.label for answer in other], float)
-    certain = np.array([_is_certain(answer) for answer in other], float)
+    certain = np.array([a.decision == a.label and (a.probability or 0.0) > 0.9 for a in other], float)
     interval = partial(_with_interval, np.random.default_rng(settings.seed), settings.resamples)
     detects = bundle.config.negative_label is not None
     assert settings.not_waste is not None
@@ -34,18 +34,18 @@ def measure_rejection(
         n=len(other),
         unreadable=len(answers) - len(other),
         score="waste score" if detects else "largest probability",
-        auroc=interval(_auroc, *scores),
-        fpr_at_95=interval(_false_alarms, *scores),
+        auroc=interval(auroc, *scores),
+        fpr_at_95=interval(lambda w, o: float((o >= np.quantile(w, 1 - KEPT)).mean()), *scores),
         rejected=interval(_share, scores[0], rejected),
         accepted_above=interval(_share, scores[0], certain),
     )
 
 
 def photos_in(folder: Path) -> list[Path]:
-    """The photos of no waste in a folder and those below it.
+    """List the photos in a folder and the folders below it.
 
     Raises:
-        DatasetError: the folder is missing or holds no photos.
+        DatasetError: the folder does not exist or contains no photos.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not files:
@@ -54,23 +54,16 @@ def photos_in(folder: Path) -> list[Path]:
     return files
 
 
+def auroc(positive: Floats, negative: Floats) -> float:
+    """Return the area under the ROC curve of the scores (N,) of positive and (M,) of negative photos."""
+    y_true = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
+    return float(roc_auc_score(y_true, np.r_[positive, negative]))
+
+
 def _scores(bundle: Bundle, answers: Sequence[Prediction]) -> Floats:
     if bundle.config.negative_label is None:
         return np.array([answer.probability for answer in answers], float)
     return np.array([answer.waste_score for answer in answers], float)
-
-
-def _is_certain(answer: Prediction) -> bool:
-    return answer.decision == answer.label and answer.probability is not None and answer.probability > 0.9
-
-
-def _auroc(waste: Floats, other: Floats) -> float:
-    y_true = np.r_[np.ones(len(waste)), np.zeros(len(other))]
-    return float(roc_auc_score(y_true, np.r_[waste, other]))
-
-
-def _false_alarms(waste: Floats, other: Floats) -> float:
-    return float((other >= np.quantile(waste, 1 - KEPT)).mean())
 
 
 def _share(_: Floats, rows: Floats) -> float:
@@ -84,7 +77,7 @@ def _with_interval(
     waste: Floats,
     other: Floats,
 ) -> Interval:
-    """The figure, with the interval that resampling both sets of photos gives."""
+    """Return the figure with its 95% interval, from resampling both sets of photos."""
     drawn = [
         figure(
             waste[rng.integers(len(waste), size=len(waste))], other[rng.integers(len(other), size=len(other))]

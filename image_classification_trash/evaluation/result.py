@@ -1,4 +1,4 @@
-"""What an evaluation measured, and on what: typed records, kept in a bundle's metrics.json by what they were measured on.
+"""Records of what an evaluation measured, stored in a bundle's metrics.json by the name of the photos.
 
 {"test": {"conditions": {...}, "n": 48, "accuracy": {"value": 0.93, "low": 0.9, "high": 0.96}, ...}}
 """
@@ -20,7 +20,7 @@ ABOVE = "accepted_above_0.9"
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and the ends of its 95% interval."""
+    """A figure and the bounds of its 95% interval."""
 
     value: float
     low: float
@@ -29,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """Scores of one class, one against the rest, and how many photos it has; None where a score has no meaning."""
+    """Number of photos of one class, and its scores against the rest; None if a score is undefined."""
 
     n: int
     precision: Interval | None
@@ -40,16 +40,16 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """What labels and probabilities give.
+    """Scores that follow from labels and probabilities.
 
     Attributes:
-        n: photos.
+        n: number of photos.
         accuracy: share of photos whose most probable class is the right one.
         balanced_accuracy: mean recall of the classes.
         macro_f1: mean F1 of the classes.
-        roc_auc: mean over the classes of one against the rest.
+        roc_auc: mean over the classes, each against the rest.
         log_loss: mean negative log likelihood of the true classes.
-        brier: mean squared distance of the probabilities to the truth.
+        brier: mean squared distance between the probabilities and the one-hot label.
         ece: expected calibration error.
         per_class: by class name.
         confusion: counts (C, C); rows are true classes, columns predicted ones.
@@ -69,7 +69,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Mean confidence, accuracy and count of equal-width bins of the top probability (None: empty), and the ECE over them."""
+    """Mean confidence, accuracy and count per equal-width bin of the top probability (None: empty bin), and the ECE."""
 
     confidence: Sequence[float | None]
     accuracy: Sequence[float | None]
@@ -79,7 +79,7 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """Error among the answered photos as more of them are answered, surest first, and the area under that curve."""
+    """Error among accepted photos as coverage grows, most confident first, and the area under that curve."""
 
     coverage: Sequence[float]
     risk: Sequence[float]
@@ -88,7 +88,7 @@ class RiskCoverage:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """How many photos are answered at a threshold, their share, and how many of these rightly; None where none is answered."""
+    """Number and share of photos accepted at a threshold, and their precision; None if no photo is accepted."""
 
     threshold: float
     accepted: int
@@ -98,7 +98,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class PredictionSets:
-    """How often the right class is among the candidates, how many there are on average, and how often it is only one."""
+    """How often prediction sets contain the right class, their mean size, and the share that contain a single class."""
 
     right_among: float
     mean_size: float
@@ -118,17 +118,17 @@ class AccuracyAtCoverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotWaste:
-    """What a model makes of photos that show no waste.
+    """Rejection metrics: how a model answers photos that show no waste.
 
     Attributes:
         name: of their folder.
-        n: how many could be read.
-        unreadable: how many could not.
-        score: what told them from waste: `waste score`, or `largest probability`.
-        auroc: chance that a photo of waste scores above one without.
-        fpr_at_95: share of photos without waste that pass where 95% of those with waste do.
-        turned_away: share answered with `unsure` or as no waste.
-        answered_above: share answered with a class and a probability above 0.9.
+        n: number of readable photos.
+        unreadable: number of unreadable photos.
+        score: the score that ranks them: `waste score`, or `largest probability`.
+        auroc: probability that a photo of waste outscores one without.
+        fpr_at_95: share of photos without waste above the threshold that keeps 95% of the photos of waste.
+        rejected: share answered `unsure` or `not waste`.
+        accepted_above: share answered with a class at a probability above 0.9.
     """
 
     name: str
@@ -143,16 +143,16 @@ class NotWaste:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What figures were measured on and how.
+    """The conditions of a measurement.
 
     Attributes:
         data: name of the data set, or of the folder.
         part: `test`, or the name of the folder.
         fingerprint: of the photos and their labels.
         split: how the data set was split; None for a folder.
-        training_seed: of the training.
-        interval: how the intervals were made.
-        machine: that it ran on.
+        training_seed: seed of the training.
+        interval: method of the intervals.
+        machine: machine that it ran on.
     """
 
     data: str
@@ -166,18 +166,18 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Metrics(Scores):
-    """All that an evaluation measures.
+    """All figures of an evaluation.
 
     Attributes:
-        conditions: what it was measured on, and how.
-        reliability_before: without temperature scaling.
-        reliability: with it.
+        conditions: of the measurement.
+        reliability_before: before temperature scaling.
+        reliability: after temperature scaling.
         risk_coverage_area: area under the risk-coverage curve.
-        answered: at the bundle's threshold.
-        prediction_set: the candidate sets; None where the bundle names none.
-        most_confident: accuracy on the surest 80%; None in files from before it was measured.
-        unreadable: photos that could not be read.
-        no_waste: photos without waste; None where none were given.
+        accepted: at the bundle's threshold.
+        prediction_set: None if the bundle has no conformal threshold.
+        accuracy_at_coverage: accuracy on the most confident 80%; None in files of earlier versions.
+        unreadable: number of unreadable photos.
+        not_waste: rejection metrics; None without photos that show no waste.
     """
 
     conditions: Conditions
@@ -192,12 +192,12 @@ class Metrics(Scores):
 
     @property
     def at_coverage(self) -> Interval | None:
-        """Accuracy on the most confident answers, as a figure like the others."""
+        """Return the accuracy on the most confident answers with its interval."""
         most = self.accuracy_at_coverage
         return None if most is None else Interval(most.value, most.low, most.high)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as metrics.json keeps it, conditions first."""
+        """Return the document that metrics.json stores, conditions first."""
         document = asdict(self)
         not_waste = document.pop("not_waste")
         document = {"conditions": document.pop("conditions"), **document}
@@ -210,10 +210,10 @@ _METRICS_FILE = TypeAdapter(dict[str, Metrics])
 
 
 def parse_metrics(document: Mapping[str, Any], origin: str) -> dict[str, Metrics]:
-    """What a metrics.json holds, by the name of the photos.
+    """Parse the content of a metrics.json, by the name of the photos.
 
     Raises:
-        BundleError: another program wrote it; names `origin`.
+        BundleError: it has another format; names `origin`.
     """
     try:
         return _METRICS_FILE.validate_python(
@@ -226,13 +226,13 @@ def parse_metrics(document: Mapping[str, Any], origin: str) -> dict[str, Metrics
 
 
 def read_metrics(bundle: Bundle) -> dict[str, Metrics]:
-    """What a bundle's evaluations measured; empty before the first one. Raises as `parse_metrics` does."""
+    """Read the figures of a bundle's evaluations; empty before the first. Raises as `parse_metrics` does."""
     return parse_metrics(bundle.metrics(), str(bundle.path / METRICS))
 
 
 @dataclass(frozen=True)
 class LabelledPhotos:
-    """Photos to measure on: where, what they show, and what to call them."""
+    """Photos to measure on, with their labels, a name and a fingerprint."""
 
     name: str
     paths: tuple[Path, ...]
@@ -242,16 +242,16 @@ class LabelledPhotos:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and what pictures of it need.
+    """The result of an evaluation, with what its figures are drawn from.
 
     Attributes:
-        bundle: the bundle, its metrics and card on disk brought up to date.
-        photos: what it was measured on.
-        y_true: class numbers (N,) of the photos that could be read.
-        probabilities: calibrated, (N, C), of the classes of waste, given that there is some.
-        paths: of the photos that could be read.
-        metrics: what was measured, conditions included.
-        unreadable: predictions of the photos that could not be read.
+        bundle: the evaluated bundle, whose metrics and card on disk are up to date.
+        photos: the photos measured on.
+        y_true: class numbers (N,) of the readable photos.
+        probabilities: calibrated, (N, C), of the classes, given that the photo shows waste.
+        paths: of the readable photos.
+        metrics: figures, conditions included.
+        unreadable: predictions of the unreadable photos.
     """
 
     bundle: Bundle

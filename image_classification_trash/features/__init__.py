@@ -1,1 +1,1 @@
-"""From prepared photos to arrays: pixel caches, backbone embeddings, augmentation."""
+"""Prepared photos to arrays: pixel caches, backbone embeddings, augmentation."""

@@ -1,7 +1,7 @@
-"""Augmentation for training: whole batches at once, on the device that trains.
+"""Augment training photos, a whole batch at once, on the device that trains.
 
-Waste keeps its material whichever way it lies, so photos are turned, mirrored and cropped freely; colour and gloss
-tell materials apart, so colours are changed only mildly.
+Material does not depend on orientation, so photos are rotated, mirrored and cropped freely; colour and gloss distinguish
+materials, so colours change only mildly.
 """
 
 import math
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-# Rows: R, G, B to luma and two colour-difference axes (YIQ), in which a turn of hue is a rotation.
+# Maps RGB to luma and two colour-difference axes (YIQ), in which a change of hue is a rotation.
 _RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly photos are changed; fields as in `AugmentationSettings`."""
+    """Random changes to photos; fields as in `AugmentationSettings`."""
 
     height: int
     width: int
@@ -30,11 +30,11 @@ class Augmentation:
     erasing: float
 
     def __call__(self, photos: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Change a batch.
+        """Augment a batch.
 
         Args:
             photos: uint8 (B, H, W, 3) at any size.
-            generator: a CPU generator; the same state gives the same change on every device.
+            generator: a CPU generator; the same state gives the same changes on every device.
 
         Returns:
             float32 (B, 3, height, width), channels last in memory, 0 to 255.
@@ -42,13 +42,18 @@ class Augmentation:
         x = (
             photos.permute(0, 3, 1, 2).contiguous().float()
         )  # (B, 3, H, W); sampling is faster on whole planes
-        x = _warp(x, self._affine(len(x), x.shape[-1] / x.shape[-2], generator), (self.height, self.width))
+        matrix = self._affine(len(x), x.shape[-1] / x.shape[-2], generator).to(x.device)
+        grid = _affine_grid(matrix, (self.height, self.width))
+        x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
         x = _recolour(x, *self._colours(len(x), generator))
-        x = _erase(x, self._boxes(len(x), generator)).clamp_(0, 255)
-        return x.contiguous(memory_format=torch.channels_last)
+        for photo, box in zip(x, self._boxes(len(x), generator), strict=True):
+            if box is not None:
+                top, left, height, width, grey = box
+                photo[:, top : top + height, left : left + width] = grey
+        return x.clamp_(0, 255).contiguous(memory_format=torch.channels_last)
 
     def _affine(self, n: int, ratio: float, generator: torch.Generator) -> torch.Tensor:
-        """Matrices (B, 2, 3) from output to input coordinates: crop, aspect, turn, mirror."""
+        """Draw matrices (B, 2, 3) from output to input coordinates: crop, aspect ratio, rotation, mirroring."""
         scale = _uniform(n, self.min_scale, 1.0, generator).sqrt()
         aspect = torch.exp(_uniform(n, -0.1, 0.1, generator))
         across, down = (scale * aspect).clamp(max=1.0), (scale / aspect).clamp(max=1.0)
@@ -63,7 +68,7 @@ class Augmentation:
         return matrix
 
     def _colours(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Colour matrices (B, 3, 3) and contrast factors (B,)."""
+        """Draw colour matrices (B, 3, 3) and contrast factors (B,)."""
         bright = 1 + _uniform(n, -self.brightness, self.brightness, generator)
         contrast = 1 + _uniform(n, -self.contrast, self.contrast, generator)
         saturation = 1 + _uniform(n, -self.saturation, self.saturation, generator)
@@ -76,7 +81,7 @@ class Augmentation:
         return matrix * (bright * contrast)[:, None, None], contrast
 
     def _boxes(self, n: int, generator: torch.Generator) -> list[tuple[int, int, int, int, int] | None]:
-        """For each photo a rectangle (top, left, height, width, grey) to blot out, or None."""
+        """Draw for each photo a rectangle to erase (top, left, height, width, grey), or None."""
         draws = torch.rand(n, 6, generator=generator).tolist()
         boxes: list[tuple[int, int, int, int, int] | None] = []
         for chance, tall, wide, top, left, grey in draws:
@@ -89,13 +94,16 @@ class Augmentation:
 def mixup(
     photos: torch.Tensor, targets: torch.Tensor, alpha: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix pairs of photos and their targets (Zhang et al., 2018), in half of the batches.
+    """Mix pairs of photos and their targets in half of the batches (mixup, Zhang et al., 2018).
 
     Args:
         photos: float (B, 3, H, W).
         targets: float (B, C), rows summing to 1.
-        alpha: of the Beta distribution of the mixing share; 0 mixes nothing.
+        alpha: parameter of the Beta distribution of the mixing weight; 0 disables mixup.
         generator: a CPU generator.
+
+    Returns:
+        Photos (B, 3, H, W) and targets (B, C).
     """
     if alpha == 0 or torch.rand((), generator=generator) < 0.5:
         return photos, targets
@@ -107,13 +115,8 @@ def mixup(
     return mixed, torch.lerp(targets[order], targets, share)
 
 
-def _warp(x: torch.Tensor, matrix: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    grid = _affine_grid(matrix.to(x.device), size)
-    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-
-
 def _affine_grid(matrix: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Sampling points (B, H, W, 2): torch's affine_grid, as a sum of a row and a column, four times faster."""
+    """Return sampling points (B, H, W, 2) as torch's affine_grid does, but as a sum of a row and a column: four times faster."""
     y, x = (((torch.arange(side, device=matrix.device) * 2 + 1) / side - 1).float() for side in size)
     across = x[None, None, :, None] * matrix[:, None, None, :, 0]  # (B, 1, W, 2)
     down = y[None, :, None, None] * matrix[:, None, None, :, 1] + matrix[:, None, None, :, 2]  # (B, H, 1, 2)
@@ -121,20 +124,12 @@ def _affine_grid(matrix: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _recolour(x: torch.Tensor, matrix: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
-    """Apply colour matrices; contrast pivots on each photo's own mean, so that dark photos stay dark."""
+    """Apply colour matrices; contrast changes around each photo's own mean, so that dark photos stay dark."""
     matrix, contrast = matrix.to(x.device), contrast.to(x.device)
     mean = x.mean((1, 2, 3)) * (matrix.sum((1, 2)) / 3 / contrast)  # (B,) after brightness
     shift = (mean * (1 - contrast))[:, None].expand(-1, 3).contiguous()
     coloured = torch.baddbmm(shift[:, :, None], matrix, x.flatten(2))  # (B, 3, HW)
     return coloured.view_as(x)
-
-
-def _erase(x: torch.Tensor, boxes: list[tuple[int, int, int, int, int] | None]) -> torch.Tensor:
-    for photo, box in zip(x, boxes, strict=True):
-        if box is not None:
-            top, left, height, width, grey = box
-            photo[:, top : top + height, left : left + width] = grey
-    return x
 
 
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:

@@ -1,9 +1,9 @@
-"""Processed photos to arrays on disk: a pixel cache per part, and backbone embeddings. Both keyed by content.
+"""Decode prepared photos and embed them into caches on disk, keyed by content: pixels per split, and backbone embeddings.
 
     python -m image_classification_trash.features.build_features sample
     trash-classifier features trashnet --input-height 256 --input-width 320
 
-A cache is used again only while photos, order and settings are the same; a damaged one is refused by name.
+A pixel cache is reused only while photos, their order and the settings stay the same; a damaged cache raises an error.
 """
 
 import json
@@ -40,39 +40,39 @@ CACHE_VERSION = 1
 
 
 class Backbone(Protocol):
-    """A network without its head."""
+    """A network without its classification head."""
 
     @property
     def key(self) -> str:
-        """Changes with the architecture and with its weights."""
+        """Return a text that identifies the architecture and the weights."""
         ...
 
     def embed(self, photos: Pixels) -> Embeddings:
-        """uint8 (B, H, W, 3) to float32 (B, D)."""
+        """Embed photos uint8 (B, H, W, 3) as float32 (B, D)."""
         ...
 
 
 @dataclass(frozen=True)
 class PixelSettings:
-    """What the pixels of a cache depend on, beside the photos."""
+    """The settings that cached pixels depend on: height and width, and how photos are resized to them."""
 
     size: Size
     resize_mode: ResizeMode
 
     @property
     def key(self) -> str:
-        """A short text for file names and descriptions."""
+        """Return a short text that identifies the settings in file names."""
         return f"v{CACHE_VERSION}-{self.size[0]}x{self.size[1]}-{self.resize_mode}"
 
 
 @dataclass(frozen=True)
 class SplitCaches:
-    """The splits of a data set as arrays: photos decoded to one size, and their embeddings, each through its cache.
+    """The splits of a data set as arrays, read through caches: decoded photos, class numbers and embeddings.
 
     Attributes:
-        manifest: the data set's table; arrays are in the order of its photos.
-        settings: what the pixels depend on.
-        folder: where the caches are kept.
+        manifest: the data set's manifest; arrays follow the order of its photos.
+        settings: size and resize mode of the pixels.
+        folder: the caches' folder.
     """
 
     manifest: Manifest
@@ -80,30 +80,38 @@ class SplitCaches:
     folder: Path
 
     def pixels(self, split: Split) -> Pixels:
-        """Decoded photos, as `pixel_cache` gives them; its bytes are checked at each call."""
+        """Return the decoded photos as `pixel_cache` does, uint8 (N, H, W, 3); every call verifies the checksum."""
         photos = self.manifest.photos_of(split)
         return pixel_cache(photos, self.manifest.root, self.settings, self.folder, split)
 
     def y_true(self, split: Split) -> Ints:
-        """Class numbers (N,)."""
+        """Return class numbers, int64 (N,)."""
         return class_numbers(self.manifest.photos_of(split), self.manifest.labels)
 
     def embeddings(self, split: Split, backbone: Backbone) -> Embeddings:
-        """Embeddings float32 (N, D), as `embeddings` gives them."""
+        """Return the embeddings as the function `embeddings` does, float32 (N, D)."""
         photos = self.manifest.photos_of(split)
         return embeddings(photos, self.manifest.root, backbone, self.settings, self.folder)
 
 
 def pixel_cache(
-    photos: Sequence[Photo], root: Path, settings: PixelSettings, folder: Path, part: str
+    photos: Sequence[Photo], root: Path, settings: PixelSettings, folder: Path, split: str
 ) -> Pixels:
-    """Decoded photos, memory-mapped: uint8 (N, H, W, 3), in the order of `photos`; decoded once, then read.
+    """Return decoded photos, memory-mapped, uint8 (N, H, W, 3), in the order of `photos`; decode once, then read the cache.
+
+    Args:
+        photos: N photos.
+        root: the folder that their paths are relative to.
+        settings: size and resize mode.
+        folder: the caches' folder.
+        split: a name for the cache file.
 
     Raises:
-        CacheError: the cache's bytes are not those that were written.
+        CacheError: the cache is damaged or was changed.
+        PhotoError: a photo cannot be read.
     """
     key = sha256_of(json.dumps([settings.key, [photo.sha256 for photo in photos]]).encode())[:16]
-    file = folder / "pixels" / f"{part}-{settings.key}-{key}.npy"
+    file = folder / "pixels" / f"{split}-{settings.key}-{key}.npy"
     if not file.exists() or not _note(file).exists():
         _write_pixels(file, photos, root, settings)
     return _open_pixels(file, (len(photos), *settings.size, 3))
@@ -112,34 +120,30 @@ def pixel_cache(
 def embeddings(
     photos: Sequence[Photo], root: Path, backbone: Backbone, settings: PixelSettings, folder: Path
 ) -> Embeddings:
-    """Embeddings of photos, float32 (N, D); only those not yet on disk are computed.
+    """Return the embeddings of N photos, float32 (N, D); compute only those that are not in the cache.
 
-    Decoding runs in threads, one batch ahead of the network.
+    Threads decode one batch ahead of the network.
+
+    Raises:
+        CacheError: the cache cannot be read.
+        PhotoError: a photo cannot be read.
     """
     file = folder / "embeddings" / f"{backbone.key}-{settings.key}.npz"
     known: dict[str, Embeddings] = read_rows(file, "vectors", "embeddings")
     missing = [photo for photo in photos if photo.sha256 not in known]
     if missing:
-        for photo, vector in zip(missing, _embed(missing, root, backbone, settings), strict=True):
-            known[photo.sha256] = vector
+        vectors: list[Embeddings] = []
+        with tqdm(total=len(missing), desc="embed photos", unit="photo") as bar:
+            for batch in _batches([root / photo.path for photo in missing], settings):
+                vectors.extend(backbone.embed(batch))
+                bar.update(len(batch))
+        known.update(zip((photo.sha256 for photo in missing), vectors, strict=True))
         write_rows(file, "vectors", known)
     return np.stack([known[photo.sha256] for photo in photos])
 
 
-def _embed(
-    photos: Sequence[Photo], root: Path, backbone: Backbone, settings: PixelSettings
-) -> list[Embeddings]:
-    vectors: list[Embeddings] = []
-    paths = [root / photo.path for photo in photos]
-    with tqdm(total=len(paths), desc="embed photos", unit="photo") as bar:
-        for batch in _batches(paths, settings):
-            vectors.extend(backbone.embed(batch))
-            bar.update(len(batch))
-    return vectors
-
-
 def _batches(paths: Sequence[Path], settings: PixelSettings, size: int = 32) -> Iterator[Pixels]:
-    """Decoded batches, uint8 (B, H, W, 3); the next one is decoded while the caller works on this one."""
+    """Yield decoded batches, uint8 (B, H, W, 3); decode the next one while the caller uses this one."""
 
     def decode(path: Path) -> Pixels:
         return read_photo(path, settings.size, settings.resize_mode)
@@ -172,14 +176,14 @@ def _write_pixels(file: Path, photos: Sequence[Photo], root: Path, settings: Pix
 
 
 def _reserve(file: Path) -> None:
-    """Have the disk set the space aside: writing through a memory map to a full disk would kill the process."""
+    """Reserve disk space, because writing through a memory map to a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with file.open("r+b") as opened:
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
-    hint = "Delete it; it will be made again."
+    hint = "Delete it; it will be created again."
     try:
         note = json.loads(_note(file).read_text(encoding="utf-8"))
         pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -187,7 +191,7 @@ def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise CacheError(f"The pixel cache {file} cannot be read: {error}.", hint) from error
     if pixels.dtype != np.uint8 or pixels.shape != shape or _crc32(pixels) != checksum:
-        raise CacheError(f"The pixel cache {file} was changed or cut short since it was written.", hint)
+        raise CacheError(f"The pixel cache {file} was changed or truncated after it was written.", hint)
     return pixels
 
 
@@ -206,7 +210,7 @@ NEAR_DUPLICATE_PIXELS = PixelSettings((224, 288), "stretch")
 
 
 def near_duplicate_embedder(interim_dir: Path) -> Embed:
-    """Embeddings of the published EfficientNet-Lite0, which the similarity threshold was chosen for."""
+    """Return a function that embeds photos with the pretrained EfficientNet-Lite0, for which the similarity threshold was chosen."""
 
     def embed(photos: Sequence[Photo], root: Path) -> Embeddings:
         backbone = EmbeddingBackbone(build_network("efficientnet_lite0", 2))
@@ -217,7 +221,7 @@ def near_duplicate_embedder(interim_dir: Path) -> Embed:
 
 @dataclass(frozen=True)
 class CachedSplit:
-    """Shapes of a split's pixels (N, H, W, 3) and embeddings (N, D)."""
+    """Shapes of a split's pixels, (N, H, W, 3), and embeddings, (N, D)."""
 
     split: Split
     pixels: tuple[int, ...]
@@ -226,24 +230,29 @@ class CachedSplit:
 
 @dataclass(frozen=True)
 class CachedFeatures(Result):
-    """What lies in the caches, by split, and which architecture the embeddings are of."""
+    """The cached arrays of each split, and the architecture that computed the embeddings."""
 
     architecture: str
     splits: tuple[CachedSplit, ...]
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a line about each split."""
+        """Yield a line per split."""
         for cached in self.splits:
             shapes = f"pixels {cached.pixels}, embeddings {cached.embeddings}"
             yield f"{cached.split}: {shapes} of {self.architecture}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the shapes."""
+        """Return the architecture and the shapes."""
         return asdict(self)
 
 
 def build_features(settings: FeatureSettings) -> CachedFeatures:
-    """Fill the pixel caches and the embeddings of a data set."""
+    """Compute the pixel caches and embeddings of a prepared data set.
+
+    Raises:
+        DatasetError: the data set is not prepared, or damaged.
+        CacheError: a cache is damaged.
+    """
     manifest = read_manifest(settings.processed_dir / settings.name)
     caches = SplitCaches(
         manifest, PixelSettings(settings.input_size, settings.resize_mode), settings.interim_dir

@@ -1,4 +1,4 @@
-"""Arrays by the SHA-256 of the photo they were made from, in one .npz file: made once, then read."""
+"""Store arrays computed from photos in an .npz file, by the photo's SHA-256, so that each is computed once."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +12,12 @@ from image_classification_trash.files import atomic_path
 
 
 def read_rows(file: Path, name: str, what: str) -> dict[str, Any]:
-    """The arrays stored under `name`, by checksum; none, where there is no file.
+    """Read the stored arrays by SHA-256; return an empty dict if the file does not exist.
 
     Args:
         file: the .npz file.
-        name: of the array in it whose rows they are.
-        what: they are called in an error.
+        name: the name of the array in it whose rows are the stored arrays.
+        what: what an error message calls the arrays.
 
     Raises:
         CacheError: the file cannot be read.
@@ -28,14 +28,14 @@ def read_rows(file: Path, name: str, what: str) -> dict[str, Any]:
         with np.load(file, allow_pickle=False) as stored:
             return dict(zip(stored["sha256"].tolist(), stored[name], strict=True))
     except Exception as error:  # a damaged zip makes numpy and zipfile raise almost anything
-        hint = "Delete it; it will be made again."
+        hint = "Delete it; it will be created again."
         raise CacheError(f"The {what} in {file} cannot be read: {error}.", hint) from error
 
 
 def write_rows(
     file: Path, name: str, known: Mapping[str, npt.NDArray[Any]], compressed: bool = False
 ) -> None:
-    """Store arrays of one shape and dtype, by checksum, whole or not at all."""
+    """Write arrays of one shape and dtype atomically, by SHA-256."""
     save = np.savez_compressed if compressed else np.savez
     columns: dict[str, Any] = {"sha256": np.array(list(known)), name: np.stack(list(known.values()))}
     with atomic_path(file) as temporary, temporary.open("wb") as sink:

@@ -1,7 +1,8 @@
-"""Photos that are hard to see anything on: blurred, dark, washed out, almost empty, or of an odd shape.
+"""Find photos of poor quality: blurred, dark, washed out, almost empty, or with an odd aspect ratio.
 
-Scores and limits are CleanVision's (https://github.com/cleanlab/cleanvision): blur is the spread of an edge filter
-with the spread of grey values, dark the 99th percentile of brightness, light the 5th, low information the entropy.
+Scores and thresholds are CleanVision's (https://github.com/cleanlab/cleanvision): blurry combines the variance of an edge
+filter with the standard deviation of grey values, dark uses the 99th percentile of brightness, light the 5th, and low
+information the entropy.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,12 @@ KINDS = {
     "odd_aspect_ratio": "much longer than wide, or wider than long",
 }
 _SIDE = 256
-"""Larger photos are scaled down to this first: the scores hardly change, and a big photo takes no second."""
+"""Longest side in pixels to which photos are scaled down first: scores hardly change, and large photos stay fast."""
 
 
 @dataclass(frozen=True, slots=True)
 class QualityIssue:
-    """A photo's score fell below the limit of a kind; scores are 0 (worst) to 1."""
+    """A photo whose score, 0 (worst) to 1, is below the threshold of a kind of issue."""
 
     index: int
     kind: str
@@ -36,7 +37,7 @@ class QualityIssue:
 
 
 class _Photos(Dataset):
-    """Photos through the pixel contract, so that rotated and HEIC photos are seen as everywhere else."""
+    """Photos decoded by the pixel contract, so that rotated and HEIC photos are read as everywhere else."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class _Photos(Dataset):
 
 
 def find_quality_issues(paths: Sequence[Path]) -> list[QualityIssue]:
-    """Flaws of photos, worst first within each kind.
+    """Find the quality issues of photos; return them by kind, worst first.
 
     Raises:
         PhotoError: a photo cannot be read.

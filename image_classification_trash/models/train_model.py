@@ -56,6 +56,7 @@ def train(settings: TrainSettings) -> Bundle | None:
     Raises:
         DatasetError: the data set is not prepared.
         TrainingError: unknown architecture, weights of another network, nothing to train, or nothing to resume.
+        DivergedError: a loss or a weight is not finite; no bundle is written.
         MissingExtraError: the tracker's library is not installed.
     """
     with tracking(settings, settings.reports_dir, "train") as tracker:
@@ -70,7 +71,7 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     start = begin(settings, data.manifest)
     run, network = open_run(settings, data.manifest, tracker, began), start.network
     head = fit_linear_head(network, data, settings.class_weighting) if start.fits_head else None
-    history = fine_tune(network, data, settings, run.folder, tracker, start.teachers)
+    history = fine_tune(network, data, settings, run.folder, tracker, start.teachers, run.conditions)
     if history is None:  # another process writes the bundle
         return None
     adjust_logits(network, data.y_train, settings.logit_adjustment)

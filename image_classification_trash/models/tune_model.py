@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from image_classification_trash.config.training import TrainSettings, TuneSettings
 from image_classification_trash.data.manifest import read_manifest
-from image_classification_trash.errors import TrainingError, first_line
+from image_classification_trash.errors import DivergedError, TrainingError, first_line
 from image_classification_trash.files import write_text
 from image_classification_trash.models.train_model import train_with
 from image_classification_trash.show import Result, Shown, Table
@@ -230,6 +230,9 @@ def _run_trial(study: optuna.Study, trial: Trial, settings: TuneSettings, train:
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
         end = f"stopped after {len(tracker.scores)} epochs"
+    except DivergedError:  # counted as stopped early, so that the search continues with other settings
+        study.tell(trial, state=TrialState.PRUNED)
+        end = f"diverged after {len(tracker.scores)} epochs"
     except BaseException:
         study.tell(trial, state=TrialState.FAIL)
         raise
@@ -238,7 +241,7 @@ def _run_trial(study: optuna.Study, trial: Trial, settings: TuneSettings, train:
         end = "finished"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    best = max(tracker.scores)
+    best = max(tracker.scores, default=0.0)
     sys.stderr.write(f"trial {trial.number}: {end}, validation macro-F1 {best:.4f}\n")
 
 

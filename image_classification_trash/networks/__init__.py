@@ -1,1 +1,1 @@
-"""The networks: backbones with their pretrained weights, the classifier around them, the torch engine."""
+"""Networks: backbones with their pretrained weights, the classifier around them, the torch runtime."""

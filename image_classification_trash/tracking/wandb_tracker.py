@@ -1,9 +1,9 @@
-"""Follow trainings and evaluations in Weights & Biases, online or offline.
+"""Track trainings and evaluations in Weights & Biases, online or offline.
 
     trash-classifier train sample --tracker wandb
     trash-classifier evaluate models/sample --tracker wandb
 
-Without the flag nothing is tracked, and `wandb` is not imported.
+Without the flag, nothing is tracked and `wandb` is not imported.
 """
 
 import json
@@ -26,57 +26,57 @@ from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, LABELS, WEIGHTS, Bundle
 
 TRAINED_FILES = (CONFIG, LABELS, WEIGHTS, "history.csv")
-"""What training alone writes: later evaluations leave it, and so the artifact's digest, as it is."""
+"""Files that only training writes: evaluations do not change them, nor the digest of the artifact."""
 SAMPLES = 32
 PROBE_SECONDS = 3
 
 
 class Tracker(Protocol):
-    """What is told about a run while it lasts."""
+    """Logs a run while it is in progress."""
 
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """The resolved settings."""
+        """Log the resolved settings."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """An epoch's metrics and learning rates."""
+        """Log the metrics and learning rates of an epoch."""
 
     def log_dataset(self, manifest: Manifest) -> None:
-        """The data set that the run reads."""
+        """Log the data set that the run reads."""
 
     def log_bundle(self, bundle: Bundle) -> None:
-        """The bundle that the run made."""
+        """Log the bundle that the run wrote."""
 
     def log_evaluation(self, evaluation: Evaluation) -> None:
-        """What was measured, and of which bundle."""
+        """Log the figures of an evaluation, and the bundle evaluated."""
 
     def close(self, failed: bool = False) -> None:
-        """Write everything out."""
+        """Finish the run."""
 
 
 class NoTracker:
     """Tracks nothing."""
 
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_dataset(self, manifest: Manifest) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_bundle(self, bundle: Bundle) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_evaluation(self, evaluation: Evaluation) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self, failed: bool = False) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class WandbTracker:
-    """A run of Weights & Biases below `reports/wandb`; offline where there is no key or no network.
+    """A run of Weights & Biases in `reports/wandb`; offline without an API key or a network.
 
     Raises:
         MissingExtraError: wandb is not installed.
@@ -85,7 +85,13 @@ class WandbTracker:
     def __init__(self, settings: TrackSettings, reports_dir: Path, job: str) -> None:
         self._settings, self._folder = settings, reports_dir.resolve() / "wandb"
         self._folder.mkdir(parents=True, exist_ok=True)
-        _keep_below(self._folder)
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
+        for name in (
+            "DATA",
+            "ARTIFACT",
+            "CACHE",
+        ):  # staged artifacts must be kept until an offline run is synced
+            os.environ[f"WANDB_{name}_DIR"] = str(self._folder)
         self._wandb = import_wandb("--tracker wandb")
         self._run = self._wandb.init(
             project=settings.tracker_project,
@@ -97,24 +103,24 @@ class WandbTracker:
                 silent=True,
                 console="off",
                 save_code=False,
-                disable_git=True,  # a remote's address may hold a password; the commit is in the bundle
+                disable_git=True,  # a remote's URL may contain a password; the commit is in the bundle
                 x_disable_stats=True,
                 x_disable_machine_info=True,
             ),
         )
 
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """The resolved settings, as the run's config."""
+        """Log the resolved settings as the run's config."""
         self._run.config.update(dict(config))
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """An epoch's metrics and learning rates, as a row of the run's history."""
+        """Log the metrics and learning rates of an epoch as a row of the run's history."""
         self._run.log(dict(row))
 
     def log_dataset(self, manifest: Manifest) -> None:
-        """The manifest and fingerprint as a `dataset` artifact that this run uses; photos only where asked."""
-        about = {"fingerprint": manifest.fingerprint, "counts": manifest.counts()}
-        artifact = self._wandb.Artifact(artifact_name(manifest.name), "dataset", metadata=about)
+        """Log the manifest and fingerprint as a `dataset` artifact that this run uses; photos only with --log-photos."""
+        metadata = {"fingerprint": manifest.fingerprint, "counts": manifest.counts()}
+        artifact = self._wandb.Artifact(artifact_name(manifest.name), "dataset", metadata=metadata)
         with artifact.new_file(MANIFEST, encoding="utf-8") as file:
             file.write(manifest_csv(manifest.photos))
         for photo in manifest.photos if self._settings.log_photos else ():
@@ -122,12 +128,12 @@ class WandbTracker:
         self._use(artifact, ["latest", manifest.fingerprint[:12]])
 
     def log_bundle(self, bundle: Bundle) -> None:
-        """The bundle as a `model` artifact, `latest`, and `best` where no validation here was better."""
+        """Log the bundle as a `model` artifact: `latest`, and `best` if no tracked validation was better."""
         aliases = ["latest", content_alias(bundle), *(["best"] if self._is_best(bundle) else [])]
         self._run.log_artifact(self._model(bundle), aliases=aliases)
 
     def log_evaluation(self, evaluation: Evaluation) -> None:
-        """Figures, confusion matrix and sample predictions, linked to the bundle's artifact."""
+        """Log figures, confusion matrix and sample predictions, linked to the bundle's artifact."""
         part, labels = evaluation.photos.name, list(evaluation.bundle.config.classes)
         metrics = evaluation.metrics
         self._run.config.update({"bundle": evaluation.bundle.config.name, **asdict(metrics.conditions)})
@@ -146,15 +152,15 @@ class WandbTracker:
         self._run.log({**figures, **extras})
 
     def close(self, failed: bool = False) -> None:
-        """Finish the run; say how an offline one is sent later."""
+        """Finish the run; for an offline run, print how to sync it."""
         folder, offline = Path(self._run.dir).parent, self._run.offline
         self._run.finish(exit_code=int(failed))
         if offline:
             variable = f"WANDB_DATA_DIR={self._folder}"
-            sys.stderr.write(f"tracked offline; send it later with: {variable} wandb sync {folder}\n")
+            sys.stderr.write(f"tracked offline; sync it later with: {variable} wandb sync {folder}\n")
 
     def _use(self, artifact: Any, aliases: list[str]) -> None:
-        """Link what this run reads. W&B links nothing offline, so there it is logged, known by its content's alias."""
+        """Link an artifact that this run reads; offline, where W&B cannot link, log it under the alias of its content."""
         self._run.config.update({f"uses_{artifact.type}": f"{artifact.name}:{aliases[-1]}"})
         if self._run.offline:
             self._run.log_artifact(artifact, aliases=aliases)
@@ -163,13 +169,13 @@ class WandbTracker:
 
     def _model(self, bundle: Bundle) -> Any:
         config = bundle.config
-        about = {
+        metadata = {
             "validation": config.training["validation"],
             "data": config.data["name"],
             "fingerprint": config.data["fingerprint"],
             "git_commit": config.git_commit,
         }
-        artifact = self._wandb.Artifact(artifact_name(config.name), "model", metadata=about)
+        artifact = self._wandb.Artifact(artifact_name(config.name), "model", metadata=metadata)
         kept = [name for name in TRAINED_FILES if (bundle.path / name).is_file()]
         for name in kept:
             artifact.add_file(str(bundle.path / name), name)
@@ -179,7 +185,7 @@ class WandbTracker:
         return artifact
 
     def _is_best(self, bundle: Bundle) -> bool:
-        """Whether no tracked training of this project on the same data set had a higher validation macro-F1."""
+        """Return whether no tracked training of this project on the same data set had a higher validation macro-F1."""
         record = self._folder / "best.json"
         best = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
         key = f"{self._settings.tracker_project} {bundle.config.data['fingerprint']}"
@@ -190,7 +196,7 @@ class WandbTracker:
         return True
 
     def _samples(self, evaluation: Evaluation) -> Any:
-        """A table of photos, evenly spaced over the part; with their pixels only where asked."""
+        """Make a table of photos, evenly spaced over the split; with their pixels only with --log-photos."""
         labels = evaluation.bundle.config.classes
         photos = ["image"] if self._settings.log_photos else []
         table = self._wandb.Table(columns=["photo", "y_true", "y_pred", *labels, *photos])
@@ -204,7 +210,7 @@ class WandbTracker:
 
 @contextmanager
 def tracking(settings: TrackSettings, reports_dir: Path, job: str) -> Iterator[Tracker]:
-    """The tracker that the settings name, closed at the end; in the first of several processes alone.
+    """Open the tracker of the settings, and close it at the end; only the first of several processes tracks.
 
     Raises:
         MissingExtraError: its library is not installed.
@@ -222,39 +228,40 @@ def tracking(settings: TrackSettings, reports_dir: Path, job: str) -> Iterator[T
 
 
 def import_wandb(asked_by: str) -> Any:
-    """The library, imported where it is asked for and nowhere else.
+    """Import wandb.
 
     Raises:
-        MissingExtraError: it is not installed; names the flag that asked for it.
+        MissingExtraError: it is not installed; names the flag that needs it.
     """
     try:
-        import wandb  # noqa: PLC0415 - only where it is asked for
+        import wandb  # noqa: PLC0415 - an optional dependency
     except ImportError as error:
         hint = 'Install it with: pip install "image-classification-trash[track]"'
         raise MissingExtraError(f"{asked_by} needs the library wandb, not installed here.", hint) from error
     return wandb
 
 
-def _keep_below(folder: Path) -> None:
-    """Have wandb keep all its files here: staged artifacts must live until an offline run is sent."""
-    os.environ["WANDB_ERROR_REPORTING"] = "false"
-    for name in ("DATA", "ARTIFACT", "CACHE"):
-        os.environ[f"WANDB_{name}_DIR"] = str(folder)
-
-
 def _mode() -> str:
-    """What WANDB_MODE says; else online where there is a key and the server answers, or offline."""
+    """Return WANDB_MODE if set; otherwise online if there is a key and the server answers, else offline."""
     chosen, address = os.environ.get("WANDB_MODE"), server_address()
-    return chosen or ("online" if has_key(address) and _answers(address) else "offline")
+    if chosen or not has_key(address):
+        return chosen or "offline"
+    import requests  # noqa: PLC0415 - a dependency of wandb, which respects proxies
+
+    try:
+        requests.head(address, timeout=PROBE_SECONDS)
+    except requests.RequestException:
+        return "offline"
+    return "online"
 
 
 def server_address() -> str:
-    """Where W&B is."""
+    """Return the address of the W&B server."""
     return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
 def has_key(address: str) -> bool:
-    """Whether this machine has a key for the server."""
+    """Return whether this machine has an API key for the server."""
     try:
         known = netrc.netrc().authenticators(urlsplit(address).hostname or "")
     except (OSError, netrc.NetrcParseError):
@@ -262,21 +269,11 @@ def has_key(address: str) -> bool:
     return bool(os.environ.get("WANDB_API_KEY") or known)
 
 
-def _answers(address: str) -> bool:
-    import requests  # noqa: PLC0415 - wandb brings it, and it heeds proxies
-
-    try:
-        requests.head(address, timeout=PROBE_SECONDS)
-    except requests.RequestException:
-        return False
-    return True
-
-
 def content_alias(bundle: Bundle) -> str:
-    """The alias of a bundle's artifact: the same for the same weights, so that using a bundle never moves `latest`."""
+    """Return the alias of a bundle's artifact: the same for the same weights, so that using a bundle never moves `latest`."""
     return f"weights-{sha256_of_file(bundle.weights)[:12]}"
 
 
 def artifact_name(name: str) -> str:
-    """A bundle's name as W&B takes letters, digits, dashes, dots and underscores."""
+    """Replace the characters in a bundle's name that W&B does not accept by dashes."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)

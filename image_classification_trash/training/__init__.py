@@ -1,1 +1,1 @@
-"""Everything that a training is made of: data, batches, heads, fine-tuning, checkpoints."""
+"""The steps of a training: data, batches, heads, fine-tuning, checkpoints."""

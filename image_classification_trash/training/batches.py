@@ -1,4 +1,4 @@
-"""Batches of decoded photos, shuffled for training or in order for measuring."""
+"""Batches of decoded photos: shuffled for training, in order for evaluation."""
 
 import math
 import mmap
@@ -19,7 +19,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 Alteration = Callable[[Pixels, npt.NDArray[np.int64], np.random.Generator], Pixels]
-"""Changes photos uint8 (B, H, W, 3), which are rows (B,) of their part, before they are augmented."""
+"""Changes photos, uint8 (B, H, W, 3), given their rows (B,) in the split, before they are augmented."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class SplitPhotos:
     """Decoded photos, uint8 (N, H, W, 3), and their class numbers (N,).
 
     Attributes:
-        alter: changes photos anew in every epoch; None: nothing does.
-        backgrounds: uint8 (G, H, W, 3), photos of no waste to learn from beside them; None: there are none.
+        alter: changes photos, differently in every epoch; None for no changes.
+        backgrounds: photos without waste for outlier exposure, uint8 (G, H, W, 3); None for none.
     """
 
     pixels: Pixels
@@ -39,7 +39,7 @@ class SplitPhotos:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A batch to be made: rows (B,) of the part, and the seeds of the generator that alters them."""
+    """A batch to make: rows (B,) of the split, and the seeds of the generator that alters them."""
 
     rows: npt.NDArray[np.int64]
     seeds: tuple[int, int, int]
@@ -47,12 +47,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Shuffled(Sampler[Wanted]):
-    """The batches of one process's epoch, each photo in at most one of them.
+    """The batches of one process in one epoch; each photo is in at most one of them.
 
     Attributes:
-        photos: in the part.
-        batch_size: of this process.
-        seed: of the epoch that begins, asked for at its beginning.
+        photos: number of photos in the split.
+        batch_size: per process.
+        seed: returns the seed of the epoch that starts.
+        rank: number of this process.
+        processes: number of processes.
     """
 
     photos: int
@@ -62,11 +64,11 @@ class Shuffled(Sampler[Wanted]):
     processes: int = 1
 
     def __len__(self) -> int:
-        """Whole batches; an epoch smaller than a batch is one batch."""
+        """Return the number of whole batches; 1 if the split is smaller than a batch."""
         return max(1, self.photos // self.processes // self.batch_size)
 
     def __iter__(self) -> Iterator[Wanted]:
-        """Rows are in the order of the file, which a memory map likes."""
+        """Yield shuffled batches; rows within a batch are sorted, which reads a memory map fastest."""
         seed = self.seed()
         order = np.random.default_rng(seed).permutation(self.photos)[self.rank :: self.processes]
         for step in range(len(self)):
@@ -76,7 +78,7 @@ class Shuffled(Sampler[Wanted]):
 
 @dataclass(frozen=True)
 class AlteredPhotos(Dataset[Batch]):
-    """Batches of a part: uint8 photos (B, H, W, 3) and class numbers (B,)."""
+    """Batches of a split: photos, uint8 (B, H, W, 3), and class numbers (B,)."""
 
     part: SplitPhotos
 
@@ -90,9 +92,9 @@ class AlteredPhotos(Dataset[Batch]):
 
 
 def batches(part: SplitPhotos, order: Shuffled, workers: int) -> DataLoader[Batch]:
-    """Batches in that order, made by worker processes ahead of time; without workers when they are asked for.
+    """Load batches in that order, ahead of time in worker processes, or on demand if `workers` is 0.
 
-    Workers are forked where the system can, so that the photos are not copied to them.
+    Workers are forked if the system supports it, so that photos are not copied to them.
     """
     forks = workers and "fork" in multiprocessing.get_all_start_methods()
     return DataLoader(
@@ -103,16 +105,16 @@ def batches(part: SplitPhotos, order: Shuffled, workers: int) -> DataLoader[Batc
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread,
         multiprocessing_context="fork" if forks else None,
-        generator=torch.Generator(),  # its own, so that dropout's draws do not depend on the number of workers
+        generator=torch.Generator(),  # separate, so that dropout does not depend on the number of workers
     )
 
 
 def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(0)  # OpenCV's threads do not live on in a forked process
+    cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork
 
 
 def _forget_pages(pixels: Pixels) -> None:
-    """Have a memory map not count the pages that were read as this process's memory; the system keeps them cached."""
+    """Release the pages of a memory map from this process's memory; the system keeps them cached."""
     opened = getattr(pixels, "_mmap", None)
     if opened is not None and hasattr(mmap, "MADV_DONTNEED"):
         opened.madvise(mmap.MADV_DONTNEED)
@@ -126,11 +128,11 @@ class OrderedBatches:
     batch_size: int
 
     def __len__(self) -> int:
-        """Number of batches, the last one perhaps short."""
+        """Return the number of batches; the last may be short."""
         return math.ceil(len(self.part.y_true) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """uint8 photos (B, H, W, 3) and class numbers (B,)."""
+        """Yield photos, uint8 (B, H, W, 3), and class numbers (B,)."""
         for start in range(0, len(self.part.y_true), self.batch_size):
             rows = slice(start, start + self.batch_size)
             photos = np.array(self.part.pixels[rows])

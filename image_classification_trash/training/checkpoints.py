@@ -1,7 +1,8 @@
-"""What a killed training leaves behind, and how it is taken up."""
+"""Read and check the checkpoints of a training that is to be resumed."""
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,22 @@ import torch
 from image_classification_trash.errors import TrainingError, first_line
 
 HISTORY = "history.csv"
-
-
 CHECKPOINTS, LAST = "checkpoints", "last.ckpt"
+CONDITIONS = "made_with"
+"""Key of a checkpoint: the data and the settings that its weights depend on."""
+
+logger = logging.getLogger(__name__)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running code from it.
 
     Raises:
-        TrainingError: missing or damaged.
+        TrainingError: it is missing or damaged.
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files
+    except Exception as error:  # torch raises many exceptions for damaged files
         raise TrainingError(
             f"{path} cannot be read as a checkpoint: {first_line(error)}", "Train without --resume."
         ) from error
@@ -32,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def seconds_trained(folder: Path) -> float:
-    """Seconds that a run took up to its last whole epoch, with those of runs that it resumed; 0 where there is no checkpoint.
+    """Return the seconds that a run took up to its last complete epoch, resumed runs included; 0 without a checkpoint.
 
     Raises:
         TrainingError: the checkpoint is damaged.
@@ -42,7 +45,7 @@ def seconds_trained(folder: Path) -> float:
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
-    """The history as CSV text."""
+    """Format the history as CSV."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(history[0]), lineterminator="\n")
     writer.writeheader()
@@ -50,17 +53,45 @@ def history_csv(history: Sequence[Mapping[str, float]]) -> str:
     return buffer.getvalue()
 
 
-def checkpoint_to_resume(folder: Path, architecture: str) -> Path:
-    """The last checkpoint of a run that trains this architecture.
+def check_resumable(folder: Path, conditions: Mapping[str, Any]) -> None:
+    """Refuse to resume a run with other data or settings; warn where the number of epochs changes.
+
+    A checkpoint of an earlier version, which does not say what it was made with, is checked for its architecture and
+    its epochs only.
+
+    Args:
+        folder: logs of the run.
+        conditions: data and settings of the run that resumes, as the checkpoint keeps them.
 
     Raises:
-        TrainingError: there is none, or it is one of another network.
+        TrainingError: there is no checkpoint, it is damaged, or it belongs to another run; lists what differs.
     """
-    last = folder / LAST
+    last = folder / CHECKPOINTS / LAST
     if not last.exists():
         raise TrainingError(f"There is nothing to resume: {last} does not exist.", "Train without --resume.")
-    found = read_checkpoint(last).get("architecture")
-    if found != architecture:
+    checkpoint = read_checkpoint(last)
+    before, trained = checkpoint.get(CONDITIONS, {}), len(checkpoint["history"])
+    found, wanted = checkpoint.get("architecture"), conditions["architecture"]
+    if found != wanted:
         hint = f"Give --architecture {found}, or train without --resume."
-        raise TrainingError(f"{last} is a checkpoint of {found}, not of {architecture}.", hint)
-    return last
+        raise TrainingError(f"{last} is a checkpoint of {found}, not of {wanted}.", hint)
+    changes = [
+        f"{name} {_as_text(before[name])} -> {_as_text(value)}"
+        for name, value in conditions.items()
+        if name != "epochs" and name in before and before[name] != value
+    ]
+    epochs = conditions["epochs"]
+    if epochs < trained:
+        changes.append(f"epochs {trained}, already trained -> {epochs}")
+    if changes:
+        hint = f"Give its data and settings again ({folder / 'config.yaml'}), or train without --resume."
+        raise TrainingError(f"{last} belongs to a run with other settings: {'; '.join(changes)}.", hint)
+    if before.get("epochs", epochs) != epochs:
+        logger.warning(
+            "resuming with %d epochs instead of %d: from epoch %d on, learning rates follow the cosine schedule of %d epochs",
+            epochs, before["epochs"], trained, epochs,
+        )  # fmt: skip
+
+
+def _as_text(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

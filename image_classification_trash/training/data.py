@@ -1,4 +1,4 @@
-"""What a training reads: every cache is opened once, here, when it is first asked for."""
+"""The data of a training; each cache is opened once, on first use."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,34 +19,34 @@ from image_classification_trash.features.synthesis.shifted_photos import (
     not_waste,
     shifted_photos,
 )
-from image_classification_trash.inference.images import Pixels, Size
+from image_classification_trash.inference.images import Pixels
 from image_classification_trash.training.batches import SplitPhotos
 
 CACHE_MARGIN = 1.2
-"""Training photos are cached this much larger than the input, so that crops need not be blown up."""
+"""Training photos are cached larger than the input by this factor, so that crops are not upscaled."""
 BACKGROUNDS = 400
-"""Drawn once a training: they are mirrored, cropped and coloured anew each time they are used."""
+"""Number of backgrounds drawn per training; they are mirrored, cropped and recoloured at each use."""
 BOARDS = 200
-"""Photos whose object is removed, to learn what posterboard alone looks like."""
+"""Number of photos whose object is removed, as examples of bare posterboard."""
 
 
 @dataclass(frozen=True)
 class FieldAlteration:
-    """Other backgrounds first, then corruptions: an `Alteration` of fine-tuning."""
+    """An `Alteration` for fine-tuning: copy-paste onto other backgrounds, then corruptions."""
 
     copy_paste: CopyPaste | None
     corruption: float
 
     def __call__(self, photos: Pixels, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Pixels:
-        """Photos uint8 (B, H, W, 3), changed."""
+        """Return the altered photos, uint8 (B, H, W, 3)."""
         photos = self.copy_paste(photos, rows, rng) if self.copy_paste is not None else photos
         return corrupt(photos, self.corruption, rng)
 
 
 class TrainingData:
-    """The train and the val split of a data set, as a training needs them; the test split is not read.
+    """The train and val splits of a data set, loaded lazily; the test split is never read.
 
-    Nothing is read before it is asked for. Decoded photos are memory maps; what is made from them is in memory.
+    Decoded photos are memory maps; photos derived from them are held in memory.
 
     Attributes:
         manifest: the data set's table.
@@ -59,7 +59,8 @@ class TrainingData:
         self._caches = SplitCaches(
             manifest, PixelSettings(settings.input_size, settings.resize_mode), settings.interim_dir
         )
-        larger = PixelSettings(_with_margin(settings.input_size), settings.resize_mode)
+        height, width = (round(side * CACHE_MARGIN / 16) * 16 for side in settings.input_size)
+        larger = PixelSettings((height, width), settings.resize_mode)
         self._larger = SplitCaches(manifest, larger, settings.interim_dir)
         self._copy_paste, self._corruption, self._outliers = (
             settings.copy_paste,
@@ -70,22 +71,22 @@ class TrainingData:
 
     @cached_property
     def y_train(self) -> Ints:
-        """Class numbers (N,) of the train split."""
+        """Return the class numbers (N,) of the train split."""
         return self._caches.y_true("train")
 
     @cached_property
     def train_pixels(self) -> Pixels:
-        """Photos of the train split at the input size, uint8 (N, H, W, 3), a memory map."""
+        """Open the photos of the train split at the input size: a memory map, uint8 (N, H, W, 3)."""
         return self._caches.pixels("train")
 
     @cached_property
     def train_masks(self) -> Masks:
-        """Where the objects of the train split are."""
+        """Find the object masks of the train split."""
         return masks_of(self.manifest.photos_of("train"), self.manifest.root, self._interim)
 
     @cached_property
     def train(self) -> SplitPhotos:
-        """The train split for fine-tuning, larger than the input, with the backgrounds and corruptions that were asked for."""
+        """Open the train split for fine-tuning, larger than the input, altered as the settings say."""
         pixels = self._larger.pixels("train")
         if not (self._copy_paste or self._corruption or self._outliers):
             return SplitPhotos(pixels, self.y_train)
@@ -97,33 +98,33 @@ class TrainingData:
 
     @cached_property
     def y_val(self) -> Ints:
-        """Class numbers (M,) of the val split."""
+        """Return the class numbers (M,) of the val split."""
         return self._caches.y_true("val")
 
     @cached_property
     def val(self) -> SplitPhotos:
-        """The val split at the input size, a memory map."""
+        """Open the val split at the input size: a memory map, uint8 (M, H, W, 3)."""
         return SplitPhotos(self._caches.pixels("val"), self.y_val)
 
     @cached_property
     def shifted(self) -> ShiftedPhotos:
-        """What the val split might look like in the field, in memory."""
+        """Synthesise shifted photos from the val split, in memory."""
         masks = masks_of(self.manifest.photos_of("val"), self.manifest.root, self._interim)
         return shifted_photos(self.val.pixels, self.val.y_true, masks)
 
     @property
     def selection(self) -> SplitPhotos:
-        """The photos that choose the best epoch: the val split, and with copy-paste its pasted photos behind it."""
+        """Return the photos that select the best epoch: the val split, with copy-paste followed by its copy-pasted photos."""
         if not self._copy_paste:
             return self.val
         return SplitPhotos(self.shifted.clean_and_copy_pasted, self.shifted.y_true)
 
     def rejection_photos(self) -> tuple[Pixels, Pixels]:
-        """What a rejection head learns from beside the train split, with corruptions as asked for.
+        """Synthesise the training photos of the rejection head, with corruptions as the settings say.
 
         Returns:
-            Objects on drawn backgrounds (P, H, W, 3), and photos without waste (Q, H, W, 3): drawn backgrounds and bare
-            posterboard; uint8, in memory.
+            Objects on drawn backgrounds, uint8 (P, H, W, 3), and photos without waste, uint8 (Q, H, W, 3): drawn
+            backgrounds and bare posterboard.
         """
         pixels, masks, seed = self.train_pixels, self.train_masks, self._seed
         rng = np.random.default_rng([seed, 3])
@@ -135,10 +136,5 @@ class TrainingData:
         return copy_pasted, corrupt(other, self._corruption, rng)
 
     def embeddings(self, backbone: Backbone) -> tuple[Embeddings, Embeddings]:
-        """Embeddings of the train split (N, D) and of the val split (M, D)."""
+        """Return embeddings of the train split (N, D) and of the val split (M, D)."""
         return self._caches.embeddings("train", backbone), self._caches.embeddings("val", backbone)
-
-
-def _with_margin(size: Size) -> Size:
-    height, width = (round(side * CACHE_MARGIN / 16) * 16 for side in size)
-    return height, width

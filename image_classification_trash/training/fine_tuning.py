@@ -1,7 +1,7 @@
 """The second stage of training: the whole network, with Lightning.
 
-An epoch is a function of the weights it starts from, the seed and its number: shuffling, augmentation and dropout are
-seeded anew at its start. So a run that was killed and resumed from its last checkpoint ends with the same weights.
+An epoch depends only on its initial weights, the seed and its number: shuffling, augmentation and dropout are reseeded at its
+start. A run that is killed and resumed from its last checkpoint therefore ends with the same weights.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,10 +29,10 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import nn
 from torch.utils.data import DataLoader
 
 from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.metrics import macro_f1
 from image_classification_trash.features.augmentation import Augmentation, mixup
 from image_classification_trash.files import write_text
@@ -42,8 +42,9 @@ from image_classification_trash.tracking.wandb_tracker import Tracker
 from image_classification_trash.training.batches import Batch, OrderedBatches, Shuffled, SplitPhotos, batches
 from image_classification_trash.training.checkpoints import (
     CHECKPOINTS,
+    CONDITIONS,
     HISTORY,
-    checkpoint_to_resume,
+    LAST,
     history_csv,
     read_checkpoint,
 )
@@ -54,7 +55,7 @@ MONITOR = "val_macro_f1"
 
 
 class FineTuning(pl.LightningModule):
-    """What happens in a step, after an epoch, and to the learning rate."""
+    """The training and validation steps, the metrics of an epoch, and the learning-rate schedule."""
 
     class_weights: torch.Tensor
 
@@ -65,10 +66,12 @@ class FineTuning(pl.LightningModule):
         val: SplitPhotos,
         settings: TrainSettings,
         teachers: Sequence[TrashNetwork] = (),
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
+        self._conditions = dict(conditions or {})
         self.history: list[dict[str, float]] = []
         self._train, self._val = train, val
         weights = class_weights(train.y_true, network.classes, settings.class_weighting)
@@ -78,31 +81,33 @@ class FineTuning(pl.LightningModule):
         self._generator = torch.Generator()
         self._train_losses: list[torch.Tensor] = []
         self._val_outputs: list[Batch] = []
-        self._frozen = _freeze(network, settings.freeze_stages)
-        self._teachers = tuple(teachers)  # a tuple, so that they are no part of this module's weights
+        self._frozen = network.stages()[: settings.freeze_stages]
+        for stage in self._frozen:
+            stage.requires_grad_(False)
+        self._teachers = tuple(teachers)  # a tuple, so that torch does not register them as submodules
         self._began, self._seconds_before = time.perf_counter(), 0.0
 
     def train(self, mode: bool = True) -> "FineTuning":
-        """Frozen stages stay in evaluation mode, so that their batch statistics stay what they were."""
+        """Switch to training mode, except for frozen stages, whose batch statistics must not change."""
         super().train(mode)
         for stage in self._frozen:
             stage.eval()
         return self
 
     def on_fit_start(self) -> None:
-        """Frozen stages see the largest pictures, and need no other photo of the batch: a few at a time save memory."""
+        """Move the teachers to the device, and run frozen stages in pieces: their activations are the largest."""
         for teacher in self._teachers:
             teacher.to(self.device).eval()
         for stage in self._frozen:
             stage.forward = functools.partial(_in_pieces, stage.forward)
 
     def on_fit_end(self) -> None:
-        """The stages' own forward again."""
+        """Restore the forward of the frozen stages."""
         for stage in self._frozen:
             del stage.forward
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Its order depends on the seed and the epoch alone."""
+        """Return batches whose order depends only on the seed and the epoch."""
         workers = worker_count(self.settings.workers, self.settings.accelerator)
         return batches(self._train, self._order(), workers)
 
@@ -113,17 +118,26 @@ class FineTuning(pl.LightningModule):
         )
 
     def val_dataloader(self) -> OrderedBatches:
-        """The whole validation split, in every process."""
+        """Return the whole validation split, in every process."""
         return OrderedBatches(self._val, self.settings.batch_size)
 
+    def on_train_start(self) -> None:
+        """Set the learning rates by this run's schedule: a resumed run may have more epochs than its checkpoint."""
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        for group, base, factor in zip(
+            schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(schedule.last_epoch)
+
     def on_train_epoch_start(self) -> None:
-        """Seed this epoch's augmentation and dropout."""
+        """Seed the augmentation and dropout of this epoch."""
         self._train_losses.clear()
         self._generator.manual_seed(self._seed(1 + self.global_rank))
         torch.manual_seed(self._seed(1001 + self.global_rank))
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
-        """Augment, mix, and compare with smoothed, class-weighted targets."""
+        """Augment and mix a batch; return the class-weighted loss against smoothed targets."""
         photos, y_true = batch
         x = self._augment(photos, self._generator)
         targets = F.one_hot(y_true, len(self.class_weights)).float()
@@ -143,7 +157,7 @@ class FineTuning(pl.LightningModule):
     def _with_backgrounds(
         self, x: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The batch with backgrounds behind it, on which no class is to be likely (outlier exposure, Hendrycks et al., 2019)."""
+        """Append backgrounds with uniform targets to the batch (outlier exposure, Hendrycks et al., 2019)."""
         count = round(len(x) * self.settings.outliers)
         if self._train.backgrounds is None or not count:
             return x, targets, weight
@@ -158,12 +172,16 @@ class FineTuning(pl.LightningModule):
         )
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Keep scores and y_true until the epoch's end."""
+        """Collect scores and labels until the end of the epoch."""
         photos, y_true = batch
         self._val_outputs.append((self.network.logits(to_planes(photos)).float().cpu(), y_true.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation split."""
+        """Compute the metrics of the epoch, and stop a diverged training before its checkpoint is written.
+
+        Raises:
+            DivergedError: the mean training loss or the validation loss is NaN or infinite, in any process.
+        """
         scores, y_true = (torch.cat(column) for column in zip(*self._val_outputs, strict=True))
         self._val_outputs.clear()
         y_pred = scores.argmax(1)
@@ -176,22 +194,30 @@ class FineTuning(pl.LightningModule):
         if not self.trainer.sanity_checking and self._train_losses:
             rate = float(self.optimizers().param_groups[-1]["lr"])  # type: ignore[union-attr]
             losses = {"train_loss": float(torch.stack(self._train_losses).mean()), "learning_rate": rate}
+            finite = math.isfinite(losses["train_loss"]) and math.isfinite(measured["val_loss"])
+            if not self.trainer.strategy.reduce_boolean_decision(finite):
+                raise DivergedError(
+                    f"The training diverged in epoch {self.current_epoch}: the training loss is "
+                    f"{losses['train_loss']:.4g}, the validation loss {measured['val_loss']:.4g}.",
+                    "Lower --learning-rate, raise --warmup-epochs, or check the photos.",
+                )
             self.log_dict(losses, sync_dist=True)
             self.history.append({"epoch": float(self.current_epoch), **losses, **measured})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along, the time spent, and the name of the network, so that another one's checkpoint is refused."""
+        """Add the history, the time spent, and what the run is made with, so that another run's checkpoint is refused."""
         checkpoint["history"] = self.history
         checkpoint["seconds"] = self._seconds_before + time.perf_counter() - self._began
         checkpoint["architecture"] = self.network.architecture
+        checkpoint[CONDITIONS] = self._conditions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the history up where it stopped, and the time."""
+        """Restore the history and the time spent."""
         self.history = list(checkpoint["history"])
-        self._seconds_before = checkpoint.get("seconds", 0.0)  # a run of an earlier version kept none
+        self._seconds_before = checkpoint.get("seconds", 0.0)  # missing in checkpoints of earlier versions
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a lower rate for the backbone; warm-up, then cosine, by step."""
+        """Return AdamW with separate rates for backbone and head, and a schedule by step: warm-up, then cosine."""
         optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.settings.learning_rate)
         per_epoch = len(self._order())
         warmup, total = self.settings.warmup_epochs * per_epoch, self.settings.epochs * per_epoch
@@ -224,9 +250,9 @@ class FineTuning(pl.LightningModule):
 
 
 def taught(teachers: Sequence[TrashNetwork], x: torch.Tensor) -> torch.Tensor:
-    """The mean of the teachers' calibrated probabilities, float32 (B, C), for float photos (B, 3, H, W), 0 to 255.
+    """Return the mean of the teachers' calibrated probabilities, float32 (B, C), for float photos (B, 3, H, W), 0 to 255.
 
-    Each sees the very picture that the network learns from (Beyer et al., 2022, "A good teacher is patient and consistent").
+    Teachers see the same augmented photos as the network (Beyer et al., 2022, "A good teacher is patient and consistent").
     """
     with torch.no_grad():
         shares = [one.class_probabilities(_in_pieces(one.logits, x).float()) for one in teachers]
@@ -234,26 +260,26 @@ def taught(teachers: Sequence[TrashNetwork], x: torch.Tensor) -> torch.Tensor:
 
 
 class HistoryFile(Callback):
-    """Writes the CSV of every epoch, whole each time."""
+    """Writes the history as CSV after every epoch."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / HISTORY
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write after each validation, in the first process alone."""
+        """Write the file after each validation, in the first process only."""
         assert isinstance(pl_module, FineTuning)
         if trainer.is_global_zero and pl_module.history:
             write_text(self._file, history_csv(pl_module.history))
 
 
 class TrackedEpochs(Callback):
-    """Tells the tracker of every epoch."""
+    """Logs every epoch to the tracker."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell after each validation, in the first process alone."""
+        """Log after each validation, in the first process only."""
         assert isinstance(pl_module, FineTuning)
         if trainer.is_global_zero and pl_module.history:
             backbone = float(trainer.optimizers[0].param_groups[0]["lr"])
@@ -261,16 +287,16 @@ class TrackedEpochs(Callback):
 
 
 class Splits(Protocol):
-    """What fine-tuning reads; asked for only where there is an epoch to train."""
+    """The photos that fine-tuning reads; accessed only if there is an epoch to train."""
 
     @property
     def train(self) -> SplitPhotos:
-        """Photos to learn from, larger than the input."""
+        """Photos to train on, larger than the input."""
         ...
 
     @property
     def selection(self) -> SplitPhotos:
-        """Photos at the input size that choose the best epoch."""
+        """Photos at the input size that select the best epoch."""
         ...
 
 
@@ -281,39 +307,42 @@ def fine_tune(
     folder: Path,
     tracker: Tracker,
     teachers: Sequence[TrashNetwork] = (),
+    conditions: Mapping[str, Any] | None = None,
 ) -> list[dict[str, float]] | None:
-    """Fine-tune `network` in place; leaves it with the weights of the best epoch.
+    """Fine-tune `network` in place, and load the weights of the best epoch into it.
 
     Args:
-        network: to be trained.
-        data: that it learns from and is chosen by.
-        settings: of the training; with `epochs` 0 nothing is done.
-        folder: of its logs and checkpoints.
-        tracker: that is told of every epoch.
-        teachers: whose probabilities are learned beside the labels.
+        network: network to train.
+        data: photos to train on and to select the best epoch by.
+        settings: of the training; with `epochs` 0 nothing happens.
+        folder: for logs and checkpoints.
+        tracker: logs every epoch.
+        teachers: networks whose probabilities are distilled.
+        conditions: data and settings of the run, kept in its checkpoints for `check_resumable`.
 
     Returns:
-        The history, a row per epoch; None in all processes but the first.
+        The history, one row per epoch; None in all processes but the first.
 
     Raises:
-        TrainingError: `resume` without a checkpoint, or with one of another network.
+        DivergedError: a loss is NaN or infinite at the end of an epoch.
     """
     if not settings.epochs:
         return []
     checkpoints = folder / CHECKPOINTS
-    last = checkpoint_to_resume(checkpoints, network.architecture) if settings.resume else None
     best = ModelCheckpoint(
         checkpoints, filename="best", monitor=MONITOR, mode="max", enable_version_counter=False
     )
-    # `save_last` of the best would write only where an epoch is the best: a killed run would lose all since then.
+    # `save_last` writes only when an epoch is the best so far: a killed run would lose all epochs since then.
     latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     start = {name: value.clone() for name, value in network.state_dict().items()}
-    module = FineTuning(network, data.train, data.selection, settings, teachers)
-    module.train()  # Lightning keeps the mode it finds, and embedding photos for the head left evaluation mode
+    module = FineTuning(network, data.train, data.selection, settings, teachers, conditions)
+    module.train()  # Lightning keeps the mode it finds: evaluation mode, after photos were embedded for the head
     _quieten()
-    callbacks = [TrackedEpochs(tracker), *_callbacks(folder, settings.patience, settings.ema_decay)]
-    trainer = _trainer(settings, folder, [*callbacks, best, latest])
-    trainer.fit(module, ckpt_path=last, weights_only=True)
+    average = [WeightAveraging(multi_avg_fn=warm_average(settings.ema_decay))] if settings.ema_decay else []
+    stop = EarlyStopping(MONITOR, mode="max", patience=settings.patience)
+    callbacks = [TrackedEpochs(tracker), HistoryFile(folder), stop, _ProgressBar(), *average, best, latest]
+    trainer = _trainer(settings, folder, callbacks)
+    trainer.fit(module, ckpt_path=checkpoints / LAST if settings.resume else None, weights_only=True)
     if not trainer.is_global_zero:
         return None
     state = read_checkpoint(Path(best.best_model_path))["state_dict"]
@@ -324,7 +353,7 @@ def fine_tune(
 
 
 def _quieten() -> None:
-    """Leave out Lightning's notices about what is meant to be so: its tips, frozen stages, loaders of our own, resuming."""
+    """Silence Lightning's notices about what is intended: frozen stages, our own loaders, resuming; and its tips."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for notice in (
         ".*in eval mode at the start of training.*",
@@ -336,7 +365,7 @@ def _quieten() -> None:
 
 
 class _ProgressBar(TQDMProgressBar):
-    """Lightning's, on stderr: stdout is for results."""
+    """Lightning's progress bar, on stderr: stdout is for results."""
 
     def init_train_tqdm(self) -> Tqdm:
         with contextlib.redirect_stdout(sys.stderr):
@@ -345,17 +374,6 @@ class _ProgressBar(TQDMProgressBar):
     def init_validation_tqdm(self) -> Tqdm:
         with contextlib.redirect_stdout(sys.stderr):
             return super().init_validation_tqdm()
-
-
-def _callbacks(folder: Path, patience: int, ema_decay: float) -> list[Callback]:
-    callbacks: list[Callback] = [
-        HistoryFile(folder),
-        EarlyStopping(MONITOR, mode="max", patience=patience),
-        _ProgressBar(),
-    ]
-    if ema_decay:
-        callbacks.append(WeightAveraging(multi_avg_fn=warm_average(ema_decay)))
-    return callbacks
 
 
 def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
@@ -377,22 +395,14 @@ def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -
 
 
 def worker_count(workers: int | None, accelerator: str) -> int:
-    """Processes that make batches: as set, else as many as help beside a GPU; a CPU that trains has none to spare."""
+    """Return the number of processes that load batches: as set, else up to 8 with a GPU and 0 on a CPU."""
     if workers is not None:
         return workers
     return min(8, os.cpu_count() or 1) if training_device(accelerator).type == "cuda" else 0
 
 
 def _in_pieces(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """A stage's output, computed in pieces of the batch; on an accelerator at once, which is faster there."""
+    """Run a stage piece by piece on a CPU, which saves memory; at once on an accelerator, which is faster."""
     if x.device.type != "cpu" or len(x) <= PIECE:
         return forward(x)
     return torch.cat([forward(piece) for piece in torch.split(x, PIECE)])
-
-
-def _freeze(network: TrashNetwork, count: int) -> list[nn.Module]:
-    """Stop the first stages from learning; returns them."""
-    frozen = network.stages()[:count]
-    for stage in frozen:
-        stage.requires_grad_(False)
-    return frozen

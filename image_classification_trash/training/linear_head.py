@@ -1,4 +1,4 @@
-"""The first stage of training: a linear head on cached embeddings, seconds on a CPU."""
+"""The first stage of training: fit a linear head on cached embeddings, in seconds on a CPU."""
 
 import logging
 import warnings
@@ -16,14 +16,14 @@ from image_classification_trash.networks.network import EmbeddingBackbone, Trash
 from image_classification_trash.training.data import TrainingData
 
 INVERSE_REGULARISATIONS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-"""Inverse regularisation strengths tried; the one with the smallest validation log loss is kept."""
+"""Values of C to try; the one with the smallest validation log loss is kept."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LinearHead:
-    """Scores are `embeddings @ weight.T + bias`; weight (C, D), bias (C,)."""
+    """A fitted head: scores are `embeddings @ weight.T + bias`, with weight (C, D) and bias (C,)."""
 
     weight: Embeddings
     bias: Embeddings
@@ -32,19 +32,19 @@ class LinearHead:
     val_log_loss: float
 
     def logits(self, embeddings: Embeddings) -> npt.NDArray[np.float64]:
-        """Scores (N, C) of embeddings (N, D)."""
+        """Return the scores (N, C) of embeddings (N, D)."""
         return np.asarray(embeddings @ self.weight.T + self.bias, dtype=np.float64)
 
 
 def class_weights(y_true: Ints, classes: int, weighting: float) -> npt.NDArray[np.float64]:
-    """A weight per class, (C,), with mean 1 over the photos: 0 gives all photos, 1 all classes the same weight."""
+    """Return class weights (C,), with mean 1 over the photos; `weighting` 0 weights all photos equally, 1 all classes."""
     counts = np.maximum(np.bincount(y_true, minlength=classes), 1)
     weights = counts ** -float(weighting)
     return np.asarray(weights * len(y_true) / (weights * counts).sum())
 
 
 def fit_linear_head(network: TrashNetwork, data: TrainingData, weighting: float) -> LinearHead:
-    """Fit a head on the network's embeddings of the train split, chosen on the val split, and put it in place."""
+    """Fit a head on embeddings of the train split, choose C on the val split, and set the network's head to it."""
     train, val = data.embeddings(EmbeddingBackbone(network))
     head = fit_head(train, data.y_train, val, data.y_val, len(data.labels), weighting)
     network.set_linear_head(head.weight, head.bias)
@@ -60,16 +60,19 @@ def fit_head(
     weighting: float,
     inverse_regularisations: Sequence[float] = INVERSE_REGULARISATIONS,
 ) -> LinearHead:
-    """Multinomial logistic regression on standardised embeddings, its strength chosen on validation.
+    """Fit multinomial logistic regression on standardised embeddings, and choose C on validation.
 
     Args:
         train: embeddings (N, D).
-        train_truth: class numbers (N,).
+        y_train: class numbers (N,).
         val: embeddings (M, D).
-        val_truth: class numbers (M,).
+        y_val: class numbers (M,).
         classes: number of classes C.
         weighting: as in `class_weights`.
-        strengths: to choose from.
+        inverse_regularisations: values of C to choose from.
+
+    Raises:
+        ValueError: a class has no photo in the train split.
     """
     mean, spread = train.mean(0), train.std(0) + 1e-6
     sample_weight = class_weights(y_train, classes, weighting)[y_train]
@@ -92,13 +95,13 @@ def _fit(
     inverse_regularisation: float,
 ) -> tuple[Embeddings, Embeddings]:
     with warnings.catch_warnings():
-        # A head that has not quite converged is a fine head; the choice is made on validation.
+        # A head that has not fully converged is good enough; validation chooses among them.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = LogisticRegression(C=inverse_regularisation, max_iter=300).fit(x, y_true, sample_weight)
     if len(fitted.classes_) != classes:
         missing = sorted(set(range(classes)) - set(fitted.classes_.tolist()))
         raise ValueError(f"classes {missing} have no photo in train")
-    if classes == 2:  # scikit-learn keeps one row for two classes; its halves make two
+    if classes == 2:  # scikit-learn has one row for two classes; split it into two
         weight, bias = (
             np.vstack([-fitted.coef_, fitted.coef_]) / 2,
             np.append(-fitted.intercept_, fitted.intercept_) / 2,

@@ -1,6 +1,7 @@
-"""What a training writes down about itself: beside its logs when it begins, and in its bundle when it ends."""
+"""Records of a training: beside its logs when it starts, and in its bundle when it ends."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,8 +12,9 @@ from typing import Any
 import yaml
 
 from image_classification_trash.config.base import TrackSettings
-from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.config.training import CalibrationSettings, TrainSettings
 from image_classification_trash.data.manifest import Manifest
+from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.calibration import Calibration, Validation
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
@@ -22,21 +24,26 @@ from image_classification_trash.inference.bundle import (
     BundleConfig,
     write_bundle,
 )
-from image_classification_trash.networks.network import TrashNetwork, network_bytes
+from image_classification_trash.networks.network import TrashNetwork, network_bytes, not_finite
 from image_classification_trash.provenance import git_commit, library_versions, machine
 from image_classification_trash.tracking.wandb_tracker import Tracker
-from image_classification_trash.training.checkpoints import HISTORY, history_csv, seconds_trained
+from image_classification_trash.training.checkpoints import (
+    HISTORY,
+    check_resumable,
+    history_csv,
+    seconds_trained,
+)
 from image_classification_trash.training.linear_head import LinearHead
 from image_classification_trash.training.robustness import RejectionHeadRecord, ShiftRecord
 
 
 @dataclass(frozen=True)
 class Ancestors:
-    """The trainings that one goes on or learned from.
+    """The trainings that one starts from or distils.
 
     Attributes:
-        seconds: of each, by the checksum of its weights, so that a shared one counts once.
-        machines: that they ran on.
+        seconds: duration of each, by the checksum of its weights, so that a shared one counts once.
+        machines: machines that they ran on.
     """
 
     seconds: Mapping[str, float]
@@ -44,7 +51,7 @@ class Ancestors:
 
     @classmethod
     def of(cls, bundles: Sequence[Bundle]) -> "Ancestors":
-        """Those of bundles; the bundles that these go back to are in their records."""
+        """Collect the ancestors of bundles: the bundles themselves, and those in their records."""
         found: dict[str, float] = {}
         for bundle in bundles:
             earlier: dict[str, float] = bundle.config.training.get("ancestors", {})
@@ -55,7 +62,7 @@ class Ancestors:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a run was made with; the names are those in conditions.json."""
+    """The data, code, machine and libraries of a run, named as in conditions.json."""
 
     data_fingerprint: str
     git_commit: str
@@ -65,26 +72,28 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Run:
-    """A training under way.
+    """A training in progress.
 
     Attributes:
-        folder: of its logs and checkpoints.
-        settings: as they were resolved.
-        began: on `time.perf_counter`, set back by what the run that it resumes had taken.
+        folder: logs and checkpoints.
+        settings: as resolved.
+        conditions: data and settings that its weights depend on, as `conditions_of` returns them.
+        began: start on `time.perf_counter`, set back by the duration of the run that it resumes.
     """
 
     folder: Path
     settings: Mapping[str, Any]
+    conditions: Mapping[str, Any]
     began: float
 
     def seconds(self) -> float:
-        """How long it has taken, with the run that it resumes."""
+        """Return the duration so far, including the run that it resumes."""
         return time.perf_counter() - self.began
 
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """How the linear head was chosen, as in `LinearHead`."""
+    """How the linear head was chosen, named as in `LinearHead`."""
 
     inverse_regularisation: float
     val_accuracy: float
@@ -92,7 +101,7 @@ class HeadRecord:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What config.json of a bundle says about its training, under the names there; what is None is left out."""
+    """The training section of a bundle's config.json; entries that are None are omitted."""
 
     settings: Mapping[str, Any]
     validation: Validation
@@ -106,13 +115,13 @@ class TrainingRecord:
     machine: str
 
     def as_json(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the section as plain data for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What config.json of a bundle says about its data, under the names there."""
+    """The data section of a bundle's config.json."""
 
     name: str
     fingerprint: str
@@ -123,27 +132,32 @@ class DataRecord:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "DataRecord":
-        """That of a data set."""
+        """Return the section for a data set."""
         made, counts = asdict(manifest.metadata), manifest.counts()
         overlap = made["near_duplicates"]["overlap"]
         return cls(manifest.name, manifest.fingerprint, made["split"], counts, overlap, made["corrections"])
 
 
 def open_run(settings: TrainSettings, manifest: Manifest, tracker: Tracker, began: float) -> Run:
-    """Write the resolved settings and the conditions beside the logs, and tell the tracker.
+    """Write the resolved settings and the conditions beside the logs, and log them to the tracker.
 
     Args:
         settings: of the training.
         manifest: of its data.
-        tracker: that is told of the settings and the data.
-        began: when it began, on `time.perf_counter`.
+        tracker: logs the settings and the data.
+        began: start, on `time.perf_counter`.
 
     Raises:
-        TrainingError: the checkpoint of the run to resume is damaged.
+        TrainingError: there is no checkpoint to resume, it is damaged, or it has other data or settings.
     """
-    folder = settings.reports_dir / "training" / settings.bundle_name
-    before = seconds_trained(folder) if settings.resume else 0.0
-    run = Run(folder, resolved(settings), began - before)
+    folder, made_with = (
+        settings.reports_dir / "training" / settings.bundle_name,
+        conditions_of(settings, manifest),
+    )
+    if settings.resume:  # before anything of the earlier run is overwritten
+        check_resumable(folder, made_with)
+        began -= seconds_trained(folder)
+    run = Run(folder, resolved(settings), made_with, began)
     conditions = Conditions(manifest.fingerprint, git_commit(), machine(), library_versions())
     write_text(folder / "config.yaml", yaml.safe_dump({"train": run.settings}, sort_keys=False))
     write_text(folder / "conditions.json", json.dumps(asdict(conditions), indent=2) + "\n")
@@ -153,7 +167,7 @@ def open_run(settings: TrainSettings, manifest: Manifest, tracker: Tracker, bega
 
 
 def resolved(settings: TrainSettings) -> dict[str, Any]:
-    """All settings of a training as they were used, without its folders and its tracker."""
+    """Return all settings of a training as used, without folders and tracker."""
     hidden = {
         "config",
         "resume",
@@ -161,6 +175,30 @@ def resolved(settings: TrainSettings) -> dict[str, Any]:
         *(name for name in type(settings).model_fields if name.endswith("_dir")),
     }
     return settings.model_dump(mode="json", exclude=hidden)
+
+
+def conditions_of(settings: TrainSettings, manifest: Manifest) -> dict[str, Any]:
+    """Return the data and settings that the weights of a run depend on up to its last epoch, as plain data.
+
+    Files and bundles are identified by the checksums of their weights, so that they may be moved but not replaced. Names,
+    folders and settings of the steps after the last epoch are excluded: a resumed run may change them.
+    """
+    free = {
+        "name",
+        "output",
+        "accelerator",
+        "workers",
+        "wise_ft",
+        "rejection_head",
+        *CalibrationSettings.model_fields,
+    }
+    chosen = {name: value for name, value in resolved(settings).items() if name not in free}
+    files = {
+        "weights": settings.weights and sha256_of_file(settings.weights)[:12],
+        "init_from": [sha256_of_file(path / WEIGHTS)[:12] for path in settings.init_from],
+        "teacher": [sha256_of_file(path / WEIGHTS)[:12] for path in settings.teacher],
+    }
+    return {"data": manifest.fingerprint[:12], "classes": list(manifest.labels), **chosen, **files}
 
 
 def training_record(
@@ -171,14 +209,14 @@ def training_record(
     history: Sequence[Mapping[str, float]],
     shift: ShiftRecord | None,
 ) -> TrainingRecord:
-    """What there is to say of a training that ends.
+    """Make the record of a finished training.
 
     Args:
-        run: what it wrote down when it began.
-        ancestors: trainings that it goes on or learned from.
-        validation: how it does on the val split.
-        head: that was fitted first; None: none was.
-        history: of fine-tuning, a row per epoch; may be empty.
+        run: what was recorded at its start.
+        ancestors: trainings that it started from or distilled.
+        validation: figures on the val split.
+        head: linear head that was fitted first; None if none was.
+        history: of fine-tuning, one row per epoch; may be empty.
         shift: figures on shifted photos; None without a rejection head.
     """
     best = max(history, key=lambda row: row["val_macro_f1"], default=None)
@@ -204,7 +242,21 @@ def write_trained(
     training: TrainingRecord,
     history: Sequence[Mapping[str, float]],
 ) -> Bundle:
-    """Write the bundle: the weights, what the model is and where it comes from, and the history where there is one."""
+    """Write the bundle: weights, description with provenance, and the history if there is one.
+
+    Raises:
+        DivergedError: a weight, the temperature or a threshold is not finite; an earlier bundle of that name is kept.
+    """
+    numbers = {
+        name: getattr(calibration, name) for name in ("temperature", "threshold", "conformal_threshold")
+    }
+    bad = [
+        *not_finite(network.state_dict()),
+        *(name for name, value in numbers.items() if not math.isfinite(value)),
+    ]
+    if bad:
+        found = f"The trained model is not written: {len(bad)} of its weights and thresholds are not finite, such as {bad[0]}."
+        raise DivergedError(found, "Lower --learning-rate, raise --warmup-epochs, or check the photos.")
     labels = (*manifest.labels, *([NEGATIVE_LABEL] if network.rejection_head is not None else []))
     config = BundleConfig(
         name=settings.bundle_name,

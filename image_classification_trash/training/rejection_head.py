@@ -1,24 +1,26 @@
-"""Does a photo show waste at all? A linear detector on the backbone's embeddings, fitted on drawn backgrounds without waste."""
+"""Fit the rejection head: a linear classifier of waste against none on embeddings, with drawn backgrounds as negatives."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from image_classification_trash.arrays import Embeddings, Floats
+from image_classification_trash.evaluation.rejection import auroc
 
 INVERSE_REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""Inverse regularisation strengths tried; the one that parts held-out backgrounds from validation photos best is kept."""
+"""Values of C to try; the one with the best AUROC of validation photos against held-out backgrounds is kept."""
 
 
 @dataclass(frozen=True)
 class RejectionHead:
-    """Shows waste where `embeddings @ weight + bias` is above 0; weight (D,).
+    """A fitted rejection head: a photo shows waste if `embeddings @ weight + bias` is above 0; weight (D,).
 
     Attributes:
+        weight: (D,).
+        bias: added to the scores.
         auroc: of validation photos against held-out backgrounds.
-        kept: share of the validation photos above 0.
+        kept: share of validation photos with a score above 0.
     """
 
     weight: Embeddings
@@ -27,21 +29,21 @@ class RejectionHead:
     kept: float
 
     def logits(self, embeddings: Embeddings) -> Floats:
-        """Scores (N,) of embeddings (N, D)."""
+        """Return the scores (N,) of embeddings (N, D)."""
         return np.asarray(embeddings @ self.weight + self.bias, dtype=np.float64)
 
 
 def fit_to_embeddings(
     waste: Embeddings, other: Embeddings, val_waste: Embeddings, val_other: Embeddings, rejected: float
 ) -> RejectionHead:
-    """Fit on training photos, choose the strength on validation, and set the bias by validation photos of waste.
+    """Fit on training photos; choose C on validation, and the bias on validation photos of waste.
 
     Args:
         waste: embeddings (N, D) of photos with waste.
         other: embeddings (M, D) of photos without.
-        val_waste: of validation photos with waste.
-        val_other: of photos without waste of a family that training has not seen.
-        turned_away: share of `val_waste` that may be taken for no waste.
+        val_waste: embeddings of validation photos with waste.
+        val_other: embeddings of photos without waste from a family held out from training.
+        rejected: share of `val_waste` that may be rejected.
     """
     tried = [
         _fit(waste, other, val_waste, val_other, inverse_regularisation, rejected)
@@ -62,22 +64,21 @@ def _fit(waste: Embeddings, other: Embeddings, val_waste: Embeddings, val_other:
     weight *= _steepness(val_waste @ weight, val_other @ weight)
     scores, others = val_waste @ weight, val_other @ weight
     bias = -float(np.quantile(scores, rejected))
-    auroc = roc_auc_score(np.r_[np.ones(len(scores)), np.zeros(len(others))], np.r_[scores, others])
-    return RejectionHead(weight, bias, float(auroc), float((scores + bias >= 0).mean()))
+    return RejectionHead(weight, bias, auroc(scores, others), float((scores + bias >= 0).mean()))
 
 
 def _spread(waste: Embeddings) -> Embeddings:
-    """The unit of each number of an embedding (D,): its deviation plus their median (Tusher et al., 2001).
+    """Return the scale (D,) of each dimension: its standard deviation plus their median (Tusher et al., 2001).
 
-    Without the median, one that is nearly always the same would get a weight so large that it decides alone where it
-    is not, and that in 8 bits no other weight is left beside it.
+    Without the median, a nearly constant dimension would get so large a weight that it dominates the score whenever it
+    varies, and that int8 quantisation rounds all other weights to zero.
     """
     deviations = waste.std(0)
     return np.asarray(deviations + np.median(deviations) + 1e-6, dtype=np.float32)
 
 
 def _steepness(waste: Floats, other: Floats) -> np.float32:
-    """The factor that makes differences of scores differences of log odds on validation (Platt, 1999)."""
+    """Return the factor that scales scores to log odds on validation (Platt, 1999)."""
     scores = np.r_[waste, other]
     y_true = np.r_[np.ones(len(waste)), np.zeros(len(other))]
     spread = scores.std() + 1e-12

@@ -1,4 +1,4 @@
-"""Training for the field, its last step: a rejection head, fitted on backgrounds without waste, and what a shift costs."""
+"""The last step of training for the field: fit the rejection head, and measure accuracy under shift."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from image_classification_trash.inference.images import Pixels
 from image_classification_trash.networks.device import training_device
 from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork
 from image_classification_trash.training.data import TrainingData
-from image_classification_trash.training.rejection_head import RejectionHead, fit_to_embeddings
+from image_classification_trash.training.rejection_head import fit_to_embeddings
 
 LOST = 0.01
-"""Share of the validation photos that the detector may take for no waste."""
+"""Share of the validation photos of waste that the rejection head may reject."""
 
 
 @dataclass(frozen=True)
 class RejectionHeadRecord:
-    """How well a detector does on validation, as in `Detector`."""
+    """Figures of a rejection head on validation, named as in `RejectionHead`."""
 
     auroc: float
     kept: float
@@ -27,11 +27,11 @@ class RejectionHeadRecord:
 
 @dataclass(frozen=True)
 class ShiftRecord:
-    """What was measured on shifted validation photos; the names are those in a bundle's config.json.
+    """Figures on shifted validation photos, named as in a bundle's config.json.
 
     Attributes:
-        validation_under_shift: accuracy by the name of the shift, `clean` among them.
-        detector: the rejection head's figures.
+        validation_under_shift: accuracy by the name of the shift, including `clean`.
+        rejection_head: figures of the rejection head.
     """
 
     validation_under_shift: dict[str, float]
@@ -39,13 +39,17 @@ class ShiftRecord:
 
 
 def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: str) -> ShiftRecord:
-    """Fit the network's detector of waste, and measure on shifted validation photos.
+    """Fit the rejection head of the network, and measure accuracy on shifted validation photos.
 
-    On the accelerator that trained, where there is one: thousands of made-up photos are embedded. Leaves the network on the CPU.
+    Thousands of synthetic photos are embedded, on the accelerator if there is one. The network ends on the CPU.
     """
     device = training_device(accelerator)
     backbone = EmbeddingBackbone(network.to(device))
-    rejection_head = _fit_to_embeddings(backbone, data)
+    copy_pasted, other = data.rejection_photos()
+    waste = np.concatenate([backbone.embed(np.array(data.train_pixels)), backbone.embed(copy_pasted)])
+    val_waste = backbone.embed(data.shifted.clean_and_copy_pasted)
+    val_other = backbone.embed(data.shifted.not_waste)  # of the family held out from training
+    rejection_head = fit_to_embeddings(waste, backbone.embed(other), val_waste, val_other, LOST)
 
     def scores(photos: Pixels) -> Floats:
         embedded = torch.from_numpy(backbone.embed(photos))
@@ -55,12 +59,3 @@ def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: s
     right = accuracy_under_shift(scores, data.shifted)
     network.cpu().set_rejection_head(rejection_head.weight, rejection_head.bias)
     return ShiftRecord(right, RejectionHeadRecord(rejection_head.auroc, rejection_head.kept))
-
-
-def _fit_to_embeddings(backbone: EmbeddingBackbone, data: TrainingData) -> RejectionHead:
-    """Photos as they are and pasted against drawn backgrounds and bare posterboard; chosen on the held-out family."""
-    copy_pasted, other = data.rejection_photos()
-    waste = backbone.embed(np.array(data.train_pixels)), backbone.embed(copy_pasted)
-    val_waste = backbone.embed(data.shifted.clean_and_copy_pasted)
-    val_other = backbone.embed(data.shifted.not_waste)
-    return fit_to_embeddings(np.concatenate(waste), backbone.embed(other), val_waste, val_other, LOST)

@@ -1,4 +1,4 @@
-"""What is done to the scores of a trained network: logit adjustment, and calibration on the val split."""
+"""Adjust the scores of a trained network: logit adjustment, and calibration on the val split."""
 
 import numpy as np
 import torch
@@ -11,16 +11,16 @@ from image_classification_trash.training.batches import OrderedBatches, SplitPho
 
 
 def adjust_logits(network: TrashNetwork, y_true: Ints, share: float) -> None:
-    """Take `share` of the classes' log frequencies among training photos off their scores (logit adjustment, Menon et al., 2021).
+    """Subtract `share` of the log class frequencies in training from the scores (logit adjustment, Menon et al., 2021).
 
-    How frequent a class is where photos will be taken is not known from how frequent it is among those of training. A
-    loss weighted by frequency to the power of minus w has taken off w of it already; 1 - w more makes all classes alike.
+    Class frequencies in training say little about those in use. A loss weighted by frequency to the power of -w has
+    already subtracted a share w; a further 1 - w treats all classes as equally likely.
     """
     network.shift_scores(-share * np.log(np.bincount(y_true) / len(y_true)))
 
 
 def calibrate_network(network: TrashNetwork, val: SplitPhotos, settings: TrainSettings) -> Calibration:
-    """Calibrate on the val split and put the temperature into the network, which is on the CPU afterwards."""
+    """Calibrate on the val split, and set the temperature of the network, which ends on the CPU."""
     scores, waste = validation_scores(network, val)
     calibration = calibrate(
         val.y_true,
@@ -35,7 +35,7 @@ def calibrate_network(network: TrashNetwork, val: SplitPhotos, settings: TrainSe
 
 
 def validation_scores(network: TrashNetwork, val: SplitPhotos) -> tuple[Floats, Floats | None]:
-    """Scores (N, C) before the temperature, and with a rejection head the probability (N,) that there is waste."""
+    """Return the scores (N, C) before the temperature, and with a rejection head the probability of waste (N,)."""
     network = network.eval().cpu()
     with torch.inference_mode():
         vectors = [network.embed(to_planes(photos)) for photos, _ in OrderedBatches(val, PIECE)]

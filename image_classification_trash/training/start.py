@@ -1,4 +1,4 @@
-"""What a training begins with, once it is plain that it can be finished: a network and the teachers it learns from."""
+"""Check that a training can be finished, and build its network and teachers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.inference.bundle import NEGATIVE_LABEL, Bundle, read_bundle
 from image_classification_trash.networks.backbones import has_pretrained_weights
+from image_classification_trash.networks.device import check_devices
 from image_classification_trash.networks.network import TrashNetwork, build_network, load_network
 from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.weight_averaging import init_from_average
@@ -17,13 +18,13 @@ from image_classification_trash.training.weight_averaging import init_from_avera
 
 @dataclass(frozen=True)
 class Start:
-    """What a training begins with.
+    """The starting point of a training.
 
     Attributes:
-        network: to be trained.
-        teachers: networks whose probabilities are learned beside the labels.
-        ancestors: the trainings that either comes from.
-        fits_head: whether a head is to be fitted on embeddings first.
+        network: network to train.
+        teachers: networks whose probabilities are distilled.
+        ancestors: trainings that produced the initial weights and the teachers.
+        fits_head: whether a head is fitted on embeddings first.
     """
 
     network: TrashNetwork
@@ -33,10 +34,10 @@ class Start:
 
 
 def begin(settings: TrainSettings, manifest: Manifest) -> Start:
-    """Build the network, seeded, with the weights that the settings name, and load the teachers.
+    """Build the network, seeded, with the initial weights of the settings, and load the teachers.
 
     Raises:
-        TrainingError: the training could not be finished (`check_plan`), foreign weights, or bundles for other classes.
+        TrainingError: the training cannot be finished (`check_plan`), or weights or bundles do not fit.
         BundleError: a bundle is missing or damaged.
     """
     labels = manifest.labels
@@ -53,24 +54,25 @@ def begin(settings: TrainSettings, manifest: Manifest) -> Start:
 
 
 def as_teacher(bundle: Bundle, labels: Sequence[str]) -> TrashNetwork:
-    """The network of a bundle to learn from, of any architecture.
+    """Load the network of a bundle as a teacher, of any architecture.
 
     Raises:
-        TrainingError: it tells other classes apart.
+        TrainingError: it has other classes.
     """
     if bundle.config.classes != tuple(labels):
-        found = f"{bundle.path} tells {', '.join(bundle.config.classes)} apart."
-        raise TrainingError(found, f"Learn from bundles for {', '.join(labels)}, or without --teacher.")
+        found = f"{bundle.path} is a model for {', '.join(bundle.config.classes)}."
+        raise TrainingError(found, f"Give teachers for {', '.join(labels)}, or leave out --teacher.")
     return load_network(bundle)
 
 
 def check_plan(settings: TrainSettings, manifest: Manifest) -> None:
-    """Refuse a training that could not be finished.
+    """Refuse a training that cannot be finished.
 
     Raises:
-        TrainingError: a class without a training photo, no validation photo, a class named as the rejection head's
-            label, nothing to train, or an unknown architecture.
+        TrainingError: an unavailable device, a class without a training photo, no validation photo, a class named
+            as the rejection head's label, nothing to train, or an unknown architecture.
     """
+    check_devices(settings.accelerator, settings.devices)
     counts = manifest.counts()
     missing = [label for label, count in counts["train"].items() if not count]
     if missing:
@@ -82,18 +84,18 @@ def check_plan(settings: TrainSettings, manifest: Manifest) -> None:
         )
     if settings.rejection_head and NEGATIVE_LABEL in manifest.labels:
         found = f"The data set has a class {NEGATIVE_LABEL!r} of its own."
-        raise TrainingError(found, "Train without the detector, or rename the class.")
+        raise TrainingError(found, "Leave out --rejection-head, or rename the class.")
     if not settings.epochs and not settings.init_from and not fits_head(settings):
-        hint = "Give --epochs 1 or more, or begin from pretrained weights with a head."
+        hint = "Give --epochs 1 or more, or start from pretrained weights with a head."
         raise TrainingError("There is nothing to train: no epochs, and no head on pretrained weights.", hint)
 
 
 def fits_head(settings: TrainSettings) -> bool:
-    """Whether a head is fitted on embeddings first: where the backbone begins trained and no other head is there."""
+    """Return whether a head is fitted on embeddings first: if the backbone is pretrained and there is no head yet."""
     begins_trained = settings.weights is not None or (
         settings.pretrained and has_pretrained_weights(settings.architecture)
     )
-    # A resumed run has its head from the checkpoint, unless its weights are to be blended with those of the start.
+    # A resumed run takes its head from the checkpoint, unless its weights are averaged with the initial ones (WiSE-FT).
     return (
         not settings.init_from
         and settings.head

@@ -40,7 +40,7 @@ def test_a_member_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchiveError, match="leads out of its folder") as caught:
         unpack(packed, tmp_path / "in" / "out")
     assert str(packed) in caught.value.found
-    assert "do not use it" in caught.value.hint
+    assert "Do not use this archive" in caught.value.hint
     assert names_below(tmp_path) == ["x.zip"]
 
 
@@ -87,9 +87,9 @@ def damaged(kind: str) -> bytes:
 def test_what_is_no_sound_zip_is_refused_and_leaves_nothing(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "x.zip"
     file.write_bytes(damaged(kind))
-    with pytest.raises(ArchiveError, match=r"x\.zip is not a zip file that can be read") as caught:
+    with pytest.raises(ArchiveError, match=r"x\.zip is not a readable zip file") as caught:
         unpack(file, tmp_path / "out")
-    assert "Fetch it again" in caught.value.hint
+    assert "Download it again" in caught.value.hint
     assert names_below(tmp_path) == ["x.zip"]
     assert not (tmp_path / "out").exists()
 

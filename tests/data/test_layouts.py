@@ -112,7 +112,7 @@ def test_what_can_be_read_in_two_ways_is_refused_and_a_flag_settles_it(
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     touch(tmp_path, *names)
-    with pytest.raises(DatasetError, match="more than one way") as caught:
+    with pytest.raises(DatasetError, match="more than one layout") as caught:
         read_tree(tmp_path)
     assert "--layout classes" in caught.value.hint
     assert f"{names[0].split('/')[1]}/ (1 photos)" in caught.value.found

@@ -111,7 +111,7 @@ def test_a_partial_split_is_not_taken_in_silence(
     (root / "list.csv").write_text("\n".join(["filepath,label,split", *lines]))
     prepared = make_dataset(settings(root / "list.csv"))
     assert prepared.manifest.metadata.split.method == "grouped"
-    assert "6 of 12 photos name no split" in caplog.text
+    assert "6 of 12 photos have no split" in caplog.text
 
 
 def test_the_authors_lists_bind_only_their_own_split(make_tree: MakeTree, settings: Settings) -> None:
@@ -164,7 +164,7 @@ def test_labels_of_a_csv_cannot_lead_out_of_the_view(
     [
         ({}, "No photos were found in", "folder named after the class"),
         ({"a": 4}, "All 4 usable photos are of one class, 'a'", "at least two classes"),
-        ({"a": 4, "b": 1}, "Too few usable photos in: 'b' (1)", "Add photos, or leave the class out"),
+        ({"a": 4, "b": 1}, "Too few usable photos in: 'b' (1)", "Add photos, or remove the class"),
     ],
 )
 def test_too_little_data_is_refused_and_nothing_is_written(
@@ -179,7 +179,7 @@ def test_too_little_data_is_refused_and_nothing_is_written(
 
 
 def test_a_name_without_a_source_says_how_to_give_one(settings: Settings) -> None:
-    with pytest.raises(DatasetError, match="'mine' is not a data set that can be fetched") as caught:
+    with pytest.raises(DatasetError, match="'mine' is not a data set that can be downloaded") as caught:
         make_dataset(settings(None))
     assert "trash-classifier data mine --source FOLDER" in caught.value.hint
 

@@ -98,7 +98,7 @@ def test_a_manifest_that_was_read_is_written_with_its_own_fingerprint(prepared: 
 def test_an_edited_table_is_refused(prepared: Path) -> None:
     file = prepared / "manifest.csv"
     file.write_text(file.read_text(encoding="utf-8").replace(",val,", ",train,"), encoding="utf-8")
-    with pytest.raises(DatasetError, match=r"manifest\.csv was changed since it was made") as caught:
+    with pytest.raises(DatasetError, match=r"manifest\.csv was changed after it was written") as caught:
         read_manifest(prepared)
     assert "trash-classifier data mine --force" in caught.value.hint
 

@@ -1,4 +1,4 @@
-"""Kinds of objects: clusters of embeddings, kept whole by a split of that name."""
+"""Object clusters: clusters of embeddings, which the split method `object-clusters` keeps whole."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.data.object_clusters import KINDS, grouped_by_object
+from image_classification_trash.data.object_clusters import CLUSTERS_PER_CLASS, grouped_by_object
 from image_classification_trash.errors import DatasetError
 
 MakeTree = Callable[..., Path]
@@ -32,13 +32,13 @@ def around(kinds: Sequence[tuple[str, int]], seed: int = 0) -> Vectors:
     return np.stack([middles[kind] + rng.normal(0, 0.01, 32) for kind in kinds]).astype(np.float32)
 
 
-LISTED = [(label, kind) for label in "ab" for kind in range(KINDS) for _ in range(4)]
+LISTED = [(label, kind) for label in "ab" for kind in range(CLUSTERS_PER_CLASS) for _ in range(4)]
 
 
 def test_photos_that_lie_together_are_of_one_kind() -> None:
     found = grouped_by_object(photos_of(LISTED), around(LISTED), 0)
     named = dict(zip(LISTED, (photo.group for photo in found), strict=True))
-    assert len(set(named.values())) == 2 * KINDS
+    assert len(set(named.values())) == 2 * CLUSTERS_PER_CLASS
     assert [photo.group for photo in found] == [named[kind] for kind in LISTED]
 
 
@@ -66,11 +66,11 @@ def settings(tmp_path: Path, source: Path) -> DataSettings:
 
 
 def test_the_split_shows_kinds_in_one_part_alone(make_tree: MakeTree, tmp_path: Path) -> None:
-    root = make_tree({"a": 4 * KINDS, "b": 4 * KINDS})
+    root = make_tree({"a": 4 * CLUSTERS_PER_CLASS, "b": 4 * CLUSTERS_PER_CLASS})
     kinds = {}
 
     def embed(photos: Sequence[Photo], root: Path) -> Vectors:
-        of_each = [(photo.label, int(Path(photo.path).stem) % KINDS) for photo in photos]
+        of_each = [(photo.label, int(Path(photo.path).stem) % CLUSTERS_PER_CLASS) for photo in photos]
         kinds.update({photo.path: kind for photo, kind in zip(photos, of_each, strict=True)})
         rng = np.random.default_rng(1)  # near enough for one kind, too far for near-duplicates
         return around(of_each) + rng.normal(0, 0.6, (len(photos), 32)).astype(np.float32)

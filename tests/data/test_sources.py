@@ -53,7 +53,7 @@ def test_other_files_and_broken_links_are_told_of(tmp_path: Path) -> None:
 def test_a_label_that_labels_txt_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="control character") as caught:
         read_tree(touch(tmp_path, "a/1.jpg", "b\u2028c/1.jpg"))
-    assert "another name" in caught.value.hint
+    assert "Rename the class" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_a_csv_names_files_labels_splits_and_groups(tmp_path: Path) -> None:
         (b"filepath,label\n1.jpg,a\n2.jpg,\n", "line 3: filepath or label is empty", "Fill in both"),
         (b"filepath,label\n1.jpg\n", "line 2: filepath or label is empty", "Fill in both"),
         (b"filepath,label,split\n1.jpg,a,dog\n", "line 2: split 'dog'", "train, val, test"),
-        (b'filepath,label\n1.jpg,"a\nb"\n', "label 'a\\nb' has a control character", "another name"),
-        (b"filepath,label\n1.jpg,\xff\n", "is not a CSV in UTF-8", "UTF-8"),
+        (b'filepath,label\n1.jpg,"a\nb"\n', "label 'a\\nb' has a control character", "Rename the class"),
+        (b"filepath,label\n1.jpg,\xff\n", "is not a UTF-8 CSV file", "UTF-8"),
         (b"filepath,label\n", "No photos were found", "folder"),
         (
             b"filepath,label\na.jpg,bottle, clear\n",
-            "line 2: more fields than columns ([' clear']",
-            "quotation marks",
+            "line 2: more fields than columns (surplus: [' clear'])",
+            "Quote fields",
         ),
         (
             b"filepath,label\na.jpg\0,a\n",
@@ -137,7 +137,7 @@ def test_a_table_with_other_column_names_is_read_with_a_mapping(tmp_path: Path) 
 
 @pytest.mark.parametrize("pair", ["image", "filepath=", "colour=hue"])
 def test_a_mapping_that_says_nothing_is_refused(pair: str) -> None:
-    with pytest.raises(DatasetError, match="does not say which column"):
+    with pytest.raises(DatasetError, match="does not map a column"):
         column_names([pair])
 
 
@@ -146,11 +146,11 @@ def test_semicolons_of_a_spreadsheet_and_backslashes_of_windows_are_read_and_sai
     (tmp_path / "t.csv").write_text("filepath;label\na\\1.jpg;glass, clear\n")
     source = read_source(tmp_path / "t.csv")
     assert [(file.path, file.label) for file in source.files] == [("a/1.jpg", "glass, clear")]
-    assert source.notes == (f"{tmp_path / 't.csv'} is read with semicolons between its fields",)
+    assert source.notes == (f"{tmp_path / 't.csv'} is read with semicolons as delimiters",)
 
 
 def test_an_address_is_not_taken_for_a_missing_file() -> None:
-    with pytest.raises(DatasetError, match="is an address") as caught:
+    with pytest.raises(DatasetError, match="is a URL") as caught:
         read_source(Path("https://example.org/a.zip"))
     assert "Download it" in caught.value.hint
 

@@ -86,8 +86,8 @@ def test_official_keeps_what_is_given_and_takes_a_missing_part_from_train() -> N
 @pytest.mark.parametrize(
     ("photos", "found"),
     [
-        (singles("a", 3, "train") + singles("a", 2), "2 of 5 photos come without a split, such as a0.jpg"),
-        (singles("a", 3, "test"), "has no train split"),
+        (singles("a", 3, "train") + singles("a", 2), "2 of 5 photos have no split, such as a0.jpg"),
+        (singles("a", 3, "test"), "defines no train split"),
     ],
 )
 def test_official_refuses_an_incomplete_split(photos: list[Photo], found: str) -> None:
@@ -101,7 +101,7 @@ def test_official_refuses_an_incomplete_split(photos: list[Photo], found: str) -
     [
         ([], "No usable photo is left", "warnings above"),
         (singles("a", 9), "All 9 usable photos are of one class, 'a'", "at least two classes"),
-        (singles("a", 9) + singles("b", 1), r"Too few usable photos in: 'b' \(1\)", "Add photos, or leave"),
+        (singles("a", 9) + singles("b", 1), r"Too few usable photos in: 'b' \(1\)", "Add photos, or remove"),
     ],
 )
 def test_data_that_cannot_train_a_classifier_is_refused(photos: list[Photo], found: str, hint: str) -> None:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from image_classification_trash.cli import run
 
-CLI = [sys.executable, "-m", "image_classification_trash.cli"]
+CLI = [sys.executable, "-m", "image_classification_trash"]
 GUARD = 3600
 """Seconds after which a process counts as hanging: far more than any needs on a busy machine."""
 Completed = subprocess.CompletedProcess[str]

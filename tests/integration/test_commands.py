@@ -58,7 +58,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(workspace: Path, tmp_path
         pytest.skip("a file system can be mounted by root alone")
     try:
         done = command(workspace, "data", "sample", "--data-dir", str(disk.parent), status=1)
-        assert "No space left" in done.stderr and "Nothing half-written" in done.stderr
+        assert "No space left" in done.stderr and "No half-written output" in done.stderr
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -20,7 +20,7 @@ from image_classification_trash.config.data import DataSettings
 from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.training import TrainSettings, TuneSettings
 from image_classification_trash.data.make_dataset import make_dataset
-from image_classification_trash.errors import SettingsError, TrainingError
+from image_classification_trash.errors import DivergedError, SettingsError, TrainingError
 from image_classification_trash.models import tune_model as tuning
 from image_classification_trash.models.tune_model import SPACE, tune
 from image_classification_trash.tracking.wandb_tracker import Tracker
@@ -211,7 +211,7 @@ def test_a_study_in_use_is_refused(settings: MakeSettings) -> None:
 @pytest.mark.parametrize(
     ("flags", "found"),
     [
-        (["--resume"], "goes on by itself"),
+        (["--resume"], "resumes by itself"),
         (["--devices", "2"], "one device"),
         (["--tracker", "wandb"], "leave out --tracker"),
         (["--epochs", "0"], "epochs"),
@@ -268,3 +268,16 @@ def test_a_real_training_can_be_stopped_early(settings: MakeSettings) -> None:
     with pytest.raises(StopError):
         tuning.train_with(TrainSettings(name="mine", epochs=3, batch_size=8, **small), tracker)
     assert tracker.epochs == 1 and not Path("models/mine").exists()
+
+
+def test_a_trial_that_diverges_does_not_end_the_search(settings: MakeSettings) -> None:
+    seen: list[float] = []
+
+    def diverge_at_first(run: TrainSettings, tracker: Tracker) -> None:
+        seen.append(run.learning_rate)
+        if len(seen) == 1:
+            raise DivergedError("The training diverged in epoch 0.")
+        tracker.log_epoch({"epoch": 0.0, "val_macro_f1": 0.5})
+
+    tuned = tune(settings(trials=3), diverge_at_first)
+    assert len(set(seen)) == 3 and tuned.counts == {"finished": 2, "stopped early": 1, "failed": 0}

@@ -94,5 +94,5 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     bundle = write_bundle(tmp_path / "mine", config, {WEIGHTS: network_bytes(sure_of(0))})
     assert as_teacher(bundle, ["a", "b"]).architecture == "sequential_cnn"
-    with pytest.raises(TrainingError, match="tells a, b apart"):
+    with pytest.raises(TrainingError, match="is a model for a, b"):
         as_teacher(bundle, ["a", "c"])

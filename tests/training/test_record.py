@@ -9,7 +9,7 @@ from image_classification_trash.training.record import Ancestors, Run, training_
 from image_classification_trash.training.robustness import RejectionHeadRecord, ShiftRecord
 
 VALIDATION = Validation(10, 0.9, 0.8, 0.5, 8, 0.8, None, PredictionSets(1.0, 2.0, 0.5))
-RUN = Run(Path("reports"), {"seed": 0, "weights": None}, began=0.0)
+RUN = Run(Path("reports"), {"seed": 0, "weights": None}, {}, began=0.0)
 EPOCHS = [{"epoch": 0.0, "val_macro_f1": 0.4}, {"epoch": 1.0, "val_macro_f1": 0.7}]
 
 

@@ -1,1 +1,1 @@
-"""Photos made by rule: cut-out objects on other backgrounds, corruptions, shifted validation photos."""
+"""Synthetic photos: cut-out objects on other backgrounds, corruptions, shifted validation photos."""

@@ -1,7 +1,8 @@
-"""Backgrounds drawn by rule, on which waste may lie: no photo but the training data's own is needed.
+"""Draw procedural backgrounds for copy-pasted objects, so that no photos of backgrounds are needed.
 
-Two families that share no rule: `TRAINING` for training, `HELD_OUT` for measuring, so that a good figure on the latter
-says something about backgrounds never seen. Every background is uint8 (H, W, 3) and a function of its generator alone.
+Two families share no rule: `TRAINING` for training and `HELD_OUT` for evaluation, so that accuracy on the latter measures
+robustness to unseen backgrounds. Each rule takes a random generator and a size (height, width), and returns float (H, W, 3)
+in RGB, nominally 0 to 255; the result depends on the generator's state alone.
 """
 
 import colorsys
@@ -20,7 +21,7 @@ Rule = Callable[[np.random.Generator, Size], Plane]
 
 
 def draw_backgrounds(rules: Sequence[Rule], count: int, size: Size, seed: int) -> Pixels:
-    """`count` backgrounds, uint8 (N, H, W, 3), the rules in turn, each lit, shaded and tinted at random."""
+    """Draw `count` backgrounds, uint8 (N, H, W, 3), cycling through the rules; light, blur and noise are random."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return np.stack(
             list(pool.map(lambda number: draw_background(rules, number, size, seed), range(count)))
@@ -28,7 +29,7 @@ def draw_backgrounds(rules: Sequence[Rule], count: int, size: Size, seed: int) -
 
 
 def draw_background(rules: Sequence[Rule], number: int, size: Size, seed: int) -> Pixels:
-    """Ground `number` of a series, uint8 (H, W, 3)."""
+    """Draw background `number` of the series of a seed, uint8 (H, W, 3)."""
     rng = np.random.default_rng([seed, number])
     background = rules[number % len(rules)](rng, size)
     background = background * _light(rng, size)[..., None]
@@ -38,7 +39,7 @@ def draw_background(rules: Sequence[Rule], number: int, size: Size, seed: int) -
 
 
 def _noise(rng: np.random.Generator, size: Size, cell: float, octaves: int = 4, fall: float = 0.5) -> Plane:
-    """Cloudy noise, float (H, W) from 0 to 1: octaves of smooth random grids, the coarsest of `cell` pixels."""
+    """Return cloudy noise, float32 (H, W), 0 to 1: octaves of smooth random grids, the coarsest with cells of `cell` pixels."""
     height, width = size
     total = np.zeros(size, np.float32)
     weight = 1.0
@@ -54,19 +55,19 @@ def _noise(rng: np.random.Generator, size: Size, cell: float, octaves: int = 4, 
 def _colour(
     rng: np.random.Generator, hues: tuple[float, float], saturation: float, value: tuple[float, float]
 ) -> Plane:
-    """A colour, float (3,) from 0 to 255; hues in turns of the colour circle."""
+    """Return a random RGB colour, float32 (3,), 0 to 255; hues are fractions of the colour circle."""
     hue = rng.uniform(*hues) % 1
     rgb = colorsys.hsv_to_rgb(hue, rng.uniform(0, saturation), rng.uniform(*value))
     return np.array(rgb, np.float32) * 255
 
 
 def _blend(share: Plane, first: Plane, second: Plane) -> Plane:
-    """From `first` to `second`, colours or pictures, as share (H, W) goes from 0 to 1."""
+    """Interpolate from `first` to `second`, colours or pictures, as share (H, W) goes from 0 to 1."""
     return np.asarray(first + (second - first) * share[..., None], dtype=np.float32)
 
 
 def _light(rng: np.random.Generator, size: Size) -> Plane:
-    """How light falls, float (H, W): a slope, perhaps a shadow with a soft edge."""
+    """Return light, float32 (H, W): a gradient and, in 40% of cases, a shadow with a soft edge."""
     y, x = np.mgrid[0 : 1 : size[0] * 1j, 0 : 1 : size[1] * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
@@ -79,7 +80,7 @@ def _light(rng: np.random.Generator, size: Size) -> Plane:
 
 def _strokes(rng: np.random.Generator, canvas: Plane, count: int, length: tuple[float, float], spread: float,
              colours: Callable[[], Plane], curved: bool = True) -> Plane:  # fmt: skip
-    """Blades and straws over one another, around one direction; `spread` in radians."""
+    """Draw overlapping strokes around one direction; `length` in pixels, `spread` in radians."""
     height, width, _ = canvas.shape
     main = rng.uniform(0, np.pi)
     for _ in range(count):
@@ -92,18 +93,20 @@ def _strokes(rng: np.random.Generator, canvas: Plane, count: int, length: tuple[
     return canvas
 
 
-def _clouds(rng: np.random.Generator, size: Size) -> Plane:
+def clouds(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw cloudy noise between two colours."""
     first, second = _colour(rng, (0, 1), 0.9, (0.05, 1)), _colour(rng, (0, 1), 0.9, (0.05, 1))
     return _blend(_noise(rng, size, rng.uniform(10, 200), 5, rng.uniform(0.4, 0.9)), first, second)
 
 
-def _plain(rng: np.random.Generator, size: Size) -> Plane:
-    """A table, a wall, a floor of one colour."""
+def plain(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw a table, wall or floor of one colour."""
     colour = _colour(rng, (0, 1), 0.8, (0.05, 1))
     return np.asarray(colour * (1 + 0.1 * (_noise(rng, size, 120, 3)[..., None] - 0.5)), dtype=np.float32)
 
 
-def _grass(rng: np.random.Generator, size: Size) -> Plane:
+def grass(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw blades of grass around one direction."""
     hues = (0.13, 0.36)
     canvas = _blend(
         _noise(rng, size, 30), _colour(rng, hues, 0.6, (0.05, 0.2)), _colour(rng, hues, 0.6, (0.2, 0.4))
@@ -113,7 +116,8 @@ def _grass(rng: np.random.Generator, size: Size) -> Plane:
                     lambda: _colour(rng, hues, 0.75, (0.3 * value, value)))  # fmt: skip
 
 
-def _asphalt(rng: np.random.Generator, size: Size) -> Plane:
+def asphalt(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw grainy asphalt, in a quarter of cases with a painted line."""
     base = _colour(rng, (0.02, 0.65), 0.15, (0.15, 0.6))
     grains = cv2.GaussianBlur(rng.normal(0, 1, size).astype(np.float32), (0, 0), rng.uniform(0.6, 2.5))
     grains = grains / (grains.std() + 1e-6) * rng.uniform(10, 35)
@@ -124,7 +128,7 @@ def _asphalt(rng: np.random.Generator, size: Size) -> Plane:
 
 
 def _painted_line(rng: np.random.Generator, background: Plane) -> Plane:
-    """A worn line of road paint across the background."""
+    """Draw a worn line of road paint across the background."""
     height, width, _ = background.shape
     stencil = np.zeros((height, width), np.uint8)
     ends = rng.uniform((0, 0), (width, height), (2, 2))
@@ -136,7 +140,8 @@ def _painted_line(rng: np.random.Generator, background: Plane) -> Plane:
     return _blend(np.asarray(worn, dtype=np.float32), np.asarray(background, dtype=np.float32), paint)
 
 
-def _wood(rng: np.random.Generator, size: Size) -> Plane:
+def wood(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw wood grain along either side of the picture, in half of cases with gaps between planks."""
     height, width = size
     bend = _noise(rng, size, rng.uniform(60, 250), 3)
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
@@ -155,8 +160,8 @@ def _turned(picture: Plane) -> Plane:
     return np.ascontiguousarray(cv2.resize(np.rot90(picture), (width, height)))
 
 
-def _bricks(rng: np.random.Generator, size: Size) -> Plane:
-    """Pavement: stones in rows, each of its own shade, joints between."""
+def bricks(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw pavement: rows of stones of different shades, with joints between them."""
     height, width = size
     tall, wide = rng.uniform(18, 90), rng.uniform(25, 160)
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -173,8 +178,8 @@ def _bricks(rng: np.random.Generator, size: Size) -> Plane:
     return stone + rng.normal(0, 8, (*size, 1)).astype(np.float32)
 
 
-def _leaves(rng: np.random.Generator, size: Size) -> Plane:
-    """Fallen or growing leaves: pointed ellipses over one another, each with a vein and a lit side."""
+def leaves(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw fallen or growing leaves: overlapping pointed ellipses with veins."""
     height, width = size
     hues = [(0.02, 0.12), (0.2, 0.38), (0.05, 0.3)][int(rng.integers(3))]
     canvas = _blend(
@@ -197,20 +202,20 @@ def _leaves(rng: np.random.Generator, size: Size) -> Plane:
     return canvas
 
 
-def _stripes(rng: np.random.Generator, size: Size) -> Plane:
-    """Fences, blinds, corrugated sheet: bars at one distance over something else."""
+def stripes(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw fences, blinds or corrugated sheet: evenly spaced bars over cloudy noise."""
     height, width = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, wave = rng.uniform(0, np.pi), rng.uniform(8, 90)
     phase = (x * np.cos(angle) + y * np.sin(angle)) / wave % 1
     bar = (phase < rng.uniform(0.15, 0.6)).astype(np.float32) * (0.7 + 0.3 * np.sin(phase * 2 * np.pi))
-    return _blend(bar.astype(np.float32), _clouds(rng, size), _colour(rng, (0, 1), 0.8, (0.05, 0.95)))
+    return _blend(bar.astype(np.float32), clouds(rng, size), _colour(rng, (0, 1), 0.8, (0.05, 0.95)))
 
 
-def _shapes(rng: np.random.Generator, size: Size) -> Plane:
-    """A cluttered scene without meaning: blocks, discs and lines of any colour over one another."""
+def shapes(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw an abstract cluttered scene: overlapping polygons of any colour."""
     height, width = size
-    canvas = _clouds(rng, size)
+    canvas = clouds(rng, size)
     for _ in range(int(rng.integers(3, 25))):
         colour = _colour(rng, (0, 1), 0.9, (0.05, 1)).tolist()
         centre, reach = rng.uniform((0, 0), (width, height)), rng.uniform(10, 120)
@@ -219,7 +224,8 @@ def _shapes(rng: np.random.Generator, size: Size) -> Plane:
     return canvas + rng.normal(0, 4, canvas.shape).astype(np.float32)
 
 
-def _straw(rng: np.random.Generator, size: Size) -> Plane:
+def straw(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw straight straws in all directions."""
     hues = (0.06, 0.14)
     canvas = _blend(
         _noise(rng, size, 25), _colour(rng, hues, 0.5, (0.1, 0.3)), _colour(rng, hues, 0.5, (0.2, 0.5))
@@ -228,8 +234,8 @@ def _straw(rng: np.random.Generator, size: Size) -> Plane:
                     lambda: _colour(rng, hues, 0.6, (0.3, 0.95)), curved=False)  # fmt: skip
 
 
-def _stones(rng: np.random.Generator, size: Size) -> Plane:
-    """Gravel: cells around random points, rounded by shade."""
+def stones(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw gravel: cells around random points, shaded to look round."""
     height, width = size
     count = int(rng.integers(40, 900))
     points = rng.uniform((0, 0), (height, width), (count, 2)).astype(np.float32)
@@ -243,8 +249,8 @@ def _stones(rng: np.random.Generator, size: Size) -> Plane:
     )
 
 
-def _weave(rng: np.random.Generator, size: Size) -> Plane:
-    """Cloth: two sets of threads, one over the other."""
+def weave(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw cloth: two sets of interwoven threads."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     pitch = rng.uniform(3, 14)
     warp, weft = np.sin(2 * np.pi * x / pitch), np.sin(2 * np.pi * y / (pitch * rng.uniform(0.7, 1.4)))
@@ -257,24 +263,24 @@ def _weave(rng: np.random.Generator, size: Size) -> Plane:
     return np.asarray(cloth * (0.8 + 0.4 * _noise(rng, size, 100, 3)[..., None]), dtype=np.float32)
 
 
-def _water(rng: np.random.Generator, size: Size) -> Plane:
-    """Ripples: waves of many directions, glints on their crests."""
+def water(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw ripples: waves in many directions, with glints on their crests."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     height = np.zeros(size, np.float32)
     for _ in range(12):
         angle, wave = rng.uniform(0, 2 * np.pi), rng.uniform(12, 90)
         height += np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / wave + rng.uniform(0, 6))
     height = (height - height.min()) / (height.max() - height.min())
-    water = _blend(
+    ripples = _blend(
         height, _colour(rng, (0.4, 0.65), 0.7, (0.05, 0.4)), _colour(rng, (0.3, 0.65), 0.5, (0.3, 0.8))
     )
     return np.asarray(
-        water + 160 * np.clip(height - 0.8, 0, 1)[..., None] * 5 * rng.random(), dtype=np.float32
+        ripples + 160 * np.clip(height - 0.8, 0, 1)[..., None] * 5 * rng.random(), dtype=np.float32
     )
 
 
-def _sand(rng: np.random.Generator, size: Size) -> Plane:
-    """Sand or earth: fine grain, soft dunes, a few darker crumbs."""
+def sand(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw sand or earth: fine grain, soft dunes, a few darker crumbs."""
     base = _blend(
         _noise(rng, size, rng.uniform(30, 160), 3),
         _colour(rng, (0.06, 0.13), 0.5, (0.3, 0.7)),
@@ -287,8 +293,8 @@ def _sand(rng: np.random.Generator, size: Size) -> Plane:
     return np.asarray(background, dtype=np.float32)
 
 
-def _carpet(rng: np.random.Generator, size: Size) -> Plane:
-    """A pattern that repeats: one small random tile, mirrored."""
+def carpet(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw a repeating pattern: one small random tile, mirrored."""
     side = int(rng.integers(16, 72))
     tile = cv2.resize(
         rng.uniform(0, 255, (5, 5, 3)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC
@@ -301,28 +307,28 @@ def _carpet(rng: np.random.Generator, size: Size) -> Plane:
     ).astype(np.float32)
 
 
-def _bark(rng: np.random.Generator, size: Size) -> Plane:
-    """Ridges along one direction, torn by noise."""
+def bark(rng: np.random.Generator, size: Size) -> Plane:
+    """Draw tree bark: ridges along one direction, broken up by noise."""
     ridges = cv2.resize(_noise(rng, (size[0] // 6 + 2, size[1]), 14, 4, 0.8), (size[1], size[0]))
     torn = np.abs(ridges - 0.5) * 2
-    bark = _blend(
+    surface = _blend(
         torn.astype(np.float32),
         _colour(rng, (0.02, 0.12), 0.5, (0.03, 0.25)),
         _colour(rng, (0.02, 0.14), 0.4, (0.3, 0.75)),
     )
-    return bark if rng.random() < 0.5 else _turned(bark)
+    return surface if rng.random() < 0.5 else _turned(surface)
 
 
 TRAINING: tuple[Rule, ...] = (
-    _clouds,
-    _grass,
-    _asphalt,
-    _wood,
-    _bricks,
-    _leaves,
-    _stripes,
-    _shapes,
-    _straw,
-    _plain,
+    clouds,
+    grass,
+    asphalt,
+    wood,
+    bricks,
+    leaves,
+    stripes,
+    shapes,
+    straw,
+    plain,
 )
-HELD_OUT: tuple[Rule, ...] = (_stones, _weave, _water, _sand, _carpet, _bark)
+HELD_OUT: tuple[Rule, ...] = (stones, weave, water, sand, carpet, bark)

@@ -1,9 +1,9 @@
-"""Cut-out objects pasted onto other backgrounds: waste as it lies in the field, made from photos on posterboard.
+"""Copy-paste cut-out objects onto other backgrounds, to turn photos on posterboard into photos as in the field.
 
-Each object is turned, scaled, lit and placed at random, with a soft edge and a shadow; some are bent and dented, some
-partly hidden, some let the background shine through a little, as glass and film do (after Dwibedi et al., 2017, "Cut, Paste
-and Learn"). Where the object cannot be cut out whole, a piece of it is: what both methods agree on, else a patch from the
-photo's middle.
+Each object is rotated, scaled, lit and placed at random, with a soft edge and a shadow. Some objects are bent and dented,
+some are partly hidden, and some are slightly transparent, as glass and film are (after Dwibedi et al., 2017, "Cut, Paste
+and Learn"). If an object cannot be cut out whole, a piece of it is pasted instead: the region on which both segmentation
+methods agree, else a patch from the photo's middle.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from image_classification_trash.inference.images import Pixels
 
 Plane = npt.NDArray[np.float32]
 SMALLEST, LARGEST = 0.27, 1.2
-"""An object's longer side, as a share of the picture's shorter one; half of them are below their geometric mean, 0.57."""
+"""Limits of an object's longer side as a fraction of the picture's shorter side; the median is their geometric mean, 0.57."""
 
 
 @dataclass(frozen=True)
 class CopyPaste:
-    """Gives photos other backgrounds.
+    """Copy-paste augmentation for the photos of a split.
 
     Attributes:
-        masks: of the part's photos, in their order.
-        backgrounds: uint8 (G, H, W, 3), as large as the photos.
-        share: of the photos that are pasted.
-        pixels: the part's photos, uint8 (N, H, W, 3).
+        masks: masks of the split's photos, in their order.
+        backgrounds: uint8 (G, H, W, 3), of the photos' size.
+        share: fraction of photos to change, 0 to 1.
+        pixels: the split's photos, uint8 (N, H, W, 3).
     """
 
     masks: Masks
@@ -37,7 +37,16 @@ class CopyPaste:
     pixels: Pixels
 
     def __call__(self, photos: Pixels, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Pixels:
-        """Photos uint8 (B, H, W, 3), which are rows (B,) of the part, some of them on other backgrounds now."""
+        """Move a random share of a batch's objects onto other backgrounds.
+
+        Args:
+            photos: uint8 (B, H, W, 3).
+            rows: int64 (B,), the photos' indices in the split.
+            rng: the source of randomness.
+
+        Returns:
+            A copy of `photos`, uint8 (B, H, W, 3), with some of them replaced.
+        """
         copy_pasted = photos.copy()
         for place, row in enumerate(rows):
             if rng.random() < self.share:
@@ -48,14 +57,14 @@ class CopyPaste:
         return copy_pasted
 
     def background(self, rng: np.random.Generator) -> Pixels:
-        """A piece of one of the backgrounds, or pieces of two that meet, as at a kerb; uint8 (H, W, 3)."""
+        """Return a crop of a background, or crops of two that meet, as at a kerb; uint8 (H, W, 3)."""
         background = self._piece(rng)
         if rng.random() < 0.3:
             background = _blended(self._piece(rng), background, _beyond_an_edge(background.shape[:2], rng))
         return background
 
     def _piece(self, rng: np.random.Generator) -> Pixels:
-        """A piece of one of the backgrounds, uint8 (H, W, 3), mirrored and in other light."""
+        """Return a crop of a background, uint8 (H, W, 3), randomly mirrored and lit."""
         background = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
         height, width, _ = background.shape
         share = rng.uniform(0.5, 1.0)
@@ -69,14 +78,33 @@ class CopyPaste:
 def copy_paste(
     photo: Pixels, mask: Mask, background: Pixels, cover: Pixels, rng: np.random.Generator
 ) -> Pixels:
-    """The photo's object on `background`, perhaps partly under `cover`; all uint8 (H, W, 3), the mask uint8 (h, w)."""
+    """Paste a photo's object onto `background`, in some cases partly covered by `cover`.
+
+    Args:
+        photo: uint8 (H, W, 3).
+        mask: the object's mask, uint8 (h, w) of 0 and 255, at any size.
+        background: uint8 (H, W, 3).
+        cover: uint8 (H, W, 3), the texture of what hides a part of the object.
+        rng: the source of randomness.
+
+    Returns:
+        The picture, uint8 (H, W, 3).
+    """
     height, width, _ = background.shape
     whole = np.asarray(cv2.resize(mask, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     if rng.random() < 0.5:
         photo, whole = _dented(photo, whole, rng)
     matrix = _placement(whole, (height, width), rng)
     moved = cv2.warpAffine(photo, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    alpha = _soft(cv2.warpAffine(whole, matrix, (width, height)), rng)
+    # The mask shrinks by a pixel or two, so that no posterboard shows around the edge.
+    inner = cv2.erode(
+        cv2.warpAffine(whole, matrix, (width, height)),
+        np.ones((3, 3), np.uint8),
+        iterations=int(rng.integers(1, 3)),
+    )
+    alpha = np.asarray(
+        cv2.GaussianBlur(inner, (0, 0), rng.uniform(0.6, 1.6)) * np.float32(1 / 255), dtype=np.float32
+    )
     if rng.random() < 0.3:
         alpha *= rng.uniform(0.75, 0.95)
     below = _blended(np.zeros_like(background), background, _shadow(alpha, rng))
@@ -87,12 +115,12 @@ def copy_paste(
 
 
 def _blended(upper: Pixels, lower: Pixels, share: Plane) -> Pixels:
-    """`upper` where share (H, W) is 1, `lower` where it is 0."""
+    """Blend two pictures: `upper` where share (H, W) is 1, `lower` where it is 0."""
     return np.asarray(cv2.blendLinear(upper, lower, share, 1 - share), dtype=np.uint8)
 
 
 def _beyond_an_edge(size: tuple[int, int], rng: np.random.Generator) -> Plane:
-    """Float (H, W), 1 on one side of a rough line across the picture and 0 on the other."""
+    """Return float32 (H, W): 1 on one side of a rough line across the picture, 0 on the other."""
     y, x = np.mgrid[-1:1:24j, -1:1:32j]
     angle = rng.uniform(0, 2 * np.pi)
     distance = x * np.cos(angle) + y * np.sin(angle) - rng.uniform(-0.7, 0.7) + rng.normal(0, 0.05, x.shape)
@@ -102,7 +130,7 @@ def _beyond_an_edge(size: tuple[int, int], rng: np.random.Generator) -> Plane:
 
 
 def _dented(photo: Pixels, mask: Mask, rng: np.random.Generator) -> tuple[Pixels, Mask]:
-    """Photo and mask (H, W) under one smooth displacement that folds nothing over: waste is rarely as it was made."""
+    """Deform a photo and its mask (H, W) by one smooth displacement without folds, as waste is rarely in its original shape."""
     height, width = mask.shape
     cells = int(rng.integers(3, 7))
     shift = rng.normal(0, rng.uniform(0.05, 0.2) / cells, (2, cells, cells)) * [[[width]], [[height]]]
@@ -118,7 +146,7 @@ def _dented(photo: Pixels, mask: Mask, rng: np.random.Generator) -> tuple[Pixels
 
 
 def _patch(rng: np.random.Generator) -> Mask:
-    """Four corners around the middle of a photo."""
+    """Return a mask of a random quadrilateral around the middle of a photo."""
     height, width = MASK_SIZE
     angles = np.pi * (np.array([0.25, 0.75, 1.25, 1.75]) + rng.uniform(-0.1, 0.1, 4))
     reach = rng.uniform(0.35, 0.6, 4)
@@ -128,7 +156,7 @@ def _patch(rng: np.random.Generator) -> Mask:
 
 
 def _placement(mask: Mask, size: tuple[int, int], rng: np.random.Generator) -> Plane:
-    """An affine map (2, 3) that puts the object into the frame at a random size, turn and place."""
+    """Return an affine matrix (2, 3) that gives the object a random size, rotation and place in the frame."""
     height, width = size
     x, y, wide, tall = cv2.boundingRect((mask > 127).astype(np.uint8))
     share = SMALLEST * (LARGEST / SMALLEST) ** rng.random()
@@ -142,15 +170,8 @@ def _placement(mask: Mask, size: tuple[int, int], rng: np.random.Generator) -> P
     return np.column_stack([linear, shift]).astype(np.float32)
 
 
-def _soft(mask: Mask, rng: np.random.Generator) -> Plane:
-    """Alpha, float (H, W) from 0 to 1: drawn in by a pixel or two, so that no posterboard shines round the edge."""
-    inner = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=int(rng.integers(1, 3)))
-    soft = cv2.GaussianBlur(inner, (0, 0), rng.uniform(0.6, 1.6))
-    return np.asarray(soft * np.float32(1 / 255), dtype=np.float32)
-
-
 def _lit(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """Other light: brightness, contrast around the middle, a tint, paler or richer colours."""
+    """Change a picture's brightness, contrast around mid-grey, tint and saturation at random."""
     factors = rng.uniform(0.65, 1.35) * rng.normal(1, 0.06, 3)
     levels = (np.arange(256)[:, None] - 128) * rng.uniform(0.75, 1.35) + 128
     table = np.clip(levels * factors, 0, 255).astype(np.uint8)[None]  # (1, 256, 3)
@@ -161,7 +182,7 @@ def _lit(picture: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _shadow(alpha: Plane, rng: np.random.Generator) -> Plane:
-    """What the object darkens, float (H, W); a quarter of the size is enough for something so soft."""
+    """Return the object's shadow, float32 (H, W), computed at a quarter of the size because it is so soft."""
     height, width = alpha.shape
     small = cv2.resize(alpha, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
     shift = np.array([[1, 0, rng.normal(0, 1.5)], [0, 1, rng.normal(0, 1.5)]], np.float32)
@@ -171,7 +192,7 @@ def _shadow(alpha: Plane, rng: np.random.Generator) -> Plane:
 
 
 def _hidden(alpha: Plane, rng: np.random.Generator) -> Plane:
-    """A soft-edged blob over a part of the object, float (H, W)."""
+    """Return a blob with a soft edge over a part of the object, float32 (H, W)."""
     height, width = alpha.shape
     inside = np.argwhere(alpha > 0.3)
     if not len(inside):

@@ -1,4 +1,4 @@
-"""What cameras, light and files do to photos: at fixed strengths to measure by, at random ones to train with."""
+"""Corrupt photos as cameras, light and file formats do: at fixed strengths for evaluation, at random ones for training."""
 
 import io
 from collections.abc import Callable
@@ -14,37 +14,37 @@ Corruption = Callable[[Pixels], Pixels]
 
 
 def blurred(photo: Pixels, radius: float) -> Pixels:
-    """Gaussian blur; the radius is its standard deviation in pixels."""
+    """Apply Gaussian blur; `radius` is its standard deviation in pixels."""
     return np.asarray(cv2.GaussianBlur(photo, (0, 0), radius), dtype=np.uint8)
 
 
 def as_jpeg(photo: Pixels, quality: int) -> Pixels:
-    """What a JPEG of that quality leaves of it."""
+    """Compress a photo as JPEG at `quality` and decode it."""
     buffer = io.BytesIO()
     Image.fromarray(photo).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
 
 
 def noisy(photo: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
-    """Gaussian noise of that standard deviation, in grey levels."""
+    """Add Gaussian noise; `sigma` is its standard deviation in grey levels."""
     grain = rng.standard_normal(photo.shape, dtype=np.float32) * sigma
     return np.clip(photo + grain, 0, 255).astype(np.uint8)
 
 
 def brightened(photo: Pixels, factor: float) -> Pixels:
-    """Every value times `factor`."""
+    """Multiply all values by `factor`, clipped to 0 to 255."""
     return np.asarray(np.clip(photo * np.float32(factor), 0, 255).astype(np.uint8), dtype=np.uint8)
 
 
 def coarse(photo: Pixels, factor: float) -> Pixels:
-    """Made smaller by `factor` and enlarged again."""
+    """Scale a photo by `factor`, below 1, and back to its size."""
     height, width, _ = photo.shape
     small = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def moved(photo: Pixels, length: int, angle: float) -> Pixels:
-    """Motion blur along a line of `length` pixels, `angle` in radians."""
+    """Apply motion blur along a line of `length` pixels; `angle` in radians."""
     kernel = np.zeros((length, length), np.float32)
     middle = (length - 1) / 2
     reach = np.array([np.cos(angle), np.sin(angle)]) * middle
@@ -54,37 +54,26 @@ def moved(photo: Pixels, length: int, angle: float) -> Pixels:
 
 
 def turned(photo: Pixels, quarters: int) -> Pixels:
-    """Turned by quarters, then brought back to its frame's size."""
+    """Rotate a photo by quarter turns, then resize it to its original size."""
     return np.asarray(
         cv2.resize(np.ascontiguousarray(np.rot90(photo, quarters)), photo.shape[1::-1]), dtype=np.uint8
     )
 
 
-def _seeded_noise(photo: Pixels) -> Pixels:
-    return noisy(photo, 15, np.random.default_rng(int(photo[::7, ::7].sum())))
-
-
 FIXED: dict[str, Corruption] = {
     "blur, radius 2": lambda photo: blurred(photo, 2),
     "JPEG, quality 20": lambda photo: as_jpeg(photo, 20),
-    "noise, sigma 15": _seeded_noise,
+    # A seed from the photo's own pixels gives it the same noise in every run.
+    "noise, sigma 15": lambda photo: noisy(photo, 15, np.random.default_rng(int(photo[::7, ::7].sum()))),
     "brightness × 0.4": lambda photo: brightened(photo, 0.4),
     "brightness × 1.4": lambda photo: brightened(photo, 1.4),
     "turned by 90°": lambda photo: turned(photo, 1),
 }
-"""Applied to the pixels at the network's input size, where they weigh most."""
+"""Corruptions for evaluation, by name; applied to pixels at the network's input size, where their effect is largest."""
 
 
 def corrupt(photos: npt.NDArray[np.uint8], share: float, rng: np.random.Generator) -> Pixels:
-    """A share of the photos uint8 (B, H, W, 3) with one or two of these faults at random strengths."""
-    changed = photos.copy()
-    for place in np.flatnonzero(rng.random(len(photos)) < share):
-        for _ in range(int(rng.integers(1, 3))):
-            changed[place] = _random_corruption(changed[place], rng)
-    return changed
-
-
-def _random_corruption(photo: Pixels, rng: np.random.Generator) -> Pixels:
+    """Apply one or two corruptions of random strength to a random share of photos uint8 (B, H, W, 3); return a copy."""
     corruptions: tuple[Corruption, ...] = (
         lambda p: blurred(p, rng.uniform(0.5, 3)),
         lambda p: as_jpeg(p, int(rng.integers(10, 70))),
@@ -93,4 +82,8 @@ def _random_corruption(photo: Pixels, rng: np.random.Generator) -> Pixels:
         lambda p: coarse(p, rng.uniform(0.2, 0.7)),
         lambda p: moved(p, int(rng.integers(3, 12)), rng.uniform(0, np.pi)),
     )
-    return corruptions[int(rng.integers(len(corruptions)))](photo)
+    changed = photos.copy()
+    for place in np.flatnonzero(rng.random(len(photos)) < share):
+        for _ in range(int(rng.integers(1, 3))):
+            changed[place] = corruptions[int(rng.integers(len(corruptions)))](changed[place])
+    return changed

@@ -1,9 +1,9 @@
-"""Objects cut out of photos taken on a plain background: a mask a photo, where two methods agree on it.
+"""Cut objects out of photos on a plain background: one mask per photo, on which two segmentation methods agree.
 
-TrashNet's objects lie on white posterboard. One method fits a smooth background to the photo's border and takes what
-differs from it in colour; the other is GrabCut (Rother et al., 2004), begun from a frame around the photo, which knows
-nothing of the first. Where they disagree, or where the object fills or leaves the frame, the mask is not that of the whole
-object: it holds what both take for a piece of it, which is enough to show its material.
+TrashNet's objects lie on white posterboard. One method fits a smooth background to the photo's border and selects the
+pixels that differ from it in colour; the other is GrabCut (Rother et al., 2004), initialised independently with a frame
+around the photo. If the methods disagree, or if the object fills or leaves the frame, the mask shows only a piece of the
+object: the region that both methods select, which is enough to show its material.
 """
 
 import os
@@ -23,10 +23,10 @@ from image_classification_trash.inference.images import Pixels, read_photo
 
 Mask = npt.NDArray[np.uint8]
 MASK_SIZE = (120, 160)
-"""Height and width at which objects are cut out; edges are softened when they are enlarged anyway."""
+"""Height and width of masks, in pixels; a higher resolution would not help, as enlarged edges are softened."""
 MASKS_VERSION = 2
 PART = 128
-"""What a mask holds where it shows a piece of the object only; 255 where it shows the object."""
+"""Value of a mask that shows only a piece of the object; 255 marks a whole object."""
 _AGREEMENT = 0.7
 _LEAST, _MOST = 0.03, 0.85
 _LEAST_PIECE = 0.08
@@ -36,10 +36,10 @@ _FRAME = 4
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks of a part's photos.
+    """Masks of the photos of a split.
 
     Attributes:
-        masks: uint8 (N, 120, 160): 255 on the object, or `PART` on a piece of it, 0 beside it; zeros where neither is found.
+        masks: uint8 (N, 120, 160): 255 on a whole object, or `PART` on a piece of it, 0 elsewhere; all 0 if nothing is found.
         trusted: bool (N,): whether the mask shows the whole object.
     """
 
@@ -47,33 +47,34 @@ class Masks:
     trusted: npt.NDArray[np.bool_]
 
     def shape(self, row: int) -> Mask | None:
-        """What can be cut out of a photo, uint8 (120, 160) of 0 and 255: the object, else a piece of it, else None."""
+        """Return the mask of a photo's object, or of a piece of it, as uint8 (120, 160) of 0 and 255; None without either."""
         mask = self.masks[row]
         return np.asarray((mask > 0) * np.uint8(255)) if mask.any() else None
 
 
 def cut_out(photo: Pixels) -> Mask:
-    """The mask, as in `Masks`, of a photo uint8 (120, 160, 3)."""
+    """Return the mask, as in `Masks`, of a photo uint8 (120, 160, 3)."""
     by_colour, by_grabcut = _differs_from_background(photo), _grabcut(photo)
     both, either = by_colour & by_grabcut, by_colour | by_grabcut
     if not both.any():
         return np.zeros(MASK_SIZE, np.uint8)
     mask = _largest(both)
     agreed = both.sum() / either.sum() >= _AGREEMENT
-    if agreed and _LEAST <= mask.mean() <= _MOST and _touched_sides(mask) <= 2:
+    touched_sides = sum(bool(side.mean() > 0.1) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    if agreed and _LEAST <= mask.mean() <= _MOST and touched_sides <= 2:
         return mask.astype(np.uint8) * np.uint8(255)
     return _piece(mask)
 
 
 def _piece(mask: npt.NDArray[np.bool_]) -> Mask:
-    """The hull of what both methods took for the object, as `PART`: print and dents become a piece of what they are on."""
+    """Return the convex hull of a mask as `PART`, so that print and dents count as a piece of the object they are on."""
     points = np.argwhere(mask)[:, ::-1].astype(np.int32)
     hull = cv2.fillConvexPoly(np.zeros(MASK_SIZE, np.uint8), cv2.convexHull(points), PART)
     return np.asarray(hull if (hull > 0).mean() >= _LEAST_PIECE else np.zeros_like(hull))
 
 
 def posterboard(photo: Pixels, rng: np.random.Generator) -> Pixels:
-    """The background of a photo uint8 (H, W, 3) without its object, as its border lets it be guessed, with a camera's grain."""
+    """Estimate the background of a photo uint8 (H, W, 3) from its border; return it without the object, with camera noise."""
     height, width, _ = photo.shape
     small = cv2.resize(photo, MASK_SIZE[::-1], interpolation=cv2.INTER_AREA)
     smooth = _smooth_background(cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32))
@@ -83,7 +84,7 @@ def posterboard(photo: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
-    """Masks of photos, in their order; cut out once, then read from `folder`/masks.
+    """Return the masks of N photos in their order; compute each once, then read it from `folder`/masks.
 
     Raises:
         CacheError: the stored masks cannot be read.
@@ -104,7 +105,7 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
 
 
 def _differs_from_background(photo: Pixels) -> npt.NDArray[np.bool_]:
-    """Pixels unlike a smooth background fitted to the border, in CIE Lab; or full of edges; shadows, which darken softly, count little."""
+    """Select pixels that differ from the fitted background in CIE Lab, or have many edges; lightness weighs little, because of shadows."""
     lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)  # (H, W, 3)
     difference = np.abs(cv2.GaussianBlur(lab, (0, 0), 1.0) - _smooth_background(lab))
     edges = cv2.morphologyEx(lab[..., 0], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
@@ -117,7 +118,7 @@ def _differs_from_background(photo: Pixels) -> npt.NDArray[np.bool_]:
 
 
 def _smooth_background(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A quadratic surface through the border's pixels, fitted twice: the second time without those far off."""
+    """Fit a quadratic surface to the border's pixels (H, W, 3) twice, the second time without outliers."""
     height, width, _ = lab.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)  # (H, W, 6)
@@ -140,13 +141,13 @@ def _grabcut(photo: Pixels) -> npt.NDArray[np.bool_]:
         cv2.setRNGSeed(0)
         models = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.grabCut(photo[..., ::-1].copy(), mask, None, *models, 4, cv2.GC_INIT_WITH_MASK)
-    except cv2.error:  # one colour all over has no two mixtures
+    except cv2.error:  # GrabCut cannot fit two mixtures to a photo of one colour
         return np.zeros(photo.shape[:2], bool)
     return _filled((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD))
 
 
 def _filled(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Without specks, and without holes that no path joins to the border: lids and see-through sides belong to the object."""
+    """Remove specks and fill enclosed holes, as lids and see-through sides belong to the object."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
     opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel)
@@ -155,13 +156,8 @@ def _filled(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The largest piece, and those at least a fifth as large."""
+    """Keep the largest connected component and those at least a fifth as large."""
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     areas = stats[1:, cv2.CC_STAT_AREA]
     kept = [i + 1 for i in range(count - 1) if areas[i] >= 0.2 * areas.max()]
     return np.isin(pieces, kept)
-
-
-def _touched_sides(mask: npt.NDArray[np.bool_]) -> int:
-    sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-    return sum(bool(side.mean() > 0.1) for side in sides)

@@ -1,6 +1,6 @@
-"""Validation photos as they might look in the field, and photos of no waste: made by rule, from the validation split alone.
+"""Make shifted validation photos, which resemble photos from the field, and not-waste photos from the validation split.
 
-The backgrounds here are of the held-out family, which training never draws, so that progress is seen without touching
+The backgrounds belong to the held-out family, which training never draws, so that robustness can be measured without using
 photos from the field.
 """
 
@@ -17,22 +17,22 @@ from image_classification_trash.features.synthesis.cutouts import Masks, posterb
 from image_classification_trash.inference.images import Pixels
 
 COPIES = 3
-"""Each object that can be cut out is pasted this often."""
+"""Number of copy-pasted photos per object that can be cut out whole."""
 BACKGROUNDS = 120
 BOARDS = 60
 Scores = Callable[[Pixels], Floats]
-"""Photos uint8 (N, H, W, 3) to scores or probabilities (N, C)."""
+"""Maps photos uint8 (N, H, W, 3) to scores or probabilities (N, C)."""
 
 
 @dataclass(frozen=True)
 class ShiftedPhotos:
-    """The photos of a split, uint8 (N, H, W, 3), and photos made from them.
+    """The photos of a split and synthetic photos made from them.
 
     Attributes:
-        clean_and_pasted: uint8 (N + P, H, W, 3): the photos as they are, then their objects on held-out backgrounds.
-        y_true: class numbers (N + P,) of both.
-        no_waste: backgrounds without objects, uint8 (M, H, W, 3).
-        count: N, how many photos there were.
+        clean_and_copy_pasted: uint8 (N + P, H, W, 3): the unchanged photos, then their objects on held-out backgrounds.
+        y_true: int64 (N + P,), class numbers of both.
+        not_waste: uint8 (M, H, W, 3), backgrounds without objects.
+        count: N, the number of unchanged photos.
     """
 
     clean_and_copy_pasted: Pixels
@@ -42,17 +42,24 @@ class ShiftedPhotos:
 
     @property
     def clean(self) -> Pixels:
-        """The photos as they are, (N, H, W, 3)."""
+        """Return the unchanged photos, uint8 (N, H, W, 3)."""
         return self.clean_and_copy_pasted[: self.count]
 
     @property
     def copy_pasted(self) -> Pixels:
-        """Objects on held-out backgrounds, (P, H, W, 3)."""
+        """Return the objects on held-out backgrounds, uint8 (P, H, W, 3)."""
         return self.clean_and_copy_pasted[self.count :]
 
 
 def shifted_photos(pixels: Pixels, y_true: Ints, masks: Masks, seed: int = 0) -> ShiftedPhotos:
-    """Make them from the decoded photos of a split, uint8 (N, H, W, 3), and the masks of their objects."""
+    """Make shifted photos from a split.
+
+    Args:
+        pixels: the split's photos, uint8 (N, H, W, 3).
+        y_true: their class numbers, int64 (N,).
+        masks: their masks.
+        seed: seed of all random choices.
+    """
     rng = np.random.default_rng([seed, 1])
     rows = np.flatnonzero(masks.trusted)
     backgrounds = draw_backgrounds(HELD_OUT, BACKGROUNDS, pixels.shape[1:3], seed)
@@ -70,7 +77,19 @@ def shifted_photos(pixels: Pixels, y_true: Ints, masks: Masks, seed: int = 0) ->
 def not_waste(
     rules: Sequence[Rule], pixels: Pixels, masks: Masks, seed: int, backgrounds: int, boards: int
 ) -> Pixels:
-    """Photos without waste, uint8 (N, H, W, 3): drawn backgrounds, and the photos' own backgrounds with their objects removed."""
+    """Make not-waste photos: drawn backgrounds, and the photos' own backgrounds with the objects removed.
+
+    Args:
+        rules: the rules that backgrounds are drawn by.
+        pixels: photos, uint8 (N, H, W, 3).
+        masks: their masks; photos with trusted masks alone are used.
+        seed: seed of all random choices.
+        backgrounds: number of backgrounds to draw.
+        boards: maximum number of photos whose objects are removed.
+
+    Returns:
+        uint8 (M, H, W, 3), M at most `backgrounds` + `boards`.
+    """
     rng = np.random.default_rng([seed, 2])
     rows = np.flatnonzero(masks.trusted)[:boards]
     drawn = draw_backgrounds(rules, backgrounds, pixels.shape[1:3], seed)
@@ -78,7 +97,7 @@ def not_waste(
 
 
 def accuracy_under_shift(scores: Scores, shifted: ShiftedPhotos) -> dict[str, float]:
-    """Accuracy on the photos as they are, pasted, and under each corruption of `corruptions.FIXED`."""
+    """Measure accuracy, 0 to 1, on unchanged photos, on copy-pasted ones, and under each corruption of `corruptions.FIXED`."""
     y_true, y_copy_pasted = np.split(shifted.y_true, [shifted.count])
     right = {
         "clean": _accuracy(scores, shifted.clean, y_true),
