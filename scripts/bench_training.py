@@ -27,7 +27,6 @@ from image_classification_trash.networks.device import keep_freed_memory
 from image_classification_trash.networks.network import EmbeddingBackbone, build_network, to_planes
 from image_classification_trash.training.batches import Shuffled, batches
 from image_classification_trash.training.data import TrainingData
-from image_classification_trash.training.fine_tuning import _freeze
 
 STEPS, ROUNDS, BATCH = 8, 5, 32
 
@@ -44,7 +43,8 @@ def main() -> None:
     settings = TrainSettings(name=options.name, input_height=256, input_width=320)
     manifest = read_manifest(settings.processed_dir / options.name)
     network = build_network("efficientnet_lite0", len(manifest.labels)).train()
-    _freeze(network, settings.freeze_stages)
+    for stage in network.stages()[: settings.freeze_stages]:
+        stage.requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad])
 
     def step(x: torch.Tensor, y_true: torch.Tensor) -> None:
