@@ -33,7 +33,7 @@ def main() -> None:
     manifest = read_manifest(Path("data/processed") / options.name)
     photos = [replace(photo, split="") for photo in manifest.photos]
     backbone = EmbeddingBackbone(build_network(options.architecture, len(manifest.labels)))
-    pixels = PixelSettings(tuple(options.size), options.fit)
+    pixels = PixelSettings(tuple(options.size), options.resize_mode)
     vectors = embeddings(photos, manifest.root, backbone, pixels, Path("data/interim"))
     y_true = class_numbers(photos, manifest.labels)
     fold = np.array(grouped_folds(photos, FOLDS, options.seed))
@@ -44,7 +44,7 @@ def main() -> None:
         head = fit_head(vectors[train], y_true[train], vectors[val], y_true[val], len(manifest.labels), 0.5)
         scores.append(float((head.logits(vectors[test]).argmax(1) == y_true[test]).mean()))
     print(
-        f"{options.architecture} {tuple(options.size)} {options.fit}, seed {options.seed}, n = {len(y_true)}"
+        f"{options.architecture} {tuple(options.size)} {options.resize_mode}, seed {options.seed}, n = {len(y_true)}"
     )
     print(
         f"grouped {FOLDS}-fold accuracy {np.mean(scores):.4f}, folds {', '.join(f'{s:.4f}' for s in scores)}"

@@ -221,7 +221,7 @@ from image_classification_trash.inference.images import read_photo
 from image_classification_trash.inference.tf_serving import bitmap
 from image_classification_trash.export.to_tensorflow import SavedModelRuntime
 config = read_bundle("models/sample").config
-photos = [bitmap(read_photo(path, config.input_size, config.fit)) for path in sys.argv[1:]]
+photos = [bitmap(read_photo(path, config.input_size, config.resize_mode)) for path in sys.argv[1:]]
 print(json.dumps(SavedModelRuntime(Path("models/sample/export/saved_model/1")).run_bytes(photos).tolist()))
 """
     line = [sys.executable, "-c", program, *map(str, photos)]
