@@ -2,7 +2,7 @@
 
 Results go to standard output, logs and progress bars to standard error. Exit status: 0 success; 1 an error that the user
 can fix; 2 a wrong flag or setting; 3 finished, but some photos could not be read; 4 the monitored stream drifted; 130 stopped
-by Ctrl-C.
+by Ctrl-C; 141 the reader of the output closed it.
 """
 
 from __future__ import annotations
