@@ -3,13 +3,12 @@
 Nothing is repaired or replaced: each file is either in the manifest or in problems.csv.
 """
 
-import csv
-import io
 import os
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import imagehash
@@ -22,6 +21,11 @@ from image_classification_trash.data.manifest import Photo
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.images import SUFFIXES, open_photo, photo_bytes, read_photo
+
+_SUBMITTED = 4096
+"""Photos given to the threads at a time."""
+_NAMED = 10
+"""Copies that a problem's text names; 20,000 equal files would fill gigabytes otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,9 @@ class Problem:
     label: str
     kind: str
     detail: str
+
+
+PROBLEM_COLUMNS = tuple(field.name for field in fields(Problem))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +66,23 @@ class Audit:
 
 def audit_source(source: Source) -> Audit:
     """Decode all files of a source in parallel; sort them into usable photos and problems."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        outcomes = pool.map(lambda file: _inspect(source.root, file), source.files)
-        found = list(tqdm(outcomes, total=len(source.files), desc="check photos", unit="photo"))
+    found: list[Inspected | Problem] = []
+    with (
+        ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool,
+        tqdm(total=len(source.files), desc="check photos", unit="photo") as bar,
+    ):
+        for start in range(
+            0, len(source.files), _SUBMITTED
+        ):  # a million photos must not wait in memory at once
+            for outcome in pool.map(partial(_inspect, source.root), source.files[start : start + _SUBMITTED]):
+                found.append(outcome)
+                bar.update()
     good = [outcome for outcome in found if isinstance(outcome, Inspected)]
     problems = [outcome for outcome in found if isinstance(outcome, Problem)]
     problems += [Problem(row.path, "", row.kind, row.detail) for row in source.left_out]
     kept, duplicates = _without_duplicates(good)
     rows = sorted([*problems, *duplicates], key=astuple)
     return Audit(tuple(kept), tuple(rows))
-
-
-def problems_csv(problems: Sequence[Problem]) -> str:
-    """Return the problems as CSV text with a header."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Problem)])
-    writer.writerows(astuple(problem) for problem in problems)
-    return buffer.getvalue()
 
 
 def _inspect(root: Path, file: SourceFile) -> Inspected | Problem:
@@ -114,7 +120,9 @@ def _without_duplicates(good: Sequence[Inspected]) -> tuple[list[Inspected], lis
             ]
             continue
         for item in copies:
-            others = [f"{other.photo.path} ({other.photo.label})" for other in copies if other is not item]
-            detail = f"the same file stands under another label: {', '.join(others)}"
+            others = [other for other in copies[: _NAMED + 1] if other is not item][:_NAMED]
+            named = ", ".join(f"{other.photo.path} ({other.photo.label})" for other in others)
+            more = f" and {len(copies) - 1 - len(others)} more" if len(copies) - 1 > len(others) else ""
+            detail = f"the same file stands under another label: {named}{more}"
             problems.append(Problem(item.photo.path, item.photo.label, "two_labels", detail))
     return sorted(kept, key=lambda item: item.photo.path), problems

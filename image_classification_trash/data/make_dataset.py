@@ -25,7 +25,13 @@ from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data import splits
 from image_classification_trash.data.archive import unpack
 from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
-from image_classification_trash.data.inspection import Audit, Inspected, Problem, audit_source, problems_csv
+from image_classification_trash.data.inspection import (
+    PROBLEM_COLUMNS,
+    Audit,
+    Inspected,
+    Problem,
+    audit_source,
+)
 from image_classification_trash.data.layouts import Source
 from image_classification_trash.data.manifest import (
     DATASET,
@@ -39,14 +45,26 @@ from image_classification_trash.data.manifest import (
     with_splits,
     write_manifest,
 )
-from image_classification_trash.data.near_duplicates import Pair, find_pairs, group_names, overlap, pairs_csv
+from image_classification_trash.data.near_duplicates import (
+    MOST_LISTED,
+    PAIR_COLUMNS,
+    Pairs,
+    find_near_duplicates,
+    group_names,
+    overlap,
+    pair_rows,
+)
 from image_classification_trash.data.sources import column_names, read_source
 from image_classification_trash.data.trashnet import LABELS, download_trashnet, official_split
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import atomic_directory, sha256_of, sha256_of_file
 from image_classification_trash.show import Result, Shown, Table
+from image_classification_trash.tables import table_file, write_table
 
-PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems.csv", "near_duplicates.csv", "corrections.csv"
+PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems", "near_duplicates", "corrections.csv"
+"""Names of the tables (see tables.py) and of the file in a data set's folder."""
+MOST_LINKS = 20_000
+"""Photos up to which the folder holds links to them, for browsing."""
 WARNED_OF = 10
 """Number of left-out files of each kind that the log names."""
 SAMPLE = Path("data/sample")
@@ -87,7 +105,7 @@ class Prepared(Result):
             yield f"corrections: {manifest.metadata.corrections}"
         if manifest.metadata.problems:
             kinds = ", ".join(f"{count} {kind}" for kind, count in manifest.metadata.problems.items())
-            yield f"left out: {kinds}; see {self.folder / PROBLEMS}"
+            yield f"left out: {kinds}; see {table_file(self.folder, PROBLEMS)}"
         test = manifest.metadata.near_duplicates.overlap["test"]
         share = f"{test.with_near_duplicate_in_train} of {test.photos} ({test.share:.1%})"
         yield f"test photos with a near-duplicate in train: {share}"
@@ -127,33 +145,35 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, True, source.notes)
     audit = _audit(settings, source, corrected)
-    _warn_of(audit.problems, folder / PROBLEMS)
+    _warn_of(audit.problems, folder)
     photos = [item.photo for item in audit.good]
     splits.check_classes(photos)
     embeddings = embed(photos, source.root) if embed else None
-    pairs = find_pairs([item.phash for item in audit.good], embeddings)
-    photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, pairs), strict=True)]
+    near = find_near_duplicates([item.phash for item in audit.good], embeddings)
+    photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, near.component), strict=True)]
     method, photos = split_photos(settings, photos, embeddings)
     metadata = Metadata(
         split=SplitMade(method, settings.seed, settings.val_fraction, settings.test_fraction),
         problems=dict(sorted(Counter(problem.kind for problem in audit.problems).items())),
-        near_duplicates=_near_duplicates(photos, pairs, embeddings is not None),
+        near_duplicates=_near_duplicates(photos, near.pairs, embeddings is not None),
         key=key,
         corrections=corrected.made if corrected else None,
     )
     manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), metadata)
-    _write(folder, manifest, audit.problems, pairs, corrected)
+    _write(folder, manifest, audit.problems, near.pairs, corrected)
     return Prepared(read_manifest(folder), folder, False, source.notes)
 
 
-def _warn_of(problems: Sequence[Problem], table: Path) -> None:
+def _warn_of(problems: Sequence[Problem], folder: Path) -> None:
     """Log the first files of each kind of problem, and how many more there are."""
     for kind, rows in groupby(sorted(problems, key=lambda row: row.kind), key=lambda row: row.kind):
         alike = list(rows)
         for problem in alike[:WARNED_OF]:
             logger.warning("left out %s: %s", problem.path, problem.detail)
         if len(alike) > WARNED_OF:
-            logger.warning("left out %d more (%s): see %s", len(alike) - WARNED_OF, kind, table)
+            logger.warning(
+                "left out %d more (%s): see the table of problems in %s", len(alike) - WARNED_OF, kind, folder
+            )
 
 
 def locate_source(settings: DataSettings) -> Source:
@@ -247,8 +267,10 @@ def _labels(photos: Sequence[Photo]) -> tuple[str, ...]:
     return LABELS if set(labels) == set(LABELS) else labels
 
 
-def _near_duplicates(photos: Sequence[Photo], pairs: Sequence[Pair], with_embeddings: bool) -> NearDuplicates:
+def _near_duplicates(photos: Sequence[Photo], pairs: Pairs, with_embeddings: bool) -> NearDuplicates:
     found_by = "perceptual hash and embeddings" if with_embeddings else "perceptual hash alone"
+    if len(pairs) and np.bincount(np.concatenate([pairs.first, pairs.second])).max() >= MOST_LISTED:
+        found_by += f"; of a photo, its {MOST_LISTED} nearest are listed"
     groups = len({photo.group for photo in photos})
     return NearDuplicates(found_by, len(pairs), groups, overlap(photos, pairs))
 
@@ -257,20 +279,22 @@ def _write(
     folder: Path,
     manifest: Manifest,
     problems: Sequence[Problem],
-    pairs: Sequence[Pair],
+    pairs: Pairs,
     corrected: Corrected | None,
 ) -> None:
     with atomic_directory(folder) as temporary:
         write_manifest(temporary, manifest, final=folder)
-        (temporary / PROBLEMS).write_text(problems_csv(problems), encoding="utf-8")
-        (temporary / NEAR_DUPLICATES).write_text(pairs_csv(manifest.photos, pairs), encoding="utf-8")
+        write_table(temporary, PROBLEMS, PROBLEM_COLUMNS, map(astuple, problems))
+        write_table(temporary, NEAR_DUPLICATES, PAIR_COLUMNS, pair_rows(manifest.photos, pairs))
         if corrected:
             (temporary / CORRECTIONS).write_text(corrected.table, encoding="utf-8")
         _write_view(temporary, manifest)
 
 
 def _write_view(folder: Path, manifest: Manifest) -> None:
-    """Write folders train/val/test of links to the photos, or of copies if the file system has no links."""
+    """Write folders train/val/test of links to the photos, or of copies if the file system has no links; none for many photos."""
+    if len(manifest.photos) > MOST_LINKS:
+        return
     for photo in manifest.photos:
         source = manifest.path_of(photo).resolve()
         # A label from a CSV may contain slashes or dots that would lead out of the data set's folder.

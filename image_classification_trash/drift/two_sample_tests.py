@@ -17,6 +17,8 @@ SLIGHT, LARGE = 0.1, 0.25
 Credit Risk Scorecards, 2006)."""
 MIN_SHARE = 0.05
 """Smallest share of the reference in an interval of a histogram; smaller intervals are merged."""
+MOST_COMPARED = 2_500
+"""Largest number of embeddings of each sample that are compared; time and memory grow with its square."""
 _PSEUDO_COUNT = 0.5
 """Added to each cell, so that an empty cell does not make the index infinite."""
 
@@ -96,18 +98,23 @@ def compare_embeddings(
 ) -> Comparison:
     """Compare embeddings (M, D) and (N, D) by the squared maximum mean discrepancy (MMD), with a permutation test.
 
-    Unbiased estimate with a Gaussian kernel of median bandwidth.
+    Unbiased estimate with a Gaussian kernel of median bandwidth; of a sample larger than `MOST_COMPARED`, that many are
+    drawn at random.
 
     Gretton et al.: A Kernel Two-Sample Test, Journal of Machine Learning Research 13 (2012). Applied to
     embeddings and to a classifier's outputs, as here, by Rabanser, Günnemann, Lipton: Failing Loudly, NeurIPS 2019.
     """
+    generator = np.random.default_rng(seed)
+    reference, stream = (
+        sample if len(sample) <= MOST_COMPARED else generator.choice(sample, MOST_COMPARED, replace=False)
+        for sample in (reference, stream)
+    )
     pooled = np.vstack([reference, stream]).astype(np.float64)
     distances = cdist(pooled, pooled, "sqeuclidean")
     bandwidth = float(np.median(distances[np.triu_indices(len(pooled), 1)]))
     kernel = np.exp(-distances / (bandwidth or 1.0)).astype(np.float32)
     membership = np.zeros((permutations + 1, len(pooled)), np.float32)
     membership[0, : len(reference)] = 1
-    generator = np.random.default_rng(seed)
     for row in membership[1:]:
         row[generator.permutation(len(pooled))[: len(reference)]] = 1
     values = _discrepancies(kernel, membership)

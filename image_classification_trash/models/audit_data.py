@@ -22,11 +22,14 @@ from image_classification_trash.config.data import AuditSettings
 from image_classification_trash.data.corrections import SUGGESTED, Correction, corrections_csv
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS, Embed
 from image_classification_trash.data.manifest import Manifest, Photo, class_numbers, read_manifest
+from image_classification_trash.data.near_duplicates import EXACT_UP_TO, unit_length
 from image_classification_trash.features.build_features import near_duplicate_embedder
 from image_classification_trash.features.image_quality import KINDS as QUALITY_ISSUES
 from image_classification_trash.features.image_quality import find_quality_issues
 from image_classification_trash.files import sha256_of_file, write_text
+from image_classification_trash.nearest_neighbours import nearest_by_embedding
 from image_classification_trash.show import Result, Shown, Table
+from image_classification_trash.tables import read_table
 from image_classification_trash.training.label_errors import (
     classes_in_too_few_folds,
     find_label_issues,
@@ -144,7 +147,7 @@ def audit_data(settings: AuditSettings) -> DataAudit:
     vectors = embed(manifest.photos, manifest.root)
     y_true = class_numbers(manifest.photos, manifest.labels)
     kept_out = []
-    for row in csv.DictReader(io.StringIO((folder / PROBLEMS).read_text(encoding="utf-8"))):
+    for row in read_table(folder, PROBLEMS):
         path, label, kind, detail = row["path"], row["label"], row["kind"], row["detail"]
         other = detail.rpartition(": ")[2] if kind == "two_labels" else ""
         kept_out.append(Issue(path, label, "", kind, None, "", other, detail, _digest(manifest.root / path)))
@@ -223,7 +226,7 @@ def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Issue]:
     """Yield the nearest near-duplicate of each photo; one with another label is an issue of its own kind."""
     photos = {photo.path: photo for photo in manifest.photos}
     near: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for row in csv.DictReader(io.StringIO((folder / NEAR_DUPLICATES).read_text(encoding="utf-8"))):
+    for row in read_table(folder, NEAR_DUPLICATES):
         for here, there in ((1, 2), (2, 1)):
             near[row[f"path_{here}"]].append((-_number(row["similarity"]), row[f"path_{there}"]))
     for path, pairs in near.items():
@@ -269,6 +272,11 @@ def _unusual_photos(manifest: Manifest, vectors: Embeddings) -> Iterator[Issue]:
 def neighbour_distances(vectors: Embeddings) -> Floats:
     """Return the mean cosine distances (N,) of embeddings (N, D) to their `NEIGHBOURS` nearest neighbours."""
     count = min(NEIGHBOURS, len(vectors) - 1)
+    if len(vectors) > EXACT_UP_TO:
+        rows, _, similarity = nearest_by_embedding(unit_length(vectors), count, -1.0)
+        found = np.bincount(rows, minlength=len(vectors))
+        total = np.bincount(rows, 1.0 - similarity, minlength=len(vectors))
+        return total / np.maximum(found, 1)
     fitted = NearestNeighbors(n_neighbors=count, metric="cosine").fit(vectors)
     distances, _ = fitted.kneighbors()  # without each photo's distance to itself
     return np.asarray(distances.mean(1), dtype=np.float64)

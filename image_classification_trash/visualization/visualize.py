@@ -8,6 +8,7 @@ import csv
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from sklearn.manifold import TSNE
 from image_classification_trash.config.data import ExploreSettings
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.config.training import AugmentationSettings
+from image_classification_trash.data.inspection import PROBLEM_COLUMNS
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS
-from image_classification_trash.data.manifest import Manifest, read_manifest
+from image_classification_trash.data.manifest import Manifest, Photo, read_manifest
 from image_classification_trash.errors import MissingExtraError, TrainingError
 from image_classification_trash.evaluation.formatting import summary, with_interval
 from image_classification_trash.evaluation.metrics import risk_coverage
@@ -32,6 +34,7 @@ from image_classification_trash.inference.images import Pixels, read_photo
 from image_classification_trash.models.evaluate_model import evaluate
 from image_classification_trash.networks.network import load_network
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Result, Shown, Table
+from image_classification_trash.tables import read_table, table_file
 from image_classification_trash.training.checkpoints import HISTORY
 from image_classification_trash.visualization import plots
 from image_classification_trash.visualization.gradcam import grad_cam
@@ -41,6 +44,8 @@ THUMBNAIL = (96, 128)
 PER_CLASS, PAIRS, PREVIEWS, WORST = 16, 8, 4, 8
 MOST_ROWS = 500
 """Largest number of left-out files that a page lists."""
+MOST_POINTS = 5_000
+"""Largest number of photos on the map of embeddings; the time of t-SNE grows faster than their number."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,12 @@ def explore(settings: ExploreSettings) -> Explored:
     }
     points = _embedding_points(manifest, settings)
     if points is not None:
-        drawn = plots.embedding_map(points, [photo.label for photo in manifest.photos])
+        coordinates, shown = points
+        drawn = plots.embedding_map(coordinates, [photo.label for photo in shown])
+        number = f" ({len(shown)} photos drawn at random)" if len(shown) < len(manifest.photos) else ""
         figures["embedding_map"] = (
             drawn,
-            "Photos that the pretrained network finds similar lie close together.",
+            f"Photos that the pretrained network finds similar lie close together{number}.",
         )
     shown_labels = _some(list(manifest.labels), plots.MOST_CLASSES)
     for label in shown_labels:
@@ -113,11 +120,17 @@ def explore(settings: ExploreSettings) -> Explored:
         sheet = plots.contact_sheet(thumbnails, captions, title)
         figures[f"contact_sheet_{label}"] = (sheet, f"Some photos of {label}.")
     pictures = _save(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
-    problems = list(csv.reader((folder / PROBLEMS).read_text(encoding="utf-8").splitlines()))
+    left_out = sum(manifest.metadata.problems.values())
+    problems = [
+        list(PROBLEM_COLUMNS),
+        *(list(row.values()) for row in islice(read_table(folder, PROBLEMS), MOST_ROWS)),
+    ]
     some_labels = f"{len(shown_labels)} of the {len(manifest.labels)} classes, drawn at random."
     sections = [
         Section("Balance and overlap", pictures=pictures[:2]),
-        Section("Left out", *_left_out(len(problems) - 1, problems, f", all of them in {folder / PROBLEMS}")),
+        Section(
+            "Left out", *_left_out(left_out, problems, f", all of them in {table_file(folder, PROBLEMS)}")
+        ),
         Section("Augmentation and embeddings", pictures=pictures[2 : -len(shown_labels)]),
         Section(
             "Photos",
@@ -232,7 +245,7 @@ def _data_summary(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _pairs(manifest: Manifest, folder: Path) -> Figure:
-    rows = list(csv.DictReader((folder / NEAR_DUPLICATES).read_text(encoding="utf-8").splitlines()))
+    rows = list(read_table(folder, NEAR_DUPLICATES))
     leaking = [row for row in rows if {row["split_1"], row["split_2"]} == {"train", "test"}]
     shown = _some(leaking or rows, PAIRS)
     pictures, captions = [], []
@@ -258,14 +271,16 @@ def _augmentation(manifest: Manifest) -> Figure:
     return plots.image_rows(rows, [["original, then augmented"]] * len(rows), "Augmentation", columns=6)
 
 
-def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> Any:
+def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> tuple[Any, list[Photo]] | None:
+    """Map at most `MOST_POINTS` photos to the plane, float (N, 2); None without a pretrained backbone."""
+    photos = _some(list(manifest.photos), MOST_POINTS)
     try:
-        vectors = near_duplicate_embedder(settings.interim_dir)(manifest.photos, manifest.root)
+        vectors = near_duplicate_embedder(settings.interim_dir)(photos, manifest.root)
     except (MissingExtraError, TrainingError):
         return None
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     neighbours = min(30.0, (len(unit) - 1) / 3)
-    return TSNE(perplexity=neighbours, init="pca", random_state=0).fit_transform(unit)
+    return TSNE(perplexity=neighbours, init="pca", random_state=0).fit_transform(unit), photos
 
 
 def _worst_errors(evaluation: Evaluation) -> Figure | None:

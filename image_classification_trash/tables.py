@@ -1,0 +1,91 @@
+"""Tables of any length: CSV up to `CSV_ROWS` rows, Parquet beyond, and one reader for both."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from image_classification_trash.errors import DatasetError, MissingExtraError
+
+CSV_ROWS = 100_000
+"""Rows up to which a table is a CSV file, which any program opens."""
+_BATCH = 50_000
+
+
+def write_table(folder: Path, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Write rows as NAME.csv, or as NAME.parquet where there are more than `CSV_ROWS`; return the file.
+
+    Args:
+        folder: where the file is written; it must not hold a table of that name.
+        name: the file's name without a suffix.
+        columns: names of the columns.
+        rows: their cells: texts and numbers.
+
+    Raises:
+        MissingExtraError: the rows ask for Parquet and pyarrow is not installed.
+    """
+    coming = iter(rows)
+    first = list(islice(coming, CSV_ROWS + 1))
+    if len(first) > CSV_ROWS:
+        return _write_parquet(folder / f"{name}.parquet", columns, chain(first, coming))
+    path = folder / f"{name}.csv"
+    with path.open("w", encoding="utf-8", newline="") as sink:
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(first)
+    return path
+
+
+def table_file(folder: Path, name: str) -> Path:
+    """Return the table's file in a folder, whichever form it has; the CSV file's path if there is none."""
+    parquet = folder / f"{name}.parquet"
+    return parquet if parquet.exists() else folder / f"{name}.csv"
+
+
+def read_table(folder: Path, name: str) -> Iterator[dict[str, str]]:
+    """Yield a table's rows, each cell as text, whichever form the table has.
+
+    Raises:
+        DatasetError: there is no such table, or it cannot be read.
+        MissingExtraError: it is a Parquet file and pyarrow is not installed.
+    """
+    path = table_file(folder, name)
+    try:
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8", newline="") as source:
+                yield from csv.DictReader(source)
+            return
+        for batch in _parquet().ParquetFile(path).iter_batches(_BATCH):
+            for row in batch.to_pylist():
+                yield {column: str(cell) for column, cell in row.items()}
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"The table {path} cannot be read: {error}.", "Prepare the data set again."
+        ) from error
+
+
+def _write_parquet(path: Path, columns: Sequence[str], rows: Iterator[Sequence[object]]) -> Path:
+    parquet = _parquet()
+    import pyarrow  # noqa: PLC0415  optional
+
+    writer = None
+    while batch := list(islice(rows, _BATCH)):
+        cells = dict(zip(columns, map(list, zip(*batch, strict=True)), strict=True))
+        table = pyarrow.table(cells, schema=writer.schema if writer else None)
+        writer = writer or parquet.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer:
+        writer.close()
+    return path
+
+
+def _parquet() -> Any:
+    try:
+        from pyarrow import parquet  # noqa: PLC0415  optional
+    except ImportError as error:
+        found = f"Tables of more than {CSV_ROWS:,} rows are Parquet files, and pyarrow is not installed."
+        raise MissingExtraError(
+            found, "Install it: pip install 'image-classification-trash[parquet]'"
+        ) from error
+    return parquet
