@@ -234,23 +234,14 @@ def training_record(
 
 def write_trained(
     folder: Path,
-    photos: InputSettings,
+    size: InputSettings,
     manifest: Manifest,
     network: TrashNetwork,
     calibration: Calibration,
     training: TrainingRecord,
     history: Sequence[Mapping[str, float]],
 ) -> Bundle:
-    """Write the bundle: weights, description with provenance, and the history if there is one.
-
-    Args:
-        folder: the bundle; its name is the model's.
-        photos: input of the network.
-        manifest: data set of the training.
-        network: trained.
-        calibration: thresholds of its answers.
-        training: record of the training.
-        history: of fine-tuning, one row per epoch; may be empty.
+    """Write the bundle `folder`, named like it: weights, description with provenance, and the history if there is one.
 
     Raises:
         DivergedError: a weight, the temperature or a threshold is not finite; an earlier bundle of that name is kept.
@@ -270,9 +261,9 @@ def write_trained(
         name=folder.name,
         architecture=network.architecture,
         labels=labels,
-        input_height=photos.input_height,
-        input_width=photos.input_width,
-        resize_mode=photos.resize_mode,
+        input_height=size.input_height,
+        input_width=size.input_width,
+        resize_mode=size.resize_mode,
         temperature=calibration.temperature,
         threshold=calibration.threshold,
         data=asdict(DataRecord.of(manifest)),

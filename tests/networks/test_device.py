@@ -46,7 +46,8 @@ def test_devices_that_are_there_are_taken(
     gpus: int, accelerator: str, devices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(monkeypatch, gpus, cores=4)
-    checked_device(accelerator, devices)
+    expected = "cuda" if gpus and accelerator != "cpu" else "cpu"
+    assert checked_device(accelerator, devices).type == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
