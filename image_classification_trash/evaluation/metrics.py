@@ -1,20 +1,21 @@
-"""Metrics of a classifier with 95% bootstrap intervals, in plain numpy on labels (N,) and probabilities (N, C).
+"""Metrics of a classifier with 95% bootstrap intervals, on labels (N,) and probabilities (N, C).
 
-The bootstrap draws photos with replacement and weights each by how often it was drawn, so that a metric of all
-resamples is a matrix product. Intervals are percentiles (Efron and Tibshirani, 1993).
+Counts and single figures are scikit-learn's. Figures with intervals are computed here for all resamples at once, as matrix
+products; scikit-learn takes one weighting of the photos per call.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, f1_score
 
 from image_classification_trash.arrays import Floats, Ints
+from image_classification_trash.evaluation.bootstrap import bootstrap_weights, interval
 from image_classification_trash.evaluation.result import (
     Accepted,
     AccuracyAtCoverage,
     ClassScores,
-    Interval,
     Reliability,
     RiskCoverage,
     Scores,
@@ -39,7 +40,7 @@ def describe(
     Returns:
         Scores with intervals; None for a score that is undefined on these photos, such as that of a class without photos.
     """
-    weights = _bootstrap_weights(len(y_true), resamples, seed)
+    weights = bootstrap_weights(len(y_true), resamples, np.random.default_rng(seed))
     y_pred = probabilities.argmax(1)
     classes = range(len(labels))
     per_class = {
@@ -49,34 +50,25 @@ def describe(
     present = [c for c in classes if (y_true == c).any()]
     recall_of = np.stack([_ratio(weights, (y_true == c) & (y_pred == c), y_true == c) for c in present])
     f1_of = np.stack([_f1(weights, y_true == c, y_pred == c) for c in present])
-    auc_of = np.stack([_auc(probabilities[:, c], y_true == c, weights) for c in present])
+    auc_of = np.stack([auc(probabilities[:, c], y_true == c, weights) for c in present])
     squared_distances = ((probabilities - np.eye(probabilities.shape[1])[y_true]) ** 2).sum(1)
     return Scores(
         n=len(y_true),
-        accuracy=_interval(weights @ (y_true == y_pred) / weights.sum(1)),
-        balanced_accuracy=_interval(_mean_of_classes(recall_of)),
-        macro_f1=_interval(_mean_of_classes(f1_of)),
-        roc_auc=_interval(_mean_of_classes(auc_of)),
-        log_loss=_interval(weights @ log_losses(y_true, probabilities) / weights.sum(1)),
-        brier=_interval(weights @ squared_distances / weights.sum(1)),
-        ece=_interval(_ece(y_true, probabilities, weights)),
+        accuracy=interval(weights @ (y_true == y_pred) / weights.sum(1)),
+        balanced_accuracy=interval(_mean_of_classes(recall_of)),
+        macro_f1=interval(_mean_of_classes(f1_of)),
+        roc_auc=interval(_mean_of_classes(auc_of)),
+        log_loss=interval(weights @ log_losses(y_true, probabilities) / weights.sum(1)),
+        brier=interval(weights @ squared_distances / weights.sum(1)),
+        ece=interval(_ece(y_true, probabilities, weights)),
         per_class=per_class,
-        confusion=confusion(y_true, y_pred, len(labels)).tolist(),
+        confusion=confusion_matrix(y_true, y_pred, labels=classes).tolist(),
     )
-
-
-def confusion(y_true: Ints, y_pred: Ints, classes: int) -> Ints:
-    """Count photos by true class (rows) and predicted class (columns): int64 (C, C)."""
-    matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (y_true, y_pred), 1)
-    return matrix
 
 
 def macro_f1(y_true: Ints, y_pred: Ints) -> float:
     """Return the mean F1 of the classes that occur in `y_true`."""
-    once = np.ones((1, len(y_true)))
-    scores = [_f1(once, y_true == c, y_pred == c)[0] for c in np.unique(y_true)]
-    return float(np.mean(scores))
+    return float(f1_score(y_true, y_pred, labels=np.unique(y_true), average="macro"))
 
 
 def reliability(y_true: Ints, probabilities: Floats, bins: int = BINS) -> Reliability:
@@ -133,33 +125,10 @@ def accuracy_at_coverage(
     count = max(1, round(coverage * len(y_true)))
     kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
     right = (probabilities.argmax(1) == y_true)[kept]
-    weights = _bootstrap_weights(count, resamples, seed)
-    value, low, high = _with_ends(weights @ right / weights.sum(1))
-    return AccuracyAtCoverage(coverage, count, value, low, high)
-
-
-def softmax(logits: Floats) -> Floats:
-    """Convert scores (N, C) to probabilities (N, C)."""
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(1, keepdims=True))
-
-
-def _bootstrap_weights(n: int, resamples: int, seed: int) -> Floats:
-    """Return weights (1 + resamples, N): row 0 is the sample itself, each further row the counts of one resample."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
-    return np.vstack([np.ones((1, n)), drawn]).astype(np.float64)
-
-
-def _interval(values: Floats) -> Interval | None:
-    """Return the figure with its interval; None if it is undefined for the sample."""
-    return None if np.isnan(values[0]) else Interval(*_with_ends(values))
-
-
-def _with_ends(values: Floats) -> tuple[float, float, float]:
-    """Return the sample's figure, and the 2.5th and 97.5th percentile over the resamples for which it is defined."""
-    low, high = np.nanpercentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
-    return float(values[0]), float(low), float(high)
+    weights = bootstrap_weights(count, resamples, np.random.default_rng(seed))
+    figure = interval(weights @ right / weights.sum(1))
+    assert figure is not None  # `count` is at least 1
+    return AccuracyAtCoverage(coverage, count, figure.value, figure.low, figure.high)
 
 
 def _class_scores(
@@ -168,10 +137,10 @@ def _class_scores(
     hit = is_class & is_predicted
     return ClassScores(
         n=int(is_class.sum()),
-        precision=_interval(_ratio(weights, hit, is_predicted)),
-        recall=_interval(_ratio(weights, hit, is_class)),
-        f1=_interval(_f1(weights, is_class, is_predicted)),
-        roc_auc=_interval(_auc(score, is_class, weights)),
+        precision=interval(_ratio(weights, hit, is_predicted)),
+        recall=interval(_ratio(weights, hit, is_class)),
+        f1=interval(_f1(weights, is_class, is_predicted)),
+        roc_auc=interval(auc(score, is_class, weights)),
     )
 
 
@@ -187,8 +156,17 @@ def _f1(weights: Floats, is_class: npt.NDArray[np.bool_], is_predicted: npt.NDAr
     )
 
 
-def _auc(score: Floats, is_class: npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """Return the probability that a photo of the class outscores one of another; ties count half (Hanley and McNeil, 1982)."""
+def auc(score: Floats, is_class: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+    """Return the probability that a photo of the class outscores one of another; ties count half (Hanley and McNeil, 1982).
+
+    Args:
+        score: of the photos, (N,).
+        is_class: of the photos, (N,).
+        weights: of the photos in R resamples, (R, N).
+
+    Returns:
+        The area under the ROC curve of each resample, (R,); NaN where it lacks either kind of photo.
+    """
     order = np.argsort(score, kind="stable")
     _, tie = np.unique(score[order], return_inverse=True)
     positive = _sum_ties(weights[:, order] * is_class[order], tie)

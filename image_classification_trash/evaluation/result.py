@@ -135,10 +135,10 @@ class NotWaste:
     n: int
     unreadable: int = 0
     score: str
-    auroc: Interval
-    fpr_at_95: Interval
-    rejected: Interval
-    accepted_above: Annotated[Interval, Field(alias=ABOVE)]
+    auroc: Interval | None
+    fpr_at_95: Interval | None
+    rejected: Interval | None
+    accepted_above: Annotated[Interval | None, Field(alias=ABOVE)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.neighbors import NearestNeighbors
 
 from image_classification_trash.arrays import Embeddings, Floats
@@ -32,7 +33,6 @@ from image_classification_trash.training.label_errors import (
     find_label_issues,
     head_on_all,
     out_of_fold,
-    softmax,
 )
 
 KINDS = {
@@ -208,7 +208,7 @@ def _with_better_labels(
     photos = [Photo(f.path, f.label, "", "", f.sha256, 0, 0) for f in torn]
     y_true = class_numbers(manifest.photos, manifest.labels)
     head = head_on_all(vectors, y_true, manifest.photos, len(manifest.labels), seed)
-    guesses = softmax(head.logits(embed(photos, manifest.root)))
+    guesses = softmax(head.logits(embed(photos, manifest.root)), axis=1)
     better = {}
     for issue, row in zip(torn, guesses, strict=True):
         rivals = {other.label for other in torn if other.sha256 == issue.sha256}

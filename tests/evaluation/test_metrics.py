@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 from sklearn import metrics as sk
 
 from image_classification_trash.evaluation import calibration, metrics
@@ -15,7 +16,7 @@ def scores(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     y_true = rng.integers(0, 3, n)
     logits = rng.normal(size=(n, 3)) + 1.5 * np.eye(3)[y_true]
-    return y_true, metrics.softmax(logits)
+    return y_true, softmax(logits, axis=1)
 
 
 @given(st.integers(0, 10_000))
@@ -61,10 +62,10 @@ def test_a_class_without_photos_has_no_figures() -> None:
 def test_temperature_is_recovered_and_can_be_undone(temperature: float) -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(size=(20_000, 4)) * 2
-    chances = metrics.softmax(logits)
+    chances = softmax(logits, axis=1)
     y_true = (chances.cumsum(1) > rng.random((len(chances), 1))).argmax(1)
     assert calibration.fit_temperature(y_true, logits * temperature) == pytest.approx(temperature, rel=0.05)
-    assert np.allclose(calibration.uncalibrated(metrics.softmax(logits / temperature), temperature), chances)
+    assert np.allclose(calibration.uncalibrated(softmax(logits / temperature, axis=1), temperature), chances)
 
 
 def test_ece_of_honest_and_of_boastful_probabilities() -> None:
@@ -94,7 +95,7 @@ def test_risk_coverage_ends_at_the_error_rate() -> None:
 
 
 def test_roc_auc_of_one_class_is_not_defined() -> None:
-    probabilities = metrics.softmax(np.random.default_rng(0).normal(size=(20, 3)))
+    probabilities = softmax(np.random.default_rng(0).normal(size=(20, 3)), axis=1)
     found = metrics.describe(np.ones(20, int), probabilities, LABELS, resamples=100)
     assert found.roc_auc is None and found.per_class["b"].roc_auc is None
     assert found.accuracy is not None and found.macro_f1 is not None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from scipy.special import softmax
 
 from image_classification_trash.evaluation import metrics
 from image_classification_trash.evaluation.result import ClassScores, Interval
@@ -51,7 +52,7 @@ def test_training_curves_mark_the_best_epoch() -> None:
 def test_many_classes_with_long_names_are_drawn() -> None:
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, 12, 200)
-    probabilities = metrics.softmax(rng.normal(size=(200, 12)))
+    probabilities = softmax(rng.normal(size=(200, 12)), axis=1)
     found = metrics.describe(y_true, probabilities, MANY, resamples=100)
     curve = metrics.risk_coverage(y_true, probabilities)
     for figure in (
@@ -70,7 +71,7 @@ def test_many_classes_with_long_names_are_drawn() -> None:
 def test_names_are_text_and_no_formulas(name: str) -> None:
     names = [name, "other"]
     y_true = np.array([0, 1, 0, 1])
-    found = metrics.describe(y_true, metrics.softmax(np.eye(2)[[0, 1, 1, 0]]), names, resamples=20)
+    found = metrics.describe(y_true, softmax(np.eye(2)[[0, 1, 1, 0]], axis=1), names, resamples=20)
     for figure in (
         plots.class_balance({"train": dict.fromkeys(names, 3)}),
         plots.confusion_matrix(np.array(found.confusion), names),
