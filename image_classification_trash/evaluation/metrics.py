@@ -5,13 +5,14 @@ products; scikit-learn takes one weighting of the photos per call.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, f1_score
 
 from image_classification_trash.arrays import Floats, Ints
-from image_classification_trash.evaluation.bootstrap import bootstrap_weights, interval
+from image_classification_trash.evaluation.bootstrap import bootstrap_weights, interval, mean_n
 from image_classification_trash.evaluation.result import (
     Accepted,
     AccuracyAtCoverage,
@@ -40,29 +41,29 @@ def describe(
     Returns:
         Scores with intervals; None for a score that is undefined on these photos, such as that of a class without photos.
     """
-    weights = bootstrap_weights(len(y_true), resamples, np.random.default_rng(seed))
-    y_pred = probabilities.argmax(1)
-    classes = range(len(labels))
-    per_class = {
-        label: _class_scores(y_true == c, y_pred == c, probabilities[:, c], weights)
-        for c, label in zip(classes, labels, strict=True)
-    }
-    present = [c for c in classes if (y_true == c).any()]
-    recall_of = np.stack([_ratio(weights, (y_true == c) & (y_pred == c), y_true == c) for c in present])
-    f1_of = np.stack([_f1(weights, y_true == c, y_pred == c) for c in present])
-    auc_of = np.stack([auc(probabilities[:, c], y_true == c, weights) for c in present])
+    n, y_pred = len(y_true), probabilities.argmax(1)
+    weights = bootstrap_weights(n, resamples, np.random.default_rng(seed))
+    numbers = range(len(labels))
+    figures = [_class_figures(y_true == c, y_pred == c, probabilities[:, c], weights) for c in numbers]
+    per_class = {label: figure.scores for label, figure in zip(labels, figures, strict=True)}
+    present = [figure for figure in figures if figure.scores.n]
     squared_distances = ((probabilities - np.eye(probabilities.shape[1])[y_true]) ** 2).sum(1)
+    no_share = interval if n > 1 else lambda _: None  # a single photo has no spread
+    sizes = [figure.scores.n for figure in present]
     return Scores(
-        n=len(y_true),
-        accuracy=interval(weights @ (y_true == y_pred) / weights.sum(1)),
-        balanced_accuracy=interval(_mean_of_classes(recall_of)),
-        macro_f1=interval(_mean_of_classes(f1_of)),
-        roc_auc=interval(_mean_of_classes(auc_of)),
-        log_loss=interval(weights @ log_losses(y_true, probabilities) / weights.sum(1)),
-        brier=interval(weights @ squared_distances / weights.sum(1)),
-        ece=interval(_ece(y_true, probabilities, weights)),
+        n=n,
+        accuracy=interval(weights @ (y_true == y_pred) / n, n),
+        balanced_accuracy=interval(_mean_of_classes([f.recall for f in present]), mean_n(sizes)),
+        macro_f1=interval(_mean_of_classes([f.f1 for f in present]), mean_n(sizes)),
+        roc_auc=interval(
+            _mean_of_classes([f.roc_auc for f in present]),
+            mean_n(np.minimum(sizes, n - np.array(sizes)).clip(1)),
+        ),
+        log_loss=no_share(weights @ log_losses(y_true, probabilities) / n),
+        brier=no_share(weights @ squared_distances / n),
+        ece=no_share(_ece(y_true, probabilities, weights)),
         per_class=per_class,
-        confusion=confusion_matrix(y_true, y_pred, labels=classes).tolist(),
+        confusion=confusion_matrix(y_true, y_pred, labels=numbers).tolist(),
     )
 
 
@@ -126,22 +127,35 @@ def accuracy_at_coverage(
     kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
     right = (probabilities.argmax(1) == y_true)[kept]
     weights = bootstrap_weights(count, resamples, np.random.default_rng(seed))
-    figure = interval(weights @ right / weights.sum(1))
+    figure = interval(weights @ right / count, count)
     assert figure is not None  # `count` is at least 1
     return AccuracyAtCoverage(coverage, count, figure.value, figure.low, figure.high)
 
 
-def _class_scores(
+@dataclass(frozen=True)
+class _ClassFigures:
+    """The scores of a class, and the figures of the sample and its resamples, (1 + R,), that means over classes take."""
+
+    scores: ClassScores
+    recall: Floats
+    f1: Floats
+    roc_auc: Floats
+
+
+def _class_figures(
     is_class: npt.NDArray[np.bool_], is_predicted: npt.NDArray[np.bool_], score: Floats, weights: Floats
-) -> ClassScores:
-    hit = is_class & is_predicted
-    return ClassScores(
-        n=int(is_class.sum()),
-        precision=interval(_ratio(weights, hit, is_predicted)),
-        recall=interval(_ratio(weights, hit, is_class)),
-        f1=interval(_f1(weights, is_class, is_predicted)),
-        roc_auc=interval(auc(score, is_class, weights)),
+) -> _ClassFigures:
+    hit, n = is_class & is_predicted, int(is_class.sum())
+    recall, f1 = _ratio(weights, hit, is_class), _f1(weights, is_class, is_predicted)
+    roc_auc = auc(score, is_class, weights)
+    scores = ClassScores(
+        n=n,
+        precision=interval(_ratio(weights, hit, is_predicted), int(is_predicted.sum())),
+        recall=interval(recall, n),
+        f1=interval(f1, int((is_class | is_predicted).sum())),
+        roc_auc=interval(roc_auc, min(n, len(is_class) - n)),
     )
+    return _ClassFigures(scores, recall, f1, roc_auc)
 
 
 def _ratio(weights: Floats, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Floats:
@@ -182,8 +196,9 @@ def _sum_ties(values: Floats, tie: Ints) -> Floats:
     return np.asarray(np.add.reduceat(values, starts, axis=1))
 
 
-def _mean_of_classes(values: Floats) -> Floats:
-    """Return the mean over classes (rows) for which a resample (column) has a figure; NaN where none has one."""
+def _mean_of_classes(figures: Sequence[Floats]) -> Floats:
+    """Return the mean over classes for which a resample has a figure, (1 + R,); NaN where none has one."""
+    values = np.stack(figures)
     known = ~np.isnan(values)
     count = known.sum(0)
     mean = np.where(known, values, 0).sum(0) / np.maximum(count, 1)

@@ -27,23 +27,25 @@ def measure_rejection(
     kept, scores = _scores(bundle, waste), _scores(bundle, other)  # (N,), (M,)
     rejected = np.array([answer.decision != answer.label for answer in other])
     certain = np.array([a.decision == a.label and (a.probability or 0.0) > 0.9 for a in other])
-    generator = np.random.default_rng(settings.seed)
+    n, generator = len(other), np.random.default_rng(settings.seed)
     of_kept = bootstrap_weights(len(waste), settings.resamples, generator)  # (R, N)
     weights = bootstrap_weights(len(other), settings.resamples, generator)  # (R, M)
     is_waste = np.r_[np.ones(len(waste), bool), np.zeros(len(other), bool)]
     limits = [np.quantile(np.repeat(kept, row.astype(int)), 1 - KEPT) for row in of_kept]
     passing = scores >= np.array(limits)[:, None]  # (R, M)
     figures = {
-        "auroc": interval(auc(np.r_[kept, scores], is_waste, np.hstack([of_kept, weights]))),
-        "fpr_at_95": interval((weights * passing).sum(1) / len(other)),
-        "rejected": interval(weights @ rejected / len(other)),
-        "accepted_above": interval(weights @ certain / len(other)),
+        "auroc": interval(
+            auc(np.r_[kept, scores], is_waste, np.hstack([of_kept, weights])), min(len(waste), len(other))
+        ),
+        "fpr_at_95": interval((weights * passing).sum(1) / n, n),
+        "rejected": interval(weights @ rejected / n, n),
+        "accepted_above": interval(weights @ certain / n, n),
     }
     detects = bundle.config.negative_label is not None
     assert settings.not_waste is not None
     return NotWaste(
         name=settings.not_waste.name,
-        n=len(other),
+        n=n,
         unreadable=len(answers) - len(other),
         score="waste score" if detects else "largest probability",
         **figures,

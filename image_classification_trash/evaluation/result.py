@@ -3,10 +3,11 @@
 {"test": {"conditions": {...}, "n": 48, "accuracy": {"value": 0.93, "low": 0.9, "high": 0.96}, ...}}
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -25,6 +26,14 @@ class Interval:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of_share(cls, share: float, n: float) -> Self:
+        """Return a share of `n` photos with its score interval, which has a width at 0 and 1 too (Wilson, 1927)."""
+        z = 1.959964  # the normal distribution's 97.5% quantile
+        centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return cls(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 @dataclass(frozen=True, slots=True)

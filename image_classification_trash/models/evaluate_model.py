@@ -173,7 +173,7 @@ def _measure(
         fingerprint=photos.fingerprint,
         split=config.data["split"] if photos.name == TEST else None,
         training_seed=config.training["settings"]["seed"],
-        interval=f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}",
+        interval=f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}; Wilson at 0 and 100%",
         machine=machine(),
     )
     mass = config.conformal_threshold

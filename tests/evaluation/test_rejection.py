@@ -37,6 +37,7 @@ def test_a_perfect_score_parts_them_though_the_probabilities_do_not() -> None:
     assert with_score.auroc.value == 1 and with_score.fpr_at_95.value == 0
     assert without.auroc.value == 0 and without.fpr_at_95.value == 1
     assert with_score.rejected.value == 1 and with_score.accepted_above.value == 0
+    assert with_score.auroc.low < 0.8 and with_score.fpr_at_95.high > 0.2  # ten photos are not certainty
 
 
 def test_what_is_answered_with_certainty_and_what_cannot_be_read_is_counted() -> None:
