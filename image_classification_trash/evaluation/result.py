@@ -215,6 +215,17 @@ class Metrics(Scores):
         return document
 
 
+def without_undefined(document: Any) -> Any:
+    """Return a document of metrics.json with null for intervals that are not finite, which earlier versions wrote."""
+    if isinstance(document, list):
+        return [without_undefined(item) for item in document]
+    if not isinstance(document, dict):
+        return document
+    if document.keys() == {"value", "low", "high"} and not all(map(math.isfinite, document.values())):
+        return None
+    return {key: without_undefined(value) for key, value in document.items()}
+
+
 _METRICS_FILE = TypeAdapter(dict[str, Metrics])
 
 
@@ -226,7 +237,7 @@ def parse_metrics(document: Mapping[str, Any], origin: str) -> dict[str, Metrics
     """
     try:
         return _METRICS_FILE.validate_python(
-            {photos: renamed(figures) for photos, figures in document.items()}
+            {photos: without_undefined(renamed(figures)) for photos, figures in document.items()}
         )
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
