@@ -10,7 +10,7 @@ from image_classification_trash.arrays import Floats
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.evaluation.bootstrap import bootstrap_weights, interval
-from image_classification_trash.evaluation.metrics import auc
+from image_classification_trash.evaluation.metrics import roc_auc
 from image_classification_trash.evaluation.result import NotWaste
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.classifier import Prediction
@@ -30,13 +30,12 @@ def measure_rejection(
     n, generator = len(other), np.random.default_rng(settings.seed)
     of_kept = bootstrap_weights(len(waste), settings.resamples, generator)  # (R, N)
     weights = bootstrap_weights(len(other), settings.resamples, generator)  # (R, M)
-    is_waste = np.r_[np.ones(len(waste), bool), np.zeros(len(other), bool)]
+    both, y_true = np.r_[kept, scores], np.r_[np.zeros(len(waste), int), np.ones(n, int)]
+    area = roc_auc(y_true, np.stack([both, -both], 1), np.hstack([of_kept, weights]))[:, 0]
     limits = [np.quantile(np.repeat(kept, row.astype(int)), 1 - KEPT) for row in of_kept]
     passing = scores >= np.array(limits)[:, None]  # (R, M)
     figures = {
-        "auroc": interval(
-            auc(np.r_[kept, scores], is_waste, np.hstack([of_kept, weights])), min(len(waste), len(other))
-        ),
+        "auroc": interval(area, min(len(waste), n)),
         "fpr_at_95": interval((weights * passing).sum(1) / n, n),
         "rejected": interval(weights @ rejected / n, n),
         "accepted_above": interval(weights @ certain / n, n),

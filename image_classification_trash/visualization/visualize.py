@@ -40,7 +40,7 @@ from image_classification_trash.visualization.report import Picture, Section, wr
 THUMBNAIL = (96, 128)
 PER_CLASS, PAIRS, PREVIEWS, WORST = 16, 8, 4, 8
 MOST_ROWS = 500
-"""Largest number of left-out files that a page lists."""
+"""Largest number of left-out files, and of classes, that a page lists."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,11 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
         (label, str(s.n), *map(with_interval, (s.precision, s.recall, s.f1, s.roc_auc)))
         for label, s in metrics.per_class.items()
     ]
+    few = (
+        f"The first {MOST_ROWS} of {len(per_class)} classes; all: metrics.json."
+        if len(per_class) > MOST_ROWS
+        else ""
+    )
     unreadable = [("photo", "why"), *((p.path, p.error or "") for p in evaluation.unreadable)]
     conditions = {
         **asdict(metrics.conditions),
@@ -155,7 +160,7 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
     }
     header = ("class", "n", "precision", "recall", "F1", "ROC AUC")
     sections = [
-        Section("Right and wrong", table=[header, *per_class], pictures=pictures[:2]),
+        Section("Right and wrong", few, [header, *per_class[:MOST_ROWS]], pictures[:2]),
         Section("Trust", "Calibration and abstention.", pictures=pictures[2:4]),
         Section("Training and errors", pictures=pictures[4:]),
         Section("Left out", *_left_out(len(evaluation.unreadable), unreadable)),
@@ -195,8 +200,7 @@ def draw_evaluation(evaluation: Evaluation) -> dict[str, tuple[Figure, str]]:
         figures["training_curves"] = (plots.training_curves(rows), "Training, epoch by epoch.")
     worst = _worst_errors(evaluation)
     if worst is not None:
-        caption = "Most confident errors; beside each, what the network looked at (Grad-CAM)."
-        figures["worst_errors"] = worst, caption
+        figures["worst_errors"] = worst
     return figures
 
 
@@ -221,12 +225,14 @@ def _data_summary(manifest: Manifest) -> list[tuple[str, str]]:
     split, test = manifest.metadata.split, manifest.metadata.near_duplicates.overlap["test"]
     return [
         ("photos", str(len(manifest.photos))),
-        ("classes", ", ".join(manifest.labels)),
+        ("classes", f"{len(manifest.labels)}: {', '.join(manifest.labels[:MOST_ROWS])}"),
         ("split", f"{split.method}, seed {split.seed}"),
         ("fingerprint", manifest.fingerprint),
         (
             "test photos with a near-duplicate in train",
-            f"{test.with_near_duplicate_in_train} of {test.photos} ({test.share:.1%})",
+            f"{test.with_near_duplicate_in_train} of {test.photos} ({test.share:.1%})"
+            if test.photos
+            else "no test photos",
         ),
     ]
 
@@ -268,7 +274,7 @@ def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> Any:
     return TSNE(perplexity=neighbours, init="pca", random_state=0).fit_transform(unit)
 
 
-def _worst_errors(evaluation: Evaluation) -> Figure | None:
+def _worst_errors(evaluation: Evaluation) -> tuple[Figure, str] | None:
     y_pred = evaluation.probabilities.argmax(1)
     confidence = evaluation.probabilities.max(1)
     wrong = np.nonzero(y_pred != evaluation.y_true)[0]
@@ -282,7 +288,9 @@ def _worst_errors(evaluation: Evaluation) -> Figure | None:
         cells.append([photo] if heat is None else [photo, plots.overlay(photo, heat)])
         y_true, answer = config.labels[evaluation.y_true[i]], config.labels[y_pred[i]]
         captions.append(f"{evaluation.paths[i].stem}: {answer} ({confidence[i]:.0%}), is {y_true}")
-    return _two_per_row(cells, captions, f"Most confident errors ({len(wrong)} in all)")
+    has_maps = any(len(cell) > 1 for cell in cells)
+    caption = f"Most confident errors{'; beside each, what the network looked at (Grad-CAM)' * has_maps}."
+    return _two_per_row(cells, captions, f"Most confident errors ({len(wrong)} in all)"), caption
 
 
 def _two_per_row(cells: Sequence[list[Pixels]], captions: Sequence[str], title: str) -> Figure:

@@ -117,6 +117,19 @@ def test_eight_of_eight_right_is_not_certainty() -> None:
     assert surest.n == 6 and surest.low == pytest.approx(0.610, abs=1e-3)
 
 
+def test_areas_of_all_classes_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(4)
+    y_true, scores = (
+        rng.integers(0, 30, 700),
+        rng.integers(0, 5, (700, 30)) / 5,
+    )  # many ties, more photos than one block
+    weights = np.vstack([np.ones(700), rng.integers(0, 3, 700)]).astype(float)
+    area = metrics.roc_auc(y_true, scores, weights)
+    for row, weight in zip(area, weights, strict=True):
+        expected = [sk.roc_auc_score(y_true == c, scores[:, c], sample_weight=weight) for c in range(30)]
+        assert row.tolist() == pytest.approx(expected)
+
+
 def test_none_right_is_not_certainty_either() -> None:
     y_true = np.arange(8) % 2
     found = metrics.describe(y_true, np.eye(2)[1 - y_true], ["a", "b"], resamples=200)
