@@ -19,6 +19,7 @@ from sklearn.manifold import TSNE
 from image_classification_trash.config.data import ExploreSettings
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.config.training import AugmentationSettings
+from image_classification_trash.csv_tables import csv_rows
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import MissingExtraError, TrainingError
@@ -113,11 +114,12 @@ def explore(settings: ExploreSettings) -> Explored:
         sheet = plots.contact_sheet(thumbnails, captions, title)
         figures[f"contact_sheet_{label}"] = (sheet, f"Some photos of {label}.")
     pictures = _save(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
-    problems = list(csv.reader((folder / PROBLEMS).read_text(encoding="utf-8").splitlines()))
+    problems = csv_rows((folder / PROBLEMS).read_bytes().decode())
+    left_out = [tuple(problems[0]), *(tuple(row.values()) for row in problems)] if problems else []
     some_labels = f"{len(shown_labels)} of the {len(manifest.labels)} classes, drawn at random."
     sections = [
         Section("Balance and overlap", pictures=pictures[:2]),
-        Section("Left out", *_left_out(len(problems) - 1, problems, f", all of them in {folder / PROBLEMS}")),
+        Section("Left out", *_left_out(len(problems), left_out, f", all of them in {folder / PROBLEMS}")),
         Section("Augmentation and embeddings", pictures=pictures[2 : -len(shown_labels)]),
         Section(
             "Photos",
@@ -238,7 +240,7 @@ def _data_summary(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _pairs(manifest: Manifest, folder: Path) -> Figure:
-    rows = list(csv.DictReader((folder / NEAR_DUPLICATES).read_text(encoding="utf-8").splitlines()))
+    rows = csv_rows((folder / NEAR_DUPLICATES).read_bytes().decode())
     leaking = [row for row in rows if {row["split_1"], row["split_2"]} == {"train", "test"}]
     shown = _some(leaking or rows, PAIRS)
     pictures, captions = [], []
