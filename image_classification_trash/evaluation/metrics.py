@@ -47,10 +47,8 @@ def describe(
     support = weights @ _one_hot(y_true, classes)  # (1 + R, C), as all figures of classes
     predicted = weights @ _one_hot(y_pred, classes)
     hits = weights[:, y_true == y_pred] @ _one_hot(y_true[y_true == y_pred], classes)
-    precision, recall, f1 = (
-        _ratio(part, whole)
-        for part, whole in ((hits, predicted), (hits, support), (2 * hits, support + predicted))
-    )
+    precision, recall = _ratio(hits, predicted), _ratio(hits, support)
+    f1 = _ratio(2 * hits, support + predicted)
     area = roc_auc(y_true, probabilities, weights)
     counts, answers, right = (row[0].astype(int).tolist() for row in (support, predicted, hits))
     per_class = {

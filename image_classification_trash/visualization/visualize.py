@@ -113,7 +113,7 @@ def explore(settings: ExploreSettings) -> Explored:
         title = f"{label} ({len(chosen)} of {len(photos)})"
         sheet = plots.contact_sheet(thumbnails, captions, title)
         figures[f"contact_sheet_{label}"] = (sheet, f"Some photos of {label}.")
-    pictures = _save(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
+    pictures = save_figures(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
     problems = csv_rows((folder / PROBLEMS).read_bytes().decode())
     left_out = [tuple(problems[0]), *(tuple(row.values()) for row in problems)] if problems else []
     some_labels = f"{len(shown_labels)} of the {len(manifest.labels)} classes, drawn at random."
@@ -142,7 +142,7 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
     """Write the report of an evaluation, with its figures; returns the report's path."""
     config, metrics = evaluation.bundle.config, evaluation.metrics
     name = config.name if evaluation.photos.name == "test" else f"{config.name}-{evaluation.photos.name}"
-    pictures = _save(draw_evaluation(evaluation), settings.reports_dir / "figures" / name)
+    pictures = save_figures(draw_evaluation(evaluation), settings.reports_dir / "figures" / name)
     per_class = [
         (label, str(s.n), *map(with_interval, (s.precision, s.recall, s.f1, s.roc_auc)))
         for label, s in metrics.per_class.items()
@@ -206,11 +206,15 @@ def draw_evaluation(evaluation: Evaluation) -> dict[str, tuple[Figure, str]]:
     return figures
 
 
-def _save(figures: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Picture]:
-    pictures = []
-    for name, (figure, caption) in figures.items():
+def save_figures(figures: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Picture]:
+    """Write figures, given with their captions by name; names that make the same file name are numbered."""
+    pictures, taken = [], set[str]()
+    for number, (name, (figure, caption)) in enumerate(figures.items()):
         png = plots.to_png(figure)
-        write_bytes(folder / f"{name.replace('/', '_')}.png", png)
+        stem = plots.shortened(name.replace("/", "_"), 50)  # a file system allows 255 bytes
+        stem = f"{stem}-{number}" if stem.casefold() in taken else stem
+        taken.add(stem.casefold())
+        write_bytes(folder / f"{stem}.png", png)
         pictures.append(Picture(png, caption))
     return pictures
 

@@ -12,6 +12,7 @@ from image_classification_trash.evaluation import metrics
 from image_classification_trash.evaluation.result import ClassScores, Interval
 from image_classification_trash.visualization import plots
 from image_classification_trash.visualization.report import Picture, Section, write_report
+from image_classification_trash.visualization.visualize import save_figures
 
 MANY = [f"class número {i} 日本" for i in range(12)]
 PHOTO = np.zeros((24, 32, 3), np.uint8)
@@ -117,6 +118,15 @@ def test_names_of_any_length_and_kind_fit_the_figure() -> None:
     assert len(labels[0]) < 40 and "…" in labels[0] and "\n" not in labels[1] and "\x1b" not in labels[1]
     matrix = plots.confusion_matrix(np.ones((40, 40), np.int64), [f"{'long ' * 50}{i}" for i in range(40)])
     assert max(matrix.get_size_inches()) <= 32 and len(matrix.axes[0].texts) <= 400
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_figures_of_classes_with_any_name_get_a_file_each(tmp_path: Path) -> None:
+    labels = ["a/b", "a_b", "A_b", "日本" * 100, "日本" * 99, "tab\t", "_other"]
+    figures = {f"contact_sheet_{label}": (plots.contact_sheet([], [], label), label) for label in labels}
+    pictures = save_figures(figures, tmp_path)
+    assert [picture.caption for picture in pictures] == labels
+    assert len(list(tmp_path.glob("*.png"))) == len(labels)
 
 
 def test_a_speed_plot_speaks_of_accuracy_where_it_is_known() -> None:
