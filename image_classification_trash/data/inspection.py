@@ -3,8 +3,6 @@
 Nothing is repaired or replaced: each file is either in the manifest or in problems.csv.
 """
 
-import csv
-import io
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from image_classification_trash.csv_tables import csv_text
 from image_classification_trash.data.layouts import Source, SourceFile
 from image_classification_trash.data.manifest import Photo
 from image_classification_trash.errors import PhotoError
@@ -72,11 +71,7 @@ def audit_source(source: Source) -> Audit:
 
 def problems_csv(problems: Sequence[Problem]) -> str:
     """Return the problems as CSV text with a header."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Problem)])
-    writer.writerows(astuple(problem) for problem in problems)
-    return buffer.getvalue()
+    return csv_text([field.name for field in fields(Problem)], map(astuple, problems))
 
 
 def _inspect(root: Path, file: SourceFile) -> Inspected | Problem:

@@ -5,8 +5,6 @@ are close and that cosine is at least `SIMILARITY_WITH_HASH`: hashes alone confu
 pretrained backbone there are no embeddings, and hashes must be closer (`HASH_DISTANCE_ALONE`).
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from image_classification_trash.csv_tables import csv_text
 from image_classification_trash.data.manifest import Overlap, Photo
 
 SIMILARITY = 0.80
@@ -92,15 +91,14 @@ def overlap(photos: Sequence[Photo], pairs: Sequence[Pair]) -> dict[str, Overlap
 
 
 def pairs_csv(photos: Sequence[Photo], pairs: Sequence[Pair]) -> str:
-    """Return the near-duplicates as CSV text, with the label and split of both photos."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    """Return the near-duplicates as CSV text, with the label and split of both photos; similarity is empty without embeddings."""
     sides = [f"{column}_{n}" for n in (1, 2) for column in ("path", "label", "split")]
-    writer.writerow([*sides, "similarity", "hash_distance"])
+    rows = []
     for pair in pairs:
         cells = [(p.path, p.label, p.split) for p in (photos[pair.first], photos[pair.second])]
-        writer.writerow([*cells[0], *cells[1], pair.similarity, pair.hash_distance])
-    return buffer.getvalue()
+        similarity = None if np.isnan(pair.similarity) else pair.similarity
+        rows.append([*cells[0], *cells[1], similarity, pair.hash_distance])
+    return csv_text([*sides, "similarity", "hash_distance"], rows)
 
 
 def unit_length(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -19,9 +19,12 @@ from image_classification_trash.evaluation.calibration import Calibration, Valid
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
+    TRASHNET_LICENSE,
+    UNSTATED,
     WEIGHTS,
     Bundle,
     BundleConfig,
+    is_trashnet,
     write_bundle,
 )
 from image_classification_trash.networks.network import TrashNetwork, network_bytes, not_finite
@@ -270,6 +273,7 @@ def write_trained(
         training=training.as_json(),
         git_commit=git_commit(),
         versions=library_versions(),
+        license=TRASHNET_LICENSE if is_trashnet(manifest.name, manifest.labels) else UNSTATED,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         negative_label=None if network.rejection_head is None else NEGATIVE_LABEL,
         conformal_threshold=calibration.conformal_threshold,
