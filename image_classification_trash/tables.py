@@ -6,6 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from image_classification_trash.csv_tables import csv_line, csv_records
 from image_classification_trash.errors import DatasetError, MissingExtraError
 
 CSV_ROWS = 100_000
@@ -31,9 +32,7 @@ def write_table(folder: Path, name: str, columns: Sequence[str], rows: Iterable[
         return _write_parquet(folder / f"{name}.parquet", columns, chain(first, coming))
     path = folder / f"{name}.csv"
     with path.open("w", encoding="utf-8", newline="") as sink:
-        writer = csv.writer(sink, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(first)
+        sink.writelines(map(csv_line, (columns, *first)))
     return path
 
 
@@ -54,11 +53,11 @@ def read_table(folder: Path, name: str) -> Iterator[dict[str, str]]:
     try:
         if path.suffix == ".csv":
             with path.open(encoding="utf-8", newline="") as source:
-                yield from csv.DictReader(source)
+                yield from csv_records(source)
             return
         for batch in _parquet().ParquetFile(path).iter_batches(_BATCH):
             for row in batch.to_pylist():
-                yield {column: str(cell) for column, cell in row.items()}
+                yield {column: "" if cell is None else str(cell) for column, cell in row.items()}
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(
             f"The table {path} cannot be read: {error}.", "Prepare the data set again."

@@ -182,7 +182,7 @@ def caption(index):
 
 rows = [[*beside_heat(a), *beside_heat(b)] for a, b in zip(worst[::2], worst[1::2], strict=False)]
 captions = [[caption(a), caption(b)] for a, b in zip(worst[::2], worst[1::2], strict=False)]
-plots.image_rows(rows, captions, f"Surest errors ({len(wrong)} in all)")
+plots.image_rows(rows, captions, f"Most confident errors ({len(wrong)} in all)")
 
 # %% [markdown]
 # Ask of each: could *you* tell from this photo alone? Is the label right? If the heat lies on the background, the model has learned

@@ -60,7 +60,7 @@ class Material:
         self.val, self.y_val = self.shifted.clean, data.y_val
 
     def copy_pasted(self, seed: int) -> Pixels:
-        logging.info("pasting, seed %d", seed)
+        logging.info("copy-pasting, seed %d", seed)
         backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS // 2, self.train.shape[1:3], seed)
         copy_paste = CopyPaste(self.masks, backgrounds, 1.0, self.train)
         return copy_paste(self.train, np.arange(len(self.train)), np.random.default_rng([seed, 7]))
@@ -78,13 +78,13 @@ def heads(material: Material, network: TrashNetwork, seeds: range) -> Iterator[s
     clean, val = embed(material.train), embed(material.val)
     extra = {
         seed: {
-            "copy_pasted": embed(material.copy_pasted(seed)),
+            "copy-pasted": embed(material.copy_pasted(seed)),
             "corruptions": embed(material.corrupted(seed)),
         }
         for seed in seeds
     }
     measured = shifted_embeddings(material, embed)
-    for ingredients in ((), ("corruptions",), ("copy_pasted",), ("copy_pasted", "corruptions")):
+    for ingredients in ((), ("corruptions",), ("copy-pasted",), ("copy-pasted", "corruptions")):
         rows = []
         logging.info("head on %s", ingredients)
         for seed in seeds if ingredients else seeds[:1]:
@@ -107,7 +107,7 @@ def shifted_embeddings(material: Material, embed: Embed) -> list[tuple[Floats, I
 
 
 def cells(rows: Floats) -> str:
-    """Clean, pasted, mean of the corruptions, and the corruptions; the range over seeds in brackets."""
+    """Clean, copy-pasted, mean of the corruptions, and the corruptions; the range over seeds in brackets."""
     columns = np.column_stack([rows[:, :2], rows[:, 2:].mean(1), rows[:, 2:]])
     if len(rows) == 1:
         return " | ".join(f"{100 * value:.1f}" for value in columns[0])
@@ -133,7 +133,7 @@ def bundle_row(bundle: Bundle, material: Material) -> str:
 
 
 def scores_rows(name: str, network: TrashNetwork, material: Material) -> Iterator[str]:
-    """A row a score: AUROC and false alarms of validation photos (as they are, and pasted) against made-up negatives."""
+    """A row a score: AUROC and false alarms of validation photos (as they are, and copy-pasted) against made-up negatives."""
     embed = EmbeddingBackbone(network).embed
     train, other = (
         embed(np.concatenate([material.train, material.copy_pasted(9)])),
@@ -144,7 +144,9 @@ def scores_rows(name: str, network: TrashNetwork, material: Material) -> Iterato
     rejection_head = fit_to_embeddings(train, other, waste, negative, LOST)
     for score, function in score_functions(network, train, np.tile(material.y_true, 2)).items():
         yield score_row(name, score, function(waste), function(negative))
-    yield score_row(name, "linear detector", rejection_head.logits(waste), rejection_head.logits(negative))
+    yield score_row(
+        name, "linear rejection head", rejection_head.logits(waste), rejection_head.logits(negative)
+    )
 
 
 def score_functions(
@@ -241,14 +243,14 @@ def main() -> None:
     frozen = build_network(config.architecture, len(config.classes))
     corruptions = " | ".join(FIXED)
     table = [
-        f"| trained | clean | pasted | faults, mean | {corruptions} | fieldwaste |",
+        f"| trained | clean | copy-pasted | corruptions, mean | {corruptions} | fieldwaste |",
         "|---" * (len(FIXED) + 5) + "|",
     ]
     table += [
         *heads(material, frozen, range(arguments.seeds)),
         *(bundle_row(bundle, material) for bundle in bundles),
     ]
-    n = f"n = {len(material.val)} clean, {len(material.shifted.copy_pasted)} pasted, {len(material.val)} for each fault"
+    n = f"n = {len(material.val)} clean, {len(material.shifted.copy_pasted)} copy-pasted, {len(material.val)} for each corruption"
     put(
         "ingredients",
         [

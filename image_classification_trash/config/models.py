@@ -45,7 +45,7 @@ class ModelsSettings(JsonOutput, ModelsFolder, StageSettings):
 
     stage: ClassVar[str] = "models"
     usual: ClassVar[tuple[str, ...]] = (
-        "action", "models", "alias", "note", "json_output", "models_dir",
+        "action", "models", "alias", "min_accepted", "note", "json_output", "models_dir",
     )  # fmt: skip
     takes: ClassVar[Mapping[str, int]] = {
         "list": 0, "show": 1, "compare": 2, "register": 1, "promote": 1, "rollback": 0,
@@ -60,6 +60,13 @@ class ModelsSettings(JsonOutput, ModelsFolder, StageSettings):
     )
     alias: str = Field(
         "production", pattern=r"^[a-z][\w-]*$", description="Alias that promote and rollback move"
+    )
+    min_accepted: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Smallest share of the validation photos, and of the test photos, that a promoted model accepts "
+        "instead of answering `unsure`",
     )
     note: str = Field("", max_length=1000, description="Reason, kept with what was registered or moved")
 

@@ -19,6 +19,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from image_classification_trash.csv_tables import csv_text, literal
 from image_classification_trash.data.layouts import Source, SourceFile
 from image_classification_trash.data.manifest import CorrectionsMade
 from image_classification_trash.errors import DatasetError
@@ -93,11 +94,7 @@ class Corrected:
 
 def corrections_csv(rows: Iterable[Correction]) -> str:
     """Return rows as CSV text with a header."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(astuple(row) for row in rows)
-    return buffer.getvalue()
+    return csv_text(COLUMNS, map(astuple, rows))
 
 
 def read_corrections(path: Path) -> Corrections:
@@ -154,7 +151,7 @@ def apply_corrections(source: Source, corrections: Corrections) -> Corrected:
 def _row(where: str, cells: Mapping[str, str | None]) -> Correction:
     if None in cells or None in cells.values():
         raise DatasetError(f"{where} does not have as many fields as the first line.", "Correct the line.")
-    row = Correction(**{name: (cells.get(name) or "").strip() for name in COLUMNS})
+    row = Correction(**{name: literal((cells.get(name) or "").strip()) for name in COLUMNS})
     row = replace(row, action=row.action.lower(), sha256=row.sha256.lower(), status=row.status or ACCEPTED)
     contradictions = {
         "identifies no photo: path and sha256 are empty": not row.path and not row.sha256,

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from image_classification_trash.arrays import Ints
+from image_classification_trash.csv_tables import csv_text, literal
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import recover_directory, sha256_of
 
@@ -141,7 +142,7 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """Return the SHA-256 of the table; the same photos, labels and splits give the same fingerprint."""
-        return sha256_of(manifest_csv(self.photos).encode())
+        return sha256_of(manifest_csv(self.photos, formulas=True).encode())
 
     def photos_of(self, split: Split) -> list[Photo]:
         """Return the photos of one split."""
@@ -157,13 +158,9 @@ class Manifest:
         return {split: {label: tally[split, label] for label in self.labels} for split in SPLITS}
 
 
-def manifest_csv(photos: Sequence[Photo]) -> str:
-    """Return the table as CSV text, rows sorted by path."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(astuple(photo) for photo in sorted(photos, key=lambda photo: photo.path))
-    return buffer.getvalue()
+def manifest_csv(photos: Sequence[Photo], formulas: bool = False) -> str:
+    """Return the table as CSV text, rows sorted by path; `formulas` as in `csv_text`."""
+    return csv_text(COLUMNS, map(astuple, sorted(photos, key=lambda photo: photo.path)), formulas)
 
 
 def write_manifest(folder: Path, manifest: Manifest, final: Path) -> None:
@@ -250,7 +247,8 @@ def parse_manifest(text: str) -> list[Photo]:
     for number, row in enumerate(rows, start=2):
         if None in row.values() or None in row:
             raise ValueError(f"line {number} does not have {len(COLUMNS)} fields")
-        photos.append(Photo(**{**row, "width": int(row["width"]), "height": int(row["height"])}))  # type: ignore[arg-type]
+        cells = {name: literal(cell) for name, cell in row.items()}
+        photos.append(Photo(**{**cells, "width": int(row["width"]), "height": int(row["height"])}))  # type: ignore[arg-type]
     return photos
 
 

@@ -177,11 +177,12 @@ def overlap(photos: Sequence[Photo], pairs: Pairs) -> dict[str, Overlap]:
 
 
 def pair_rows(photos: Sequence[Photo], pairs: Pairs) -> Iterator[tuple[object, ...]]:
-    """Yield a row of `PAIR_COLUMNS` for each pair, with the label and split of both photos."""
+    """Yield a row of `PAIR_COLUMNS` for each pair: path, label and split of both photos; similarity is None without embeddings."""
     columns = (pairs.first, pairs.second, pairs.similarity, pairs.hash_distance)
     for first, second, similarity, distance in zip(*(column.tolist() for column in columns), strict=True):
         a, b = photos[first], photos[second]
-        yield a.path, a.label, a.split, b.path, b.label, b.split, round(similarity, 3), distance
+        measured = None if np.isnan(similarity) else round(similarity, 3)
+        yield a.path, a.label, a.split, b.path, b.label, b.split, measured, distance
 
 
 def unit_length(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from image_classification_trash.errors import ArchiveError, DownloadError, MissingExtraError, first_line
 from image_classification_trash.files import sha256_of_file
+from image_classification_trash.inference.bundle import TRASHNET_LABELS
 
-LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+LABELS = TRASHNET_LABELS
 REPOSITORY, ARCHIVE = "garythung/trashnet", "dataset-resized.zip"
 HUB_BYTES = 42_834_870
 HUB_SHA256 = "c060e8abfe5d6de0578ca15be1ed8ad0794a865d333c3473d53d1d9ad6e38b8c"

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from image_classification_trash.arrays import Floats, Ints
-from image_classification_trash.evaluation.metrics import accepted, log_losses, macro_f1, softmax
+from image_classification_trash.evaluation.metrics import accepted, log_losses, macro_f1
 from image_classification_trash.evaluation.result import PredictionSets
 from image_classification_trash.inference.classifier import mass_before
 
@@ -74,7 +75,7 @@ def calibrate(
             `fit_conformal_threshold`.
     """
     temperature = fit_temperature(y_true, scores)
-    shares = softmax(scores / temperature)  # (N, C), given that there is waste
+    shares = softmax(scores / temperature, axis=1)  # (N, C), given that there is waste
     mass = fit_conformal_threshold(y_true, shares, prediction_set_coverage)
     probabilities = shares if waste is None else shares * waste[:, None]
     threshold = choose_threshold(y_true, probabilities, target_precision)
@@ -97,7 +98,7 @@ def fit_temperature(y_true: Ints, logits: Floats) -> float:
     """Return the temperature T in [0.05, 20] that minimises the log loss of `softmax(logits / T)` (Guo et al., 2017)."""
 
     def loss(log_temperature: float) -> float:
-        return float(log_losses(y_true, softmax(logits / np.exp(log_temperature))).mean())
+        return float(log_losses(y_true, softmax(logits / np.exp(log_temperature), axis=1)).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(found.x))
@@ -148,4 +149,4 @@ def prediction_sets(y_true: Ints, probabilities: Floats, mass: float) -> Predict
 
 def uncalibrated(probabilities: Floats, temperature: float) -> Floats:
     """Undo temperature scaling: return the probabilities (N, C) at T = 1, given those at `temperature`."""
-    return softmax(np.log(np.maximum(probabilities, 1e-30)) * temperature)
+    return np.asarray(softmax(np.log(np.maximum(probabilities, 1e-30)) * temperature, axis=1))

@@ -34,11 +34,12 @@ def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
         text = f"contains the right class for {sets.right_among:.1%}, {sets.mean_size:.2f} classes on average"
         rows.append(("prediction set", f"{text}, a single class for {sets.single:.1%}"))
     if other := m.not_waste:
+        waste = "waste" if config.is_of_trashnet else "the classes"
         sizes = f"{other.n} ({other.name}), {other.unreadable} unreadable"
         rows += [
-            ("photos without waste", f"{sizes}, score: {other.score}"),
-            ("waste against not waste, AUROC", with_interval(other.auroc)),
-            ("false positives at 95% of waste kept", with_interval(other.fpr_at_95)),
+            (f"photos without {waste}", f"{sizes}, score: {other.score}"),
+            (f"{waste} against photos without, AUROC", with_interval(other.auroc)),
+            (f"false positives at 95% of {waste} kept", with_interval(other.fpr_at_95)),
             ("rejected", with_interval(other.rejected)),
             ("accepted above 0.9", with_interval(other.accepted_above)),
         ]

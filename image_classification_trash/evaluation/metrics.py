@@ -1,20 +1,21 @@
-"""Metrics of a classifier with 95% bootstrap intervals, in plain numpy on labels (N,) and probabilities (N, C).
+"""Metrics of a classifier with 95% bootstrap intervals, on labels (N,) and probabilities (N, C).
 
-The bootstrap draws photos with replacement and weights each by how often it was drawn, so that a metric of all
-resamples is a matrix product. Intervals are percentiles (Efron and Tibshirani, 1993).
+Counts and single figures are scikit-learn's. Figures with intervals are computed here for all resamples at once, as matrix
+products; scikit-learn takes one weighting of the photos per call.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+from scipy.sparse import csr_array
+from sklearn.metrics import confusion_matrix, f1_score
 
 from image_classification_trash.arrays import Floats, Ints
+from image_classification_trash.evaluation.bootstrap import bootstrap_weights, interval, mean_n
 from image_classification_trash.evaluation.result import (
     Accepted,
     AccuracyAtCoverage,
     ClassScores,
-    Interval,
     Reliability,
     RiskCoverage,
     Scores,
@@ -22,6 +23,8 @@ from image_classification_trash.evaluation.result import (
 
 BINS = 15
 _TINY = 1e-12
+_AT_ONCE = 256
+"""Number of photos that are compared with all others at once."""
 
 
 def describe(
@@ -39,44 +42,72 @@ def describe(
     Returns:
         Scores with intervals; None for a score that is undefined on these photos, such as that of a class without photos.
     """
-    weights = _bootstrap_weights(len(y_true), resamples, seed)
-    y_pred = probabilities.argmax(1)
-    classes = range(len(labels))
+    n, classes, y_pred = len(y_true), len(labels), probabilities.argmax(1)
+    weights = bootstrap_weights(n, resamples, np.random.default_rng(seed))
+    support = weights @ _one_hot(y_true, classes)  # (1 + R, C), as all figures of classes
+    predicted = weights @ _one_hot(y_pred, classes)
+    hits = weights[:, y_true == y_pred] @ _one_hot(y_true[y_true == y_pred], classes)
+    precision, recall = _ratio(hits, predicted), _ratio(hits, support)
+    f1 = _ratio(2 * hits, support + predicted)
+    area = roc_auc(y_true, probabilities, weights)
+    counts, answers, right = (row[0].astype(int).tolist() for row in (support, predicted, hits))
     per_class = {
-        label: _class_scores(y_true == c, y_pred == c, probabilities[:, c], weights)
-        for c, label in zip(classes, labels, strict=True)
+        label: ClassScores(
+            n=counts[c],
+            precision=interval(precision[:, c], answers[c]),
+            recall=interval(recall[:, c], counts[c]),
+            f1=interval(f1[:, c], counts[c] + answers[c] - right[c]),
+            roc_auc=interval(area[:, c], min(counts[c], n - counts[c])),
+        )
+        for c, label in enumerate(labels)
     }
-    present = [c for c in classes if (y_true == c).any()]
-    recall_of = np.stack([_ratio(weights, (y_true == c) & (y_pred == c), y_true == c) for c in present])
-    f1_of = np.stack([_f1(weights, y_true == c, y_pred == c) for c in present])
-    auc_of = np.stack([_auc(probabilities[:, c], y_true == c, weights) for c in present])
-    squared_distances = ((probabilities - np.eye(probabilities.shape[1])[y_true]) ** 2).sum(1)
+    present = np.flatnonzero(counts)
+    sizes = support[0, present]
+    squared_distances = ((probabilities - np.eye(classes)[y_true]) ** 2).sum(1)
+    no_share = interval if n > 1 else lambda _: None  # a single photo has no spread
     return Scores(
-        n=len(y_true),
-        accuracy=_interval(weights @ (y_true == y_pred) / weights.sum(1)),
-        balanced_accuracy=_interval(_mean_of_classes(recall_of)),
-        macro_f1=_interval(_mean_of_classes(f1_of)),
-        roc_auc=_interval(_mean_of_classes(auc_of)),
-        log_loss=_interval(weights @ log_losses(y_true, probabilities) / weights.sum(1)),
-        brier=_interval(weights @ squared_distances / weights.sum(1)),
-        ece=_interval(_ece(y_true, probabilities, weights)),
+        n=n,
+        accuracy=interval(weights @ (y_true == y_pred) / n, n),
+        balanced_accuracy=interval(_mean_of_classes(recall[:, present]), mean_n(sizes)),
+        macro_f1=interval(_mean_of_classes(f1[:, present]), mean_n(sizes)),
+        roc_auc=interval(_mean_of_classes(area[:, present]), mean_n(np.minimum(sizes, n - sizes).clip(1))),
+        log_loss=no_share(weights @ log_losses(y_true, probabilities) / n),
+        brier=no_share(weights @ squared_distances / n),
+        ece=no_share(_ece(y_true, probabilities, weights)),
         per_class=per_class,
-        confusion=confusion(y_true, y_pred, len(labels)).tolist(),
+        confusion=confusion_matrix(y_true, y_pred, labels=range(classes)).tolist(),
     )
 
 
-def confusion(y_true: Ints, y_pred: Ints, classes: int) -> Ints:
-    """Count photos by true class (rows) and predicted class (columns): int64 (C, C)."""
-    matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (y_true, y_pred), 1)
-    return matrix
+def roc_auc(y_true: Ints, scores: Floats, weights: Floats) -> Floats:
+    """Return the probability that a photo of a class outscores one of another; ties count half (Hanley and McNeil, 1982).
+
+    Args:
+        y_true: class numbers (N,).
+        scores: of the photos for each class, (N, C).
+        weights: of the photos in R resamples, (R, N).
+
+    Returns:
+        The area under the ROC curve of each class against the rest in each resample, (R, C); NaN where a resample lacks
+        photos of the class or of the rest.
+    """
+    one_hot = _one_hot(y_true, scores.shape[1])
+    wins = np.zeros((len(weights), scores.shape[1]))
+    counts = weights.astype(np.float32)  # twice as fast, and exact for multiples of 0.5 below 2^23
+    for start in range(0, len(y_true), _AT_ONCE):
+        mine = slice(start, start + _AT_ONCE)
+        theirs = scores[:, y_true[mine]]  # (N, K): of all photos for the classes of these
+        own = np.take_along_axis(scores[mine], y_true[mine, None], axis=1)[:, 0]  # (K,)
+        beaten = (theirs < own) + np.float32(0.5) * (theirs == own)
+        beaten[y_true[:, None] == y_true[mine]] = 0
+        wins += (weights[:, mine] * (counts @ beaten)) @ one_hot[mine]
+    support = weights @ one_hot
+    return _ratio(wins, support * (weights.sum(1, keepdims=True) - support))
 
 
 def macro_f1(y_true: Ints, y_pred: Ints) -> float:
     """Return the mean F1 of the classes that occur in `y_true`."""
-    once = np.ones((1, len(y_true)))
-    scores = [_f1(once, y_true == c, y_pred == c)[0] for c in np.unique(y_true)]
-    return float(np.mean(scores))
+    return float(f1_score(y_true, y_pred, labels=np.unique(y_true), average="macro"))
 
 
 def reliability(y_true: Ints, probabilities: Floats, bins: int = BINS) -> Reliability:
@@ -133,83 +164,25 @@ def accuracy_at_coverage(
     count = max(1, round(coverage * len(y_true)))
     kept = np.argsort(-probabilities.max(1), kind="stable")[:count]
     right = (probabilities.argmax(1) == y_true)[kept]
-    weights = _bootstrap_weights(count, resamples, seed)
-    value, low, high = _with_ends(weights @ right / weights.sum(1))
-    return AccuracyAtCoverage(coverage, count, value, low, high)
+    weights = bootstrap_weights(count, resamples, np.random.default_rng(seed))
+    figure = interval(weights @ right / count, count)
+    assert figure is not None  # `count` is at least 1
+    return AccuracyAtCoverage(coverage, count, figure.value, figure.low, figure.high)
 
 
-def softmax(logits: Floats) -> Floats:
-    """Convert scores (N, C) to probabilities (N, C)."""
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(1, keepdims=True))
+def _one_hot(y: Ints, classes: int) -> csr_array:
+    """Return class numbers (N,) as a sparse matrix (N, C) with a 1 in each row."""
+    return csr_array((np.ones(len(y)), y, np.arange(len(y) + 1)), shape=(len(y), classes))
 
 
-def _bootstrap_weights(n: int, resamples: int, seed: int) -> Floats:
-    """Return weights (1 + resamples, N): row 0 is the sample itself, each further row the counts of one resample."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
-    return np.vstack([np.ones((1, n)), drawn]).astype(np.float64)
-
-
-def _interval(values: Floats) -> Interval | None:
-    """Return the figure with its interval; None if it is undefined for the sample."""
-    return None if np.isnan(values[0]) else Interval(*_with_ends(values))
-
-
-def _with_ends(values: Floats) -> tuple[float, float, float]:
-    """Return the sample's figure, and the 2.5th and 97.5th percentile over the resamples for which it is defined."""
-    low, high = np.nanpercentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
-    return float(values[0]), float(low), float(high)
-
-
-def _class_scores(
-    is_class: npt.NDArray[np.bool_], is_predicted: npt.NDArray[np.bool_], score: Floats, weights: Floats
-) -> ClassScores:
-    hit = is_class & is_predicted
-    return ClassScores(
-        n=int(is_class.sum()),
-        precision=_interval(_ratio(weights, hit, is_predicted)),
-        recall=_interval(_ratio(weights, hit, is_class)),
-        f1=_interval(_f1(weights, is_class, is_predicted)),
-        roc_auc=_interval(_auc(score, is_class, weights)),
-    )
-
-
-def _ratio(weights: Floats, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Floats:
-    below = weights @ whole
-    return np.asarray(np.where(below > 0, weights @ part / np.maximum(below, _TINY), np.nan))
-
-
-def _f1(weights: Floats, is_class: npt.NDArray[np.bool_], is_predicted: npt.NDArray[np.bool_]) -> Floats:
-    below = weights @ is_class + weights @ is_predicted
-    return np.asarray(
-        np.where(below > 0, 2 * (weights @ (is_class & is_predicted)) / np.maximum(below, _TINY), np.nan)
-    )
-
-
-def _auc(score: Floats, is_class: npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """Return the probability that a photo of the class outscores one of another; ties count half (Hanley and McNeil, 1982)."""
-    order = np.argsort(score, kind="stable")
-    _, tie = np.unique(score[order], return_inverse=True)
-    positive = _sum_ties(weights[:, order] * is_class[order], tie)
-    negative = _sum_ties(weights[:, order] * ~is_class[order], tie)
-    below = np.cumsum(negative, axis=1) - negative
-    wins = (positive * (below + negative / 2)).sum(1)
-    pairs = positive.sum(1) * negative.sum(1)
-    return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, _TINY), np.nan))
-
-
-def _sum_ties(values: Floats, tie: Ints) -> Floats:
-    starts = np.nonzero(np.append(True, tie[1:] != tie[:-1]))[0]
-    return np.asarray(np.add.reduceat(values, starts, axis=1))
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.asarray(np.where(whole > 0, part / np.maximum(whole, _TINY), np.nan))
 
 
 def _mean_of_classes(values: Floats) -> Floats:
-    """Return the mean over classes (rows) for which a resample (column) has a figure; NaN where none has one."""
+    """Return the mean (R,) over the classes for which a resample has a figure, of (R, C); NaN where none has one."""
     known = ~np.isnan(values)
-    count = known.sum(0)
-    mean = np.where(known, values, 0).sum(0) / np.maximum(count, 1)
-    return np.asarray(np.where(count > 0, mean, np.nan))
+    return _ratio(np.where(known, values, 0).sum(1), known.sum(1))
 
 
 def log_losses(y_true: Ints, probabilities: Floats) -> Floats:

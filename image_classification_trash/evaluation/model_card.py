@@ -1,28 +1,27 @@
 """The model card: a bundle's README.md, generated from its description and its metrics."""
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from image_classification_trash.evaluation.export_report import ExportReport
 from image_classification_trash.evaluation.formatting import with_interval
-from image_classification_trash.evaluation.result import Interval, Metrics
+from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics
 from image_classification_trash.inference.bundle import BundleConfig
 
 _CARD = """# {name}
 
-{architecture} that tells {classes} classes of waste apart: {labels}.
+{architecture} that tells {classes} classes{of_waste} apart: {labels}.
 
 - Input: one photo, uint8 RGB, {height} x {width} pixels (`{resize_mode}`); output: calibrated probabilities in the order of labels.txt.
 - Trained on {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
 - Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}{negative}.{prediction_set}
-- Licence of the weights: {license}. Keep the notice of its training data.
+- Licence of the weights: {license}.{notice}
 
 ## Intended use
 
-Classifying photos of single pieces of waste, one object close and large in the frame, where a wrong answer costs little or
-a person checks the unsure ones. Not intended for photos of several objects or of whole heaps, for hazardous waste, or for
-decisions without supervision where a mistake does harm. Before using it in other light, on other objects or in another country,
-measure it there:
+{use}
 `trash-classifier evaluate BUNDLE --data YOUR-PHOTOS`.
 
 ## Measured
@@ -43,22 +42,35 @@ measure it there:
 
 ## Limits
 
-It knows only the objects, backgrounds and light of its training photos. TrashNet shows single objects of one place and time
-on white posterboard{field}. Litter on the ground, crushed, wet or half hidden, is harder than these test photos; where figures on
-photos from the field are listed above, rely on those.
+It knows only the objects, backgrounds and light of its training photos. {limits}
 """
 
-_FIELD = "; other backgrounds, camera corruptions and photos without waste were synthesised from them, none was taken in the field"
+_USE = """Classifying photos like those of its training data, where a wrong answer costs little or a person checks the unsure ones. Not
+intended for other kinds of photos, or for decisions without supervision where a mistake does harm. Before using it in other
+light, on other objects or with another camera, measure it there:"""
+_USE_OF_TRASHNET = """Classifying photos of single pieces of waste, one object close and large in the frame, where a wrong answer costs little or
+a person checks the unsure ones. Not intended for photos of several objects or of whole heaps, for hazardous waste, or for
+decisions without supervision where a mistake does harm. Before using it in other light, on other objects or in another country,
+measure it there:"""
+
+_LIMITS = """{field}Photos of other places, objects and
+cameras are usually harder than these test photos; where figures on such photos are listed above, rely on those."""
+_LIMITS_OF_TRASHNET = """TrashNet shows single objects of one place and time
+on white posterboard{field}. Litter on the ground, crushed, wet or half hidden, is harder than these test photos; where figures on
+photos from the field are listed above, rely on those."""
+
+_FIELD = "Other backgrounds, camera corruptions and photos without objects were synthesised from them. "
+_FIELD_OF_TRASHNET = "; other backgrounds, camera corruptions and photos without waste were synthesised from them, none was taken in the field"
 
 _MEASURED = """{table}
 
-Intervals: 95%, bootstrap over photos. ECE: expected calibration error over 15 bins, after temperature scaling.
+Intervals: 95%, bootstrap over photos; at 0 and 100%, Wilson's. ECE: expected calibration error over 15 bins, after temperature scaling.
 Most confident 80%: accuracy on the four fifths of the photos with the most confident answers.
 {not_waste}
 {per_class}"""
 
 _NOT_WASTE = """
-| photos without waste | n | against waste of | AUROC | false positives at 95% of waste kept | rejected | accepted above 0.9 |
+| photos without {waste} | n | against {waste} of | AUROC | false positives at 95% of {waste} kept | rejected | accepted above 0.9 |
 |---|---|---|---|---|---|---|
 {rows}
 """
@@ -70,6 +82,8 @@ _EXPORTED = """Each file was run by its own engine on {photos} and compared with
 Difference: the largest difference of a probability. Latency: median for one photo on one thread, {machine}."""
 
 
+MOST_CLASSES = 40
+"""Largest number of classes that a card names."""
 WATTS, WATTS_WITH_GPU = 65, 900
 """Assumed power of a machine while it trains: a small one with two to eight cores, and one with a data-centre GPU."""
 
@@ -82,14 +96,18 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         measured: metrics by the name of the photos they were measured on.
         exports: the export report; None before the first export.
     """
-    data, negative = config.data, ""
+    data, negative, known = config.data, "", config.is_of_trashnet
+    waste, nothing = ("waste", "no waste") if known else ("the classes", "no object of these classes")
+    field = _FIELD_OF_TRASHNET if known else _FIELD
+    field = field if config.training["settings"].get("copy_paste") else ""
     if config.negative_label is not None:
-        negative = f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} that there is no waste"
+        negative = f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} that there is {nothing}"
     return _CARD.format(
         name=config.name,
         architecture=config.architecture,
         classes=len(config.classes),
-        labels=", ".join(config.classes),
+        of_waste=" of waste" if known else "",
+        labels=_listed(config.classes),
         height=config.input_height,
         width=config.input_width,
         resize_mode=config.resize_mode,
@@ -104,11 +122,13 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         negative=negative,
         prediction_set=_prediction_sets(config, measured),
         license=config.license,
-        measured=_measured(measured),
+        notice=" Keep the notice of its training data." if known else "",
+        use=_USE_OF_TRASHNET if known else _USE,
+        measured=_measured(measured, waste),
         shift=_shift(config.training),
         exported=_exported(exports),
         energy=_energy(config.training),
-        field=_FIELD if config.training["settings"].get("copy_paste") else "",
+        limits=(_LIMITS_OF_TRASHNET if known else _LIMITS).format(field=field),
     )
 
 
@@ -117,7 +137,7 @@ def _prediction_sets(config: BundleConfig, measured: Mapping[str, Metrics]) -> s
         return ""
     aim = config.training["settings"].get("prediction_set_coverage", 0.99)
     figures = [
-        f" On {part} it does in {c.right_among:.1%}, with {c.mean_size:.2f} classes on average."
+        f" On {_text(part)} it does in {c.right_among:.1%}, with {c.mean_size:.2f} classes on average."
         for part, metrics in measured.items()
         if (c := metrics.prediction_set)
     ]
@@ -127,22 +147,29 @@ def _prediction_sets(config: BundleConfig, measured: Mapping[str, Metrics]) -> s
     )
 
 
-def _measured(measured: Mapping[str, Metrics]) -> str:
+def _measured(measured: Mapping[str, Metrics], waste: str) -> str:
     if not measured:
         return "Nothing yet: `trash-classifier evaluate` measures it."
     tables, not_waste = [], []
     for photos, metrics in measured.items():
         lines = ["| class | n | precision | recall | F1 |\n|---|---|---|---|---|"]
-        for label, scores in metrics.per_class.items():
+        shown = sorted(metrics.per_class.items(), key=lambda item: _f1(item[1]))[:MOST_CLASSES]
+        few = len(shown) < len(metrics.per_class)
+        for label, scores in shown if few else metrics.per_class.items():
             figures = map(_cell, (scores.precision, scores.recall, scores.f1))
             lines.append(_row([label, str(scores.n), *figures]))
-        tables.append(f"### Per class, {photos} (n = {metrics.n})\n\n" + "\n".join(lines))
+        which = (
+            f", the {len(shown)} of {len(metrics.per_class)} with the lowest F1 (all: metrics.json)"
+            if few
+            else ""
+        )
+        tables.append(f"### Per class, {_text(photos)} (n = {metrics.n}){which}\n\n" + "\n".join(lines))
         if m := metrics.not_waste:
             figures = map(_cell, (m.auroc, m.fpr_at_95, m.rejected, m.accepted_above))
             not_waste.append(_row([m.name, str(m.n), photos, *figures]))
     return _MEASURED.format(
         table=_overall(measured),
-        not_waste=_NOT_WASTE.format(rows="\n".join(not_waste)) if not_waste else "",
+        not_waste=_NOT_WASTE.format(waste=waste, rows="\n".join(not_waste)) if not_waste else "",
         per_class="\n\n".join(tables),
     )
 
@@ -210,7 +237,21 @@ def _overall(measured: Mapping[str, Metrics]) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(_text, cells)) + " |"
+
+
+def _text(name: str) -> str:
+    """Return a name as Markdown that shows it literally, on one line."""
+    return re.sub(r"([\\`*<>&$|\[\]])", r"\\\1", " ".join(name.split()))
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MOST_CLASSES} more, in labels.txt" if len(labels) > MOST_CLASSES else ""
+    return ", ".join(map(_text, labels[:MOST_CLASSES])) + more
+
+
+def _f1(scores: ClassScores) -> float:
+    return math.inf if scores.f1 is None else scores.f1.value
 
 
 def _cell(figure: Interval | None) -> str:

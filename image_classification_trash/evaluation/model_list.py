@@ -1,5 +1,6 @@
 """List versions and bundles, and compare two of them."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -44,12 +45,12 @@ class Entry:
             return [self.reference, ", ".join(self.aliases), "damaged:", self.problem, "", ""]
         config, files = self.bundle.config, self.exported
         good = sum(record.problem is None for record in files.values())
-        measured = self.measured.get(TEST)
+        measured, accuracy = self.measured.get(TEST), config.training.get("validation", {}).get("accuracy")
         return [
             self.reference,
             ", ".join(self.aliases),
             f"{config.data['name']} {config.data['fingerprint'][:12]}",
-            f"{config.training['validation']['accuracy']:.1%}",
+            f"{accuracy:.1%}" if accuracy is not None and math.isfinite(accuracy) else "–",
             with_interval(measured.accuracy) if measured else "not measured",
             f"{good} of {len(files)} good" if files else "none",
         ]
@@ -67,7 +68,7 @@ class Entry:
             "created": config.created,
             "data": config.data["name"],
             "fingerprint": config.data["fingerprint"],
-            "validation": config.training["validation"],
+            "validation": config.training.get("validation"),
             "measured": {photos: {name: m[name] for name in headline} for photos, m in measured.items()},
             "exported": {name: record.problem is None for name, record in self.exported.items()},
         }

@@ -1,7 +1,6 @@
 """Measure how well a model rejects photos that show no waste."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,9 @@ from sklearn.metrics import roc_auc_score
 from image_classification_trash.arrays import Floats
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.evaluation.result import Interval, NotWaste
+from image_classification_trash.evaluation.bootstrap import bootstrap_weights, interval
+from image_classification_trash.evaluation.metrics import roc_auc
+from image_classification_trash.evaluation.result import NotWaste
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.classifier import Prediction
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
@@ -23,21 +24,30 @@ def measure_rejection(
 ) -> NotWaste:
     """Compare the answers for photos of waste, all readable, with those for the photos in the folder `settings.not_waste`."""
     other = [answer for answer in answers if answer.error is None]
-    scores = _scores(bundle, waste), _scores(bundle, other)
-    rejected = np.array([answer.decision != answer.label for answer in other], float)
-    certain = np.array([a.decision == a.label and (a.probability or 0.0) > 0.9 for a in other], float)
-    interval = partial(_with_interval, np.random.default_rng(settings.seed), settings.resamples)
+    kept, scores = _scores(bundle, waste), _scores(bundle, other)  # (N,), (M,)
+    rejected = np.array([answer.decision != answer.label for answer in other])
+    certain = np.array([a.decision == a.label and (a.probability or 0.0) > 0.9 for a in other])
+    n, generator = len(other), np.random.default_rng(settings.seed)
+    of_kept = bootstrap_weights(len(waste), settings.resamples, generator)  # (R, N)
+    weights = bootstrap_weights(len(other), settings.resamples, generator)  # (R, M)
+    both, y_true = np.r_[kept, scores], np.r_[np.zeros(len(waste), int), np.ones(n, int)]
+    area = roc_auc(y_true, np.stack([both, -both], 1), np.hstack([of_kept, weights]))[:, 0]
+    limits = [np.quantile(np.repeat(kept, row.astype(int)), 1 - KEPT) for row in of_kept]
+    passing = scores >= np.array(limits)[:, None]  # (R, M)
+    figures = {
+        "auroc": interval(area, min(len(waste), n)),
+        "fpr_at_95": interval((weights * passing).sum(1) / n, n),
+        "rejected": interval(weights @ rejected / n, n),
+        "accepted_above": interval(weights @ certain / n, n),
+    }
     detects = bundle.config.negative_label is not None
     assert settings.not_waste is not None
     return NotWaste(
         name=settings.not_waste.name,
-        n=len(other),
+        n=n,
         unreadable=len(answers) - len(other),
         score="waste score" if detects else "largest probability",
-        auroc=interval(auroc, *scores),
-        fpr_at_95=interval(lambda w, o: float((o >= np.quantile(w, 1 - KEPT)).mean()), *scores),
-        rejected=interval(_share, scores[0], rejected),
-        accepted_above=interval(_share, scores[0], certain),
+        **figures,
     )
 
 
@@ -64,25 +74,3 @@ def _scores(bundle: Bundle, answers: Sequence[Prediction]) -> Floats:
     if bundle.config.negative_label is None:
         return np.array([answer.probability for answer in answers], float)
     return np.array([answer.waste_score for answer in answers], float)
-
-
-def _share(_: Floats, rows: Floats) -> float:
-    return float(rows.mean())
-
-
-def _with_interval(
-    rng: np.random.Generator,
-    resamples: int,
-    figure: Callable[[Floats, Floats], float],
-    waste: Floats,
-    other: Floats,
-) -> Interval:
-    """Return the figure with its 95% interval, from resampling both sets of photos."""
-    drawn = [
-        figure(
-            waste[rng.integers(len(waste), size=len(waste))], other[rng.integers(len(other), size=len(other))]
-        )
-        for _ in range(resamples)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(figure(waste, other), float(low), float(high))

@@ -3,10 +3,11 @@
 {"test": {"conditions": {...}, "n": 48, "accuracy": {"value": 0.93, "low": 0.9, "high": 0.96}, ...}}
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -25,6 +26,14 @@ class Interval:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of_share(cls, share: float, n: float) -> Self:
+        """Return a share of `n` photos with its score interval, which has a width at 0 and 1 too (Wilson, 1927)."""
+        z = 1.959964  # the normal distribution's 97.5% quantile
+        centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return cls(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +144,10 @@ class NotWaste:
     n: int
     unreadable: int = 0
     score: str
-    auroc: Interval
-    fpr_at_95: Interval
-    rejected: Interval
-    accepted_above: Annotated[Interval, Field(alias=ABOVE)]
+    auroc: Interval | None
+    fpr_at_95: Interval | None
+    rejected: Interval | None
+    accepted_above: Annotated[Interval | None, Field(alias=ABOVE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +215,17 @@ class Metrics(Scores):
         return document
 
 
+def without_undefined(document: Any) -> Any:
+    """Return a document of metrics.json with null for intervals that are not finite, which earlier versions wrote."""
+    if isinstance(document, list):
+        return [without_undefined(item) for item in document]
+    if not isinstance(document, dict):
+        return document
+    if document.keys() == {"value", "low", "high"} and not all(map(math.isfinite, document.values())):
+        return None
+    return {key: without_undefined(value) for key, value in document.items()}
+
+
 _METRICS_FILE = TypeAdapter(dict[str, Metrics])
 
 
@@ -217,7 +237,7 @@ def parse_metrics(document: Mapping[str, Any], origin: str) -> dict[str, Metrics
     """
     try:
         return _METRICS_FILE.validate_python(
-            {photos: renamed(figures) for photos, figures in document.items()}
+            {photos: without_undefined(renamed(figures)) for photos, figures in document.items()}
         )
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))

@@ -2,6 +2,8 @@
 
 The readers of Android and MediaPipe look for a flatbuffer named TFLITE_METADATA and for files in a zip appended to the
 model, which Python reads with `zipfile`. Source: the TFLite metadata schema, version 1.
+
+Own code, because the library tflite-support, which writes such metadata, has no wheels for Python 3.12 and later.
 """
 
 import io

@@ -5,6 +5,9 @@ operation is an error that names it. The result takes a dynamic batch size.
 
 Four-dimensional values are stored in TensorFlow's layout, (B, H, W, C), while the torch graph uses (B, C, H, W); every step
 below translates axes accordingly.
+
+Own code, so that the SavedModel and all TFLite files come from one graph, without another converter that pins the versions of
+torch and TensorFlow.
 """
 
 from collections.abc import Callable, Sequence

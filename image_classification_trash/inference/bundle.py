@@ -16,8 +16,8 @@ opened. An exported file contains its description, so that it can be used withou
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
 )  # fmt: skip
 EXPORT, REPORT = "export", "report.json"
 NEGATIVE_LABEL = "not waste"
+TRASHNET_LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+TRASHNET_LICENSE, UNSTATED = "MIT", "not stated; the owner of the training photos decides"
 _NAMES_BEFORE = {
     "answered": "accepted",
     "candidate_mass": "conformal_threshold",
@@ -92,7 +94,7 @@ class BundleConfig:
     git_commit: str
     versions: dict[str, str]
     created: str
-    license: str = "MIT"
+    license: str = UNSTATED
     format_version: int = FORMAT_VERSION
     negative_label: str | None = None
     negative_threshold: float = 0.5
@@ -105,8 +107,18 @@ class BundleConfig:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The waste classes: all labels except the negative one."""
+        """All labels except the negative one."""
         return self.labels if self.negative_label is None else self.labels[:-1]
+
+    @property
+    def is_of_trashnet(self) -> bool:
+        """Whether it was trained on TrashNet's photos of waste, as the sample is, and not on a data set of someone's own."""
+        return is_trashnet(self.data.get("name", ""), self.classes)
+
+
+def is_trashnet(name: str, classes: Sequence[str]) -> bool:
+    """Return whether a data set of this name with these classes is TrashNet, or the sample of it."""
+    return name in ("trashnet", "sample") and tuple(classes) == TRASHNET_LABELS
 
 
 @dataclass(frozen=True)
@@ -295,7 +307,8 @@ def _changed(file: Path) -> BundleError:
 def describe(config: BundleConfig, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Return the JSON inside an exported file: the description, headline metrics, and further facts."""
     headline = {
-        part: {name: measured[name]["value"] for name in ("accuracy", "macro_f1")} | {"n": measured["n"]}
+        part: {name: measured[name]["value"] for name in ("accuracy", "macro_f1") if measured[name]}
+        | {"n": measured["n"]}
         for part, measured in metrics.items()
     }
     return _to_json({**asdict(config), "metrics": headline, **facts})
@@ -331,6 +344,10 @@ def _parse_config(text: str, file: str) -> BundleConfig:
         required = {field.name for field in fields(BundleConfig)} - _ADDED_LATER
         known = {k: values[k] for k in required} | {k: values[k] for k in _ADDED_LATER & set(values)}
         config = BundleConfig(**{**known, "labels": tuple(values["labels"])})
+        if config.license == TRASHNET_LICENSE and not config.is_of_trashnet:
+            config = replace(
+                config, license=UNSTATED
+            )  # earlier versions wrote TrashNet's licence into every bundle
         _check_values(file, config)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{file} is not a bundle's description: {error!r}.", _TRAIN_AGAIN) from error

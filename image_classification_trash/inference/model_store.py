@@ -6,6 +6,8 @@ models/
     registry.json           the versions, their contents, and the history of each alias
 
 A version is identified by the result of training: configuration, labels and weights. Evaluations and exports add to it.
+
+Own code instead of a registry server such as MLflow's: a folder can be copied and mounted, and prediction imports nothing more.
 """
 
 import json

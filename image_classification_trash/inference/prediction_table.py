@@ -4,7 +4,6 @@ Answers are appended to `NAME.partial`, one line of JSON each, whatever the tabl
 converted to the table, which exists only from then on. A second run that writes the same table is refused.
 """
 
-import csv
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from image_classification_trash.csv_tables import csv_line
 from image_classification_trash.errors import MissingExtraError, SettingsError
 from image_classification_trash.files import as_text, atomic_path, is_stream, only_writer, target_of
 from image_classification_trash.inference.classifier import Prediction
 
 COLUMNS = ("path", "label", "probability", "decision", "waste_score", "prediction_set", "error")
 _ROWS_A_GROUP = 10_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 Row = dict[str, Any]
 """A row of the table: text, a number, a list of labels, or None, by column."""
 
@@ -132,17 +131,16 @@ class PredictionFile:
 
 def _write_csv(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *map(column_of, labels)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        columns = [*COLUMNS, *map(column_of, labels)]
+        file.write(csv_line(columns))
+        file.writelines(csv_line(_cell(row.get(name)) for name in columns) for row in rows)
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as CSV text; an apostrophe precedes text that a spreadsheet would take for a formula."""
+    """Return a value for CSV: numbers with six digits, lists as text."""
     if isinstance(value, float):
         return f"{value:.6f}"
-    text = "; ".join(value) if isinstance(value, list) else value
-    return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
+    return "; ".join(value) if isinstance(value, list) else value
 
 
 def _write_jsonl(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:

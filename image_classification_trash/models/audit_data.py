@@ -6,19 +6,19 @@ The data set is not changed. The issues go to a table, a page and a file of sugg
 them, and `trash-classifier data NAME --corrections FILE` applies those.
 """
 
-import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.neighbors import NearestNeighbors
 
 from image_classification_trash.arrays import Embeddings, Floats
 from image_classification_trash.config.data import AuditSettings
+from image_classification_trash.csv_tables import csv_text
 from image_classification_trash.data.corrections import SUGGESTED, Correction, corrections_csv
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS, Embed
 from image_classification_trash.data.manifest import Manifest, Photo, class_numbers, read_manifest
@@ -35,7 +35,6 @@ from image_classification_trash.training.label_errors import (
     find_label_issues,
     head_on_all,
     out_of_fold,
-    softmax,
 )
 
 KINDS = {
@@ -191,11 +190,7 @@ def suggestions(issues: Sequence[Issue]) -> list[Correction]:
 
 def issues_csv(issues: Sequence[Issue]) -> str:
     """Return the issues as CSV text with a header."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [field.name for field in fields(Issue)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(issue) for issue in issues)
-    return buffer.getvalue()
+    return csv_text([field.name for field in fields(Issue)], map(astuple, issues))
 
 
 def _with_better_labels(
@@ -211,7 +206,7 @@ def _with_better_labels(
     photos = [Photo(f.path, f.label, "", "", f.sha256, 0, 0) for f in torn]
     y_true = class_numbers(manifest.photos, manifest.labels)
     head = head_on_all(vectors, y_true, manifest.photos, len(manifest.labels), seed)
-    guesses = softmax(head.logits(embed(photos, manifest.root)))
+    guesses = softmax(head.logits(embed(photos, manifest.root)), axis=1)
     better = {}
     for issue, row in zip(torn, guesses, strict=True):
         rivals = {other.label for other in torn if other.sha256 == issue.sha256}
@@ -237,7 +232,8 @@ def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Issue]:
         crossing = f", across {photo.split} and {photos[other].split}" * (photo.split != photos[other].split)
         more = f"; {len(pairs)} photos are that near" * (len(pairs) > 1)
         detail = f"like {other} ({photos[other].label}){crossing}{more}"
-        yield _issue(photo, kind, round(1 + similarity, 3), "", other, detail)
+        score = round(1 + similarity, 3) if similarity else None
+        yield _issue(photo, kind, score, "", other, detail)
 
 
 def _label_issues(manifest: Manifest, probabilities: Floats | None) -> Iterator[Issue]:
@@ -282,7 +278,7 @@ def neighbour_distances(vectors: Embeddings) -> Floats:
     return np.asarray(distances.mean(1), dtype=np.float64)
 
 
-def _issue(photo: Photo, kind: str, score: float, suggested: str, other: str, detail: str) -> Issue:
+def _issue(photo: Photo, kind: str, score: float | None, suggested: str, other: str, detail: str) -> Issue:
     return Issue(photo.path, photo.label, photo.split, kind, score, suggested, other, detail, photo.sha256)
 
 
@@ -300,8 +296,7 @@ def _accuracy(manifest: Manifest, probabilities: Floats | None) -> float | None:
 
 def _number(text: str) -> float:
     """Return a similarity from the table; 0 if there were no embeddings to measure it."""
-    number = float(text)
-    return 0.0 if np.isnan(number) else number
+    return 0.0 if text in ("", "nan") else float(text)
 
 
 def _digest(path: Path) -> str:

@@ -36,6 +36,7 @@ from image_classification_trash.evaluation.result import (
     LabelledPhotos,
     Metrics,
     read_metrics,
+    without_undefined,
 )
 from image_classification_trash.files import sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import (
@@ -88,7 +89,7 @@ def _evaluate(settings: EvaluateSettings) -> Evaluation:
         metrics = replace(metrics, not_waste=measure_rejection(bundle, answers, not_waste, settings))
     probabilities = of_classes(probabilities)
     card = model_card(bundle.config, earlier | {photos.name: metrics}, exports)
-    before = {name: renamed(figures) for name, figures in bundle.metrics().items()}
+    before = {name: without_undefined(renamed(figures)) for name, figures in bundle.metrics().items()}
     measured = before | {photos.name: metrics.as_json()}
     add_to_bundle(bundle, {METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n", CARD: card})
     paths = tuple(photos.paths[i] for i in good)
@@ -173,7 +174,7 @@ def _measure(
         fingerprint=photos.fingerprint,
         split=config.data["split"] if photos.name == TEST else None,
         training_seed=config.training["settings"]["seed"],
-        interval=f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}",
+        interval=f"95%, bootstrap, {settings.resamples} resamples, seed {settings.seed}; Wilson at 0 and 100%",
         machine=machine(),
     )
     mass = config.conformal_threshold

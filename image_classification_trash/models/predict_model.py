@@ -8,22 +8,20 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from image_classification_trash.config.models import PredictSettings
-from image_classification_trash.errors import PhotoError, SettingsError
+from image_classification_trash.errors import SettingsError
 from image_classification_trash.files import as_text, sha256_of
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier, photos_below
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
 from image_classification_trash.inference.prediction_table import PredictionFile, row_of
-from image_classification_trash.inference.web_photos import fetch_url, is_url
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, line
 
 NAMED = 3
@@ -49,17 +47,10 @@ class Predictions(Result):
     unreadable: int = 0
 
     def stream(self, start: int = 0) -> Iterator[Prediction]:
-        """Yield the predictions from photo number `start` on, reading each photo when its prediction is due."""
-        for are_urls, names in groupby(self.names[start:], is_url):
-            group = list(names)
-            predictions: Iterator[Prediction]
-            if are_urls:
-                predictions = (predict_url(self.classifier, url, self.budget) for url in group)
-            else:
-                predictions = self.classifier.stream(group, self.batch_size, budget=self.budget)
-            for prediction in predictions:
-                self.unreadable += prediction.error is not None
-                yield prediction
+        """Yield the predictions from photo number `start` on, in order; files and URLs are read a few batches ahead."""
+        for prediction in self.classifier.stream(self.names[start:], self.batch_size, budget=self.budget):
+            self.unreadable += prediction.error is not None
+            yield prediction
 
     def for_people(self) -> Iterator[Shown]:
         """Yield one line per photo as soon as it is classified."""
@@ -169,14 +160,6 @@ def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Pre
         ):
             table.add(prediction)
     return PredictionsWritten(path, len(work.names), table.errors)
-
-
-def predict_url(classifier: TrashClassifier, url: str, budget: Budget = DEFAULT_BUDGET) -> Prediction:
-    """Fetch and classify the photo behind a URL; one that cannot be fetched becomes a prediction with an error."""
-    try:
-        return replace(classifier.predict([fetch_url(url)], budget=budget)[0], path=url)
-    except PhotoError as error:
-        return Prediction(url, error=str(error))
 
 
 def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:

@@ -4,8 +4,9 @@
     trash-classifier models promote trashnet
     trash-classifier models rollback
 
-The gates: every exported file agrees with the trained model and is unchanged; the model was evaluated on the test split; and,
-if it replaces another model, its accuracy on the same photos is not below the interval of that model.
+The gates: every exported file agrees with the trained model and is unchanged; on validation, the model is better than the most
+frequent class and than chance; it accepts enough photos; it was evaluated on the test split; and, if it replaces another model, its
+accuracy on the same photos is not below the interval of that model.
 """
 
 import json
@@ -34,9 +35,9 @@ from image_classification_trash.evaluation.model_list import (
     show,
     version_of,
 )
-from image_classification_trash.evaluation.result import read_metrics
+from image_classification_trash.evaluation.result import Interval, Metrics, read_metrics
 from image_classification_trash.files import atomic_directory, write_text
-from image_classification_trash.inference.bundle import Bundle
+from image_classification_trash.inference.bundle import Bundle, BundleConfig
 from image_classification_trash.inference.model_store import (
     REGISTRY,
     Move,
@@ -135,7 +136,7 @@ def register(bundle: Bundle, models_dir: Path, note: str = "") -> Version:
         return _register(bundle, models_dir, note)
 
 
-def gates(bundle: Bundle, replaced: Bundle | None) -> tuple[Gate, ...]:
+def gates(bundle: Bundle, replaced: Bundle | None, min_accepted: float = 0.5) -> tuple[Gate, ...]:
     """Check the conditions for promoting `bundle` in place of `replaced`."""
     measured = read_metrics(bundle).get(TEST)
     found = f"accuracy {with_interval(measured.accuracy)}, n {measured.n}" if measured else (
@@ -143,7 +144,9 @@ def gates(bundle: Bundle, replaced: Bundle | None) -> tuple[Gate, ...]:
     )  # fmt: skip
     return (
         _parity_gate(bundle),
-        Gate("test split", measured is not None, found),
+        better_than_guessing(bundle.config),
+        accepts_enough(bundle.config, measured, min_accepted),
+        Gate("test split", measured is not None and measured.accuracy is not None, found),
         _accuracy_gate(bundle, replaced),
     )
 
@@ -163,7 +166,7 @@ def promote(settings: ModelsSettings) -> Promotion:
         if replaced is not None and replaced.content == content_of(bundle):
             raise PromotionError(f"{settings.alias} is {replaced} already.", "")
         before = check_version(registry, replaced) if replaced is not None else None
-        found = gates(bundle, before)
+        found = gates(bundle, before, settings.min_accepted)
         if not all(gate.passed for gate in found):
             failed = "; ".join(f"{gate.name}: {gate.found}" for gate in found if not gate.passed)
             hint = "Fix it and promote again; nothing was changed."
@@ -241,6 +244,43 @@ def _parity_gate(bundle: Bundle) -> Gate:
             bad.append(error.found.rstrip("."))
     good = f"{', '.join(files)}: as the trained model"
     return Gate("export parity", not bad, "; ".join(bad) or good)
+
+
+def better_than_guessing(config: BundleConfig) -> Gate:
+    """Check that the lower end of the validation accuracy's 95% interval is above the most frequent class and above chance."""
+    validation, photos = config.training.get("validation") or {}, config.data.get("counts", {}).get("val", {})
+    n, accuracy = sum(photos.values()), _share(validation.get("accuracy"))
+    if accuracy is None or not n:
+        return Gate("validation", False, "its config.json has no figures of validation; train it again")
+    figure, most, chance = Interval.of_share(accuracy, n), max(photos.values()) / n, 1 / len(config.classes)
+    found = f"accuracy {with_interval(figure)} on {n} photos; the most frequent class alone reaches {most:.1%}, chance {chance:.1%}"
+    good = figure.low > max(most, chance)
+    advice = (
+        "; the interval must lie above both: train longer, or with more photos for training and validation"
+    )
+    return Gate("validation", good, found if good else found + advice)
+
+
+def accepts_enough(config: BundleConfig, measured: Metrics | None, min_accepted: float) -> Gate:
+    """Check that a share of at least `min_accepted` of the validation photos, and of the test photos, is accepted."""
+    shares = {"validation": _share((config.training.get("validation") or {}).get("coverage"))}
+    if measured is not None:
+        shares[TEST] = _share(measured.accepted.coverage)
+    found = " and ".join(
+        f"an unknown share of {photos}" if share is None else f"{share:.1%} of {photos}"
+        for photos, share in shares.items()
+    )
+    good = all(share is not None and share >= min_accepted for share in shares.values())
+    advice = (
+        f"; at least {min_accepted:.1%} is required: train with a lower --target-precision or --max-rejected, "
+        "or lower --min-accepted"
+    )
+    return Gate("accepted photos", good, found if good else found + advice)
+
+
+def _share(value: Any) -> float | None:
+    """Return a share that a bundle's description states; None if it is missing, not finite or no share."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
 def _accuracy_gate(bundle: Bundle, replaced: Bundle | None) -> Gate:

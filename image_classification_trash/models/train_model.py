@@ -70,15 +70,17 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     data = TrainingData(read_manifest(settings.processed_dir / settings.name), settings)
     start = begin(settings, data.manifest)
     run, network = open_run(settings, data.manifest, tracker, began), start.network
-    head = fit_linear_head(network, data, settings.class_weighting) if start.fits_head else None
+    head = fit_linear_head(network, data) if start.fits_head else None
     history = fine_tune(network, data, settings, run.folder, tracker, start.teachers, run.conditions)
     if history is None:  # another process writes the bundle
         return None
     adjust_logits(network, data.y_train, settings.logit_adjustment)
-    shift = fit_rejection_head(network, data, settings.accelerator) if settings.rejection_head else None
+    network.to(start.device)  # the rejection head embeds thousands of photos; calibration ends on the CPU
+    shift = fit_rejection_head(network, data) if settings.rejection_head else None
     calibration = calibrate_network(network, data.val, settings)
     record = training_record(run, start.ancestors, calibration.validation, head, history, shift)
-    bundle = write_trained(settings, data.manifest, network, calibration, record, history)
+    folder = settings.models_dir / settings.bundle_name
+    bundle = write_trained(folder, settings, data.manifest, network, calibration, record, history)
     tracker.log_bundle(bundle)
     return bundle
 

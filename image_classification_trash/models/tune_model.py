@@ -96,6 +96,8 @@ class Tuned(Result):
 class TrialTracker(NoTracker):
     """Reports each epoch to a trial and stops a training that falls behind.
 
+    Optuna's Lightning callback is not used: it reports in single precision and keeps no scores to end the trial with.
+
     Raises:
         optuna.TrialPruned: from `log_epoch`, if the trial should stop; Lightning passes it on.
     """

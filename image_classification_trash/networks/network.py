@@ -22,7 +22,12 @@ from image_classification_trash.errors import BundleError, TrainingError, first_
 from image_classification_trash.files import sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.inference.images import Pixels
-from image_classification_trash.networks.backbones import StateDict, find_architecture, read_weights
+from image_classification_trash.networks.backbones import (
+    StateDict,
+    find_architecture,
+    initial_weights,
+    output_width,
+)
 from image_classification_trash.networks.device import keep_freed_memory
 
 PIECE = 8
@@ -51,7 +56,7 @@ class TrashNetwork(nn.Module):
         plan = find_architecture(architecture)
         self.architecture = architecture
         self.backbone = plan.build().to(memory_format=torch.channels_last)
-        self.width = _output_width(architecture, self.backbone)
+        self.width = output_width(architecture, self.backbone)
         self.classes = classes
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.width, classes))
         self.rejection_head = nn.Linear(self.width, 1) if detects_waste else None
@@ -158,11 +163,8 @@ def build_network(
         TrainingError: the name is unknown, or the weights cannot be fetched or belong to another network.
     """
     network = TrashNetwork(architecture, classes, dropout)
-    fetch = find_architecture(architecture).fetch
-    if weights is not None:
-        load_backbone(network, read_weights(weights), str(weights))
-    elif pretrained and fetch is not None:
-        load_backbone(network, fetch(), f"the published weights of {architecture}")
+    if found := initial_weights(architecture, pretrained, weights):
+        load_backbone(network, *found)
     return network
 
 
@@ -234,15 +236,3 @@ def not_finite(state: StateDict) -> list[str]:
 def weights_fingerprint(bundle: Bundle) -> str:
     """Return the SHA-256 of the bundle's weights file."""
     return sha256_of_file(bundle.weights)
-
-
-def _output_width(name: str, backbone: nn.Module) -> int:
-    was_training = backbone.training
-    try:
-        with torch.inference_mode():
-            width = int(backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
-    except (AssertionError, RuntimeError) as error:
-        found = f"{name} does not take photos of any size: {error}"
-        raise TrainingError(found, "Choose a convolutional network, such as efficientnet_lite0.") from error
-    backbone.train(was_training)
-    return width

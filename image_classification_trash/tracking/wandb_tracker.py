@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from image_classification_trash.config.base import TrackSettings
@@ -31,8 +31,8 @@ SAMPLES = 32
 PROBE_SECONDS = 3
 
 
-class Tracker(Protocol):
-    """Logs a run while it is in progress."""
+class Tracker:
+    """Logs a run while it is in progress; a tracker overrides the methods for what it logs, the others do nothing."""
 
     def log_config(self, config: Mapping[str, Any]) -> None:
         """Log the resolved settings."""
@@ -53,30 +53,15 @@ class Tracker(Protocol):
         """Finish the run."""
 
 
-class NoTracker:
+class NoTracker(Tracker):
     """Tracks nothing."""
 
-    def log_config(self, config: Mapping[str, Any]) -> None:
-        """Do nothing."""
 
-    def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Do nothing."""
-
-    def log_dataset(self, manifest: Manifest) -> None:
-        """Do nothing."""
-
-    def log_bundle(self, bundle: Bundle) -> None:
-        """Do nothing."""
-
-    def log_evaluation(self, evaluation: Evaluation) -> None:
-        """Do nothing."""
-
-    def close(self, failed: bool = False) -> None:
-        """Do nothing."""
-
-
-class WandbTracker:
+class WandbTracker(Tracker):
     """A run of Weights & Biases in `reports/wandb`; offline without an API key or a network.
+
+    Epochs are not logged by Lightning's WandbLogger: evaluations use this class too and may not import Lightning, and its
+    rows number epochs from 0 and by training step.
 
     Raises:
         MissingExtraError: wandb is not installed.

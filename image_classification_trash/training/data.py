@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from image_classification_trash.arrays import Embeddings, Ints
-from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.features.build_features import Backbone, PixelSettings, SplitCaches
 from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_backgrounds
@@ -19,7 +20,7 @@ from image_classification_trash.features.synthesis.shifted_photos import (
     not_waste,
     shifted_photos,
 )
-from image_classification_trash.inference.images import Pixels
+from image_classification_trash.inference.images import Pixels, ResizeMode, Size
 from image_classification_trash.training.batches import SplitPhotos
 
 CACHE_MARGIN = 1.2
@@ -28,6 +29,27 @@ BACKGROUNDS = 400
 """Number of backgrounds drawn per training; they are mirrored, cropped and recoloured at each use."""
 BOARDS = 200
 """Number of photos whose object is removed, as examples of bare posterboard."""
+
+
+class DataSettings(Protocol):
+    """The settings of a training that its photos and their weights depend on, as in `TrainSettings`."""
+
+    resize_mode: ResizeMode
+    copy_paste: float
+    corruption: float
+    outliers: float
+    class_weighting: float
+    seed: int
+
+    @property
+    def input_size(self) -> Size:
+        """Height and width in pixels."""
+        ...
+
+    @property
+    def interim_dir(self) -> Path:
+        """Folder of the caches."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,9 +73,10 @@ class TrainingData:
     Attributes:
         manifest: the data set's table.
         labels: its classes, in the order of the class numbers.
+        class_weighting: how classes weigh in a loss, as in `class_weights`.
     """
 
-    def __init__(self, manifest: Manifest, settings: TrainSettings) -> None:
+    def __init__(self, manifest: Manifest, settings: DataSettings) -> None:
         self.manifest, self.labels = manifest, manifest.labels
         self._interim = settings.interim_dir
         self._caches = SplitCaches(
@@ -67,7 +90,7 @@ class TrainingData:
             settings.corruption,
             settings.outliers,
         )
-        self._seed = settings.seed
+        self.class_weighting, self._seed = settings.class_weighting, settings.seed
 
     @cached_property
     def y_train(self) -> Ints:

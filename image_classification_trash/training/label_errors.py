@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import softmax
 
 from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.data.manifest import Photo
@@ -75,7 +76,7 @@ def out_of_fold(
             WEIGHTING,
             inverse_regularisations,
         )
-        probabilities[test] = softmax(head.logits(vectors[test]))
+        probabilities[test] = softmax(head.logits(vectors[test]), axis=1)
         inverse_regularisations = (
             head.inverse_regularisation,
         )  # chosen once: folds are similar, and each fit takes seconds
@@ -111,12 +112,6 @@ def find_label_issues(y_true: Ints, probabilities: Floats) -> list[LabelIssue]:
         )
         for i in ranked
     ]
-
-
-def softmax(logits: Floats) -> Floats:
-    """Convert scores (N, C) to probabilities (N, C)."""
-    scaled = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(scaled / scaled.sum(1, keepdims=True))
 
 
 def _folds(photos: Sequence[Photo], seed: int) -> Ints:

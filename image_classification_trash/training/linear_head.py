@@ -43,10 +43,10 @@ def class_weights(y_true: Ints, classes: int, weighting: float) -> npt.NDArray[n
     return np.asarray(weights * len(y_true) / (weights * counts).sum())
 
 
-def fit_linear_head(network: TrashNetwork, data: TrainingData, weighting: float) -> LinearHead:
+def fit_linear_head(network: TrashNetwork, data: TrainingData) -> LinearHead:
     """Fit a head on embeddings of the train split, choose C on the val split, and set the network's head to it."""
     train, val = data.embeddings(EmbeddingBackbone(network))
-    head = fit_head(train, data.y_train, val, data.y_val, len(data.labels), weighting)
+    head = fit_head(train, data.y_train, val, data.y_val, len(data.labels), data.class_weighting)
     network.set_linear_head(head.weight, head.bias)
     return head
 

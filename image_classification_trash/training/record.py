@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from image_classification_trash.config.base import TrackSettings
+from image_classification_trash.config.base import InputSettings, TrackSettings
 from image_classification_trash.config.training import CalibrationSettings, TrainSettings
 from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.errors import DivergedError
@@ -19,9 +19,12 @@ from image_classification_trash.evaluation.calibration import Calibration, Valid
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
+    TRASHNET_LICENSE,
+    UNSTATED,
     WEIGHTS,
     Bundle,
     BundleConfig,
+    is_trashnet,
     write_bundle,
 )
 from image_classification_trash.networks.network import TrashNetwork, network_bytes, not_finite
@@ -150,14 +153,12 @@ def open_run(settings: TrainSettings, manifest: Manifest, tracker: Tracker, bega
     Raises:
         TrainingError: there is no checkpoint to resume, it is damaged, or it has other data or settings.
     """
-    folder, made_with = (
-        settings.reports_dir / "training" / settings.bundle_name,
-        conditions_of(settings, manifest),
-    )
+    folder, used = settings.reports_dir / "training" / settings.bundle_name, resolved(settings)
+    made_with = conditions_of(used, manifest)
     if settings.resume:  # before anything of the earlier run is overwritten
         check_resumable(folder, made_with)
         began -= seconds_trained(folder)
-    run = Run(folder, resolved(settings), made_with, began)
+    run = Run(folder, used, made_with, began)
     conditions = Conditions(manifest.fingerprint, git_commit(), machine(), library_versions())
     write_text(folder / "config.yaml", yaml.safe_dump({"train": run.settings}, sort_keys=False))
     write_text(folder / "conditions.json", json.dumps(asdict(conditions), indent=2) + "\n")
@@ -177,8 +178,8 @@ def resolved(settings: TrainSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude=hidden)
 
 
-def conditions_of(settings: TrainSettings, manifest: Manifest) -> dict[str, Any]:
-    """Return the data and settings that the weights of a run depend on up to its last epoch, as plain data.
+def conditions_of(used: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """Return the data and `resolved` settings that the weights of a run depend on up to its last epoch, as plain data.
 
     Files and bundles are identified by the checksums of their weights, so that they may be moved but not replaced. Names,
     folders and settings of the steps after the last epoch are excluded: a resumed run may change them.
@@ -192,11 +193,11 @@ def conditions_of(settings: TrainSettings, manifest: Manifest) -> dict[str, Any]
         "rejection_head",
         *CalibrationSettings.model_fields,
     }
-    chosen = {name: value for name, value in resolved(settings).items() if name not in free}
+    chosen = {name: value for name, value in used.items() if name not in free}
     files = {
-        "weights": settings.weights and sha256_of_file(settings.weights)[:12],
-        "init_from": [sha256_of_file(path / WEIGHTS)[:12] for path in settings.init_from],
-        "teacher": [sha256_of_file(path / WEIGHTS)[:12] for path in settings.teacher],
+        "weights": used["weights"] and sha256_of_file(Path(used["weights"]))[:12],
+        "init_from": [sha256_of_file(Path(path) / WEIGHTS)[:12] for path in used["init_from"]],
+        "teacher": [sha256_of_file(Path(path) / WEIGHTS)[:12] for path in used["teacher"]],
     }
     return {"data": manifest.fingerprint[:12], "classes": list(manifest.labels), **chosen, **files}
 
@@ -235,14 +236,15 @@ def training_record(
 
 
 def write_trained(
-    settings: TrainSettings,
+    folder: Path,
+    size: InputSettings,
     manifest: Manifest,
     network: TrashNetwork,
     calibration: Calibration,
     training: TrainingRecord,
     history: Sequence[Mapping[str, float]],
 ) -> Bundle:
-    """Write the bundle: weights, description with provenance, and the history if there is one.
+    """Write the bundle `folder`, named like it: weights, description with provenance, and the history if there is one.
 
     Raises:
         DivergedError: a weight, the temperature or a threshold is not finite; an earlier bundle of that name is kept.
@@ -259,18 +261,19 @@ def write_trained(
         raise DivergedError(found, "Lower --learning-rate, raise --warmup-epochs, or check the photos.")
     labels = (*manifest.labels, *([NEGATIVE_LABEL] if network.rejection_head is not None else []))
     config = BundleConfig(
-        name=settings.bundle_name,
+        name=folder.name,
         architecture=network.architecture,
         labels=labels,
-        input_height=settings.input_height,
-        input_width=settings.input_width,
-        resize_mode=settings.resize_mode,
+        input_height=size.input_height,
+        input_width=size.input_width,
+        resize_mode=size.resize_mode,
         temperature=calibration.temperature,
         threshold=calibration.threshold,
         data=asdict(DataRecord.of(manifest)),
         training=training.as_json(),
         git_commit=git_commit(),
         versions=library_versions(),
+        license=TRASHNET_LICENSE if is_trashnet(manifest.name, manifest.labels) else UNSTATED,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         negative_label=None if network.rejection_head is None else NEGATIVE_LABEL,
         conformal_threshold=calibration.conformal_threshold,
@@ -278,4 +281,4 @@ def write_trained(
     files = {WEIGHTS: network_bytes(network)}
     if history:
         files[HISTORY] = history_csv(history).encode()
-    return write_bundle(settings.models_dir / settings.bundle_name, config, files)
+    return write_bundle(folder, config, files)

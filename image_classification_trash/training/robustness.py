@@ -8,7 +8,6 @@ import torch
 from image_classification_trash.arrays import Floats
 from image_classification_trash.features.synthesis.shifted_photos import accuracy_under_shift
 from image_classification_trash.inference.images import Pixels
-from image_classification_trash.networks.device import training_device
 from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork
 from image_classification_trash.training.data import TrainingData
 from image_classification_trash.training.rejection_head import fit_to_embeddings
@@ -38,13 +37,12 @@ class ShiftRecord:
     rejection_head: RejectionHeadRecord
 
 
-def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: str) -> ShiftRecord:
+def fit_rejection_head(network: TrashNetwork, data: TrainingData) -> ShiftRecord:
     """Fit the rejection head of the network, and measure accuracy on shifted validation photos.
 
-    Thousands of synthetic photos are embedded, on the accelerator if there is one. The network ends on the CPU.
+    Thousands of synthetic photos are embedded, on the device that the network is on. The network ends on the CPU.
     """
-    device = training_device(accelerator)
-    backbone = EmbeddingBackbone(network.to(device))
+    backbone = EmbeddingBackbone(network)
     copy_pasted, other = data.rejection_photos()
     waste = np.concatenate([backbone.embed(np.array(data.train_pixels)), backbone.embed(copy_pasted)])
     val_waste = backbone.embed(data.shifted.clean_and_copy_pasted)
@@ -52,9 +50,9 @@ def fit_rejection_head(network: TrashNetwork, data: TrainingData, accelerator: s
     rejection_head = fit_to_embeddings(waste, backbone.embed(other), val_waste, val_other, LOST)
 
     def scores(photos: Pixels) -> Floats:
-        embedded = torch.from_numpy(backbone.embed(photos))
+        embedded = torch.from_numpy(backbone.embed(photos)).to(network.mean.device)
         with torch.inference_mode():
-            return np.asarray(network.head(embedded.to(device)).cpu().numpy(), dtype=np.float64)
+            return np.asarray(network.head(embedded).cpu().numpy(), dtype=np.float64)
 
     right = accuracy_under_shift(scores, data.shifted)
     network.cpu().set_rejection_head(rejection_head.weight, rejection_head.bias)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from image_classification_trash.arrays import Floats, Ints
-from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.config.training import CalibrationSettings
 from image_classification_trash.evaluation.calibration import Calibration, calibrate
 from image_classification_trash.networks.network import PIECE, TrashNetwork, to_planes
 from image_classification_trash.training.batches import OrderedBatches, SplitPhotos
@@ -19,7 +19,7 @@ def adjust_logits(network: TrashNetwork, y_true: Ints, share: float) -> None:
     network.shift_scores(-share * np.log(np.bincount(y_true) / len(y_true)))
 
 
-def calibrate_network(network: TrashNetwork, val: SplitPhotos, settings: TrainSettings) -> Calibration:
+def calibrate_network(network: TrashNetwork, val: SplitPhotos, settings: CalibrationSettings) -> Calibration:
     """Calibrate on the val split, and set the temperature of the network, which ends on the CPU."""
     scores, waste = validation_scores(network, val)
     calibration = calibrate(

@@ -10,7 +10,7 @@ from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.errors import TrainingError
 from image_classification_trash.inference.bundle import NEGATIVE_LABEL, Bundle, read_bundle
 from image_classification_trash.networks.backbones import has_pretrained_weights
-from image_classification_trash.networks.device import check_devices
+from image_classification_trash.networks.device import checked_device
 from image_classification_trash.networks.network import TrashNetwork, build_network, load_network
 from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.weight_averaging import init_from_average
@@ -22,12 +22,14 @@ class Start:
 
     Attributes:
         network: network to train.
+        device: device to train and embed on.
         teachers: networks whose probabilities are distilled.
         ancestors: trainings that produced the initial weights and the teachers.
         fits_head: whether a head is fitted on embeddings first.
     """
 
     network: TrashNetwork
+    device: torch.device
     teachers: tuple[TrashNetwork, ...]
     ancestors: Ancestors
     fits_head: bool
@@ -37,11 +39,14 @@ def begin(settings: TrainSettings, manifest: Manifest) -> Start:
     """Build the network, seeded, with the initial weights of the settings, and load the teachers.
 
     Raises:
-        TrainingError: the training cannot be finished (`check_plan`), or weights or bundles do not fit.
+        TrainingError: an unavailable device, an unknown architecture, a training that cannot be finished
+            (`check_plan`), or weights or bundles that do not fit.
         BundleError: a bundle is missing or damaged.
     """
     labels = manifest.labels
-    check_plan(settings, manifest)
+    head = fits_head(settings)
+    device = checked_device(settings.accelerator, settings.devices)
+    check_plan(settings, manifest, head)
     torch.manual_seed(settings.seed)
     network = build_network(
         settings.architecture, len(labels), settings.pretrained, settings.weights, settings.dropout
@@ -50,7 +55,7 @@ def begin(settings: TrainSettings, manifest: Manifest) -> Start:
     if settings.init_from:
         init_from_average(network, [earlier[path] for path in settings.init_from], labels)
     teachers = tuple(as_teacher(earlier[path], labels) for path in settings.teacher)
-    return Start(network, teachers, Ancestors.of(list(earlier.values())), fits_head(settings))
+    return Start(network, device, teachers, Ancestors.of(list(earlier.values())), head)
 
 
 def as_teacher(bundle: Bundle, labels: Sequence[str]) -> TrashNetwork:
@@ -65,14 +70,13 @@ def as_teacher(bundle: Bundle, labels: Sequence[str]) -> TrashNetwork:
     return load_network(bundle)
 
 
-def check_plan(settings: TrainSettings, manifest: Manifest) -> None:
+def check_plan(settings: TrainSettings, manifest: Manifest, head: bool) -> None:
     """Refuse a training that cannot be finished.
 
     Raises:
-        TrainingError: an unavailable device, a class without a training photo, no validation photo, a class named
-            as the rejection head's label, nothing to train, or an unknown architecture.
+        TrainingError: a class without a training photo, no validation photo, a class named as the rejection head's
+            label, or nothing to train: no epochs, and no `head` to fit.
     """
-    check_devices(settings.accelerator, settings.devices)
     counts = manifest.counts()
     missing = [label for label, count in counts["train"].items() if not count]
     if missing:
@@ -85,7 +89,7 @@ def check_plan(settings: TrainSettings, manifest: Manifest) -> None:
     if settings.rejection_head and NEGATIVE_LABEL in manifest.labels:
         found = f"The data set has a class {NEGATIVE_LABEL!r} of its own."
         raise TrainingError(found, "Leave out --rejection-head, or rename the class.")
-    if not settings.epochs and not settings.init_from and not fits_head(settings):
+    if not settings.epochs and not settings.init_from and not head:
         hint = "Give --epochs 1 or more, or start from pretrained weights with a head."
         raise TrainingError("There is nothing to train: no epochs, and no head on pretrained weights.", hint)
 

@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from image_classification_trash.evaluation.result import ClassScores, Interval, Reliability
@@ -21,6 +22,10 @@ from image_classification_trash.inference.images import Pixels
 
 MOST_CLASSES = 40
 """Largest number of classes that a plot names; above it, a plot shows a selection of classes, or no names."""
+_MOST_NUMBERS, _LARGEST_SIDE = 400, 16.0
+"""Largest number of cells of a confusion matrix that show their number, and its largest side in inches."""
+MOST_LETTERS = 110
+"""Largest number of letters in a line of text in a plot."""
 # Palette of Okabe and Ito, which colour-blind readers can distinguish.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
 _ACCENT, _SOFT, _GREY = "#0072B2", "#56B4E9", "#888888"
@@ -30,10 +35,16 @@ def to_png(figure: Figure, dpi: int = 110) -> bytes:
     """Return a figure as the bytes of a PNG file, with every text drawn literally: `$` and `^` in names are no formulas."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-        text.set_text(as_text(text.get_text()))
+        text.set_text("\n".join(shortened(line, MOST_LETTERS) for line in text.get_text().split("\n")))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def shortened(name: str, letters: int = 36) -> str:
+    """Return a name on one line, without its middle if it is longer, and with marks for what no font has."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in as_text(name))
+    return line if len(line) <= letters else f"{line[: letters // 2]}…{line[-letters // 2 :]}"
 
 
 def class_colours(labels: Sequence[str]) -> dict[str, Any]:
@@ -58,10 +69,11 @@ def speed_and_accuracy(points: Sequence[tuple[str, float, float | None]], condit
     bars = axes.barh(places, [speed for _, speed, _ in points], color=_ACCENT)
     words = [f"{speed:.0f}/s" + ("" if a is None else f", {a:.1%}") for _, speed, a in points]
     axes.bar_label(bars, labels=words, padding=4, fontsize=9)
-    axes.set_yticks(places, [name for name, _, _ in points])
+    axes.set_yticks(places, [shortened(name) for name, _, _ in points])
     axes.set_xlim(0, 1.25 * max(speed for _, speed, _ in points))
     axes.set_xlabel("photos per second, including decoding")
-    figure.suptitle(f"Speed and validation accuracy\n{conditions}", fontsize=10)
+    known = " and validation accuracy" if any(accuracy is not None for *_, accuracy in points) else ""
+    figure.suptitle(f"Speed{known}\n{conditions}", fontsize=10)
     return figure
 
 
@@ -81,11 +93,14 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     left = np.zeros(len(labels))
     for colour, (split, by_class) in zip((_ACCENT, "#E69F00", "#009E73"), counts.items(), strict=False):
         values = np.array([by_class[label] for label in labels])
-        bars = axes.barh(labels, values, left=left, color=colour, label=f"{split} ({sum(by_class.values())})")
+        bars = axes.barh(
+            range(len(labels)), values, left=left, color=colour, label=f"{split} ({sum(by_class.values())})"
+        )
         axes.bar_label(
             bars, labels=[str(v) if v else "" for v in values], label_type="center", color="white", fontsize=9
         )
         left += values
+    axes.set_yticks(range(len(labels)), [*map(shortened, labels)])
     axes.invert_yaxis()
     axes.set_title(f"Photos per class (n = {photos}{note})", loc="left")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False)
@@ -110,17 +125,24 @@ def embedding_map(points: npt.NDArray[np.floating[Any]], labels: Sequence[str]) 
     """Draw photos as points (N, 2), coloured by class; a legend names up to `MOST_CLASSES` classes."""
     figure = _figure(7.5, 6)
     axes = figure.subplots()
-    names = sorted(set(labels))
-    of = np.array(labels)
-    for name, colour in class_colours(names).items():
-        mine = points[of == name]
-        axes.scatter(
-            mine[:, 0], mine[:, 1], s=9, color=colour, alpha=0.75, label=f"{name} ({len(mine)})", linewidths=0
-        )
+    names, sizes = np.unique(np.array(labels, dtype=object), return_counts=True)
+    colours = class_colours(list(names))
+    axes.scatter(
+        points[:, 0], points[:, 1], s=9, c=[colours[label] for label in labels], alpha=0.75, linewidths=0
+    )
     axes.set_title(f"Embeddings, t-SNE (n = {len(labels)})", loc="left")
     axes.set(xticks=[], yticks=[])
     if len(names) <= MOST_CLASSES:
-        axes.legend(frameon=False, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+        dots = [
+            Line2D([], [], ls="", marker="o", ms=6, alpha=0.75, mew=0, color=colour)
+            for colour in colours.values()
+        ]
+        # Written into a finished legend: matplotlib drops entries that begin with an underscore.
+        legend = axes.legend(
+            dots, ["."] * len(dots), frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
+        for text, name, size in zip(legend.get_texts(), names, sizes, strict=True):
+            text.set_text(f"{shortened(name)} ({size})")
     return _plain(figure)
 
 
@@ -147,22 +169,25 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 def confusion_matrix(matrix: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
     """Draw counts (C, C) and their percentages of each true class (rows).
 
-    Above `MOST_CLASSES` classes, one image of the percentages without numbers and names: metrics.json holds the counts.
+    Of large matrices, only the largest counts are written as numbers. Above `MOST_CLASSES` classes, one image of the
+    percentages without numbers and names: metrics.json holds the counts.
     """
     if len(labels) > MOST_CLASSES:
         return _confusion_image(matrix)
-    side = max(4.2, 0.62 * len(labels) + 1.6)
+    side, size = min(max(4.2, 0.62 * len(labels) + 1.6), _LARGEST_SIDE), 9 if len(labels) <= 20 else 6
+    largest = np.sort(np.argsort(-matrix, axis=None, kind="stable")[:_MOST_NUMBERS])
     figure = _figure(2 * side, side)
-    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    shares, names = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1), [*map(shortened, labels)]
     for axes, values, name in zip(
         figure.subplots(1, 2), (matrix, shares), ("photos", "% of the true class"), strict=True
     ):
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        for (row, column), value in np.ndenumerate(values):
+        for row, column in zip(*np.unravel_index(largest, matrix.shape), strict=True):
             colour = "white" if shares[row, column] > 55 else "black"
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
-        axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
-        axes.set_yticks(range(len(labels)), labels)
+            text = f"{values[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+        axes.set_xticks(range(len(labels)), names, rotation=40, ha="right")
+        axes.set_yticks(range(len(labels)), names)
         axes.set(xlabel="predicted", ylabel="true")
         axes.set_title(f"Confusion, {name} (n = {matrix.sum()})", loc="left", fontsize=10)
     return figure
@@ -241,7 +266,9 @@ def per_class_scores(per_class: Mapping[str, ClassScores]) -> Figure:
             if score is not None:
                 axes.plot([score.low, score.high], [row, row], color=_SOFT, lw=3, solid_capstyle="round")
                 axes.plot(score.value, row, "o", color=_ACCENT)
-        axes.set_yticks(range(len(labels)), [f"{label} ({per_class[label].n})" for label in labels])
+        axes.set_yticks(
+            range(len(labels)), [f"{shortened(label)} ({per_class[label].n})" for label in labels]
+        )
         axes.set(xlim=(0, 1.02), ylim=(len(labels) - 0.5, -0.5), title=key)
         axes.grid(axis="x", alpha=0.3)
     if len(labels) < len(per_class):

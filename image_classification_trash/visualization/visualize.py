@@ -43,7 +43,7 @@ from image_classification_trash.visualization.report import Picture, Section, wr
 THUMBNAIL = (96, 128)
 PER_CLASS, PAIRS, PREVIEWS, WORST = 16, 8, 4, 8
 MOST_ROWS = 500
-"""Largest number of left-out files that a page lists."""
+"""Largest number of left-out files, and of classes, that a page lists."""
 MOST_POINTS = 5_000
 """Largest number of photos on the map of embeddings; the time of t-SNE grows faster than their number."""
 
@@ -119,7 +119,7 @@ def explore(settings: ExploreSettings) -> Explored:
         title = f"{label} ({len(chosen)} of {len(photos)})"
         sheet = plots.contact_sheet(thumbnails, captions, title)
         figures[f"contact_sheet_{label}"] = (sheet, f"Some photos of {label}.")
-    pictures = _save(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
+    pictures = save_figures(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
     left_out = sum(manifest.metadata.problems.values())
     problems = [
         list(PROBLEM_COLUMNS),
@@ -153,11 +153,16 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
     """Write the report of an evaluation, with its figures; returns the report's path."""
     config, metrics = evaluation.bundle.config, evaluation.metrics
     name = config.name if evaluation.photos.name == "test" else f"{config.name}-{evaluation.photos.name}"
-    pictures = _save(draw_evaluation(evaluation), settings.reports_dir / "figures" / name)
+    pictures = save_figures(draw_evaluation(evaluation), settings.reports_dir / "figures" / name)
     per_class = [
         (label, str(s.n), *map(with_interval, (s.precision, s.recall, s.f1, s.roc_auc)))
         for label, s in metrics.per_class.items()
     ]
+    few = (
+        f"The first {MOST_ROWS} of {len(per_class)} classes; all: metrics.json."
+        if len(per_class) > MOST_ROWS
+        else ""
+    )
     unreadable = [("photo", "why"), *((p.path, p.error or "") for p in evaluation.unreadable)]
     conditions = {
         **asdict(metrics.conditions),
@@ -168,7 +173,7 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
     }
     header = ("class", "n", "precision", "recall", "F1", "ROC AUC")
     sections = [
-        Section("Right and wrong", table=[header, *per_class], pictures=pictures[:2]),
+        Section("Right and wrong", few, [header, *per_class[:MOST_ROWS]], pictures[:2]),
         Section("Trust", "Calibration and abstention.", pictures=pictures[2:4]),
         Section("Training and errors", pictures=pictures[4:]),
         Section("Left out", *_left_out(len(evaluation.unreadable), unreadable)),
@@ -208,16 +213,19 @@ def draw_evaluation(evaluation: Evaluation) -> dict[str, tuple[Figure, str]]:
         figures["training_curves"] = (plots.training_curves(rows), "Training, epoch by epoch.")
     worst = _worst_errors(evaluation)
     if worst is not None:
-        caption = "Most confident errors; beside each, what the network looked at (Grad-CAM)."
-        figures["worst_errors"] = worst, caption
+        figures["worst_errors"] = worst
     return figures
 
 
-def _save(figures: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Picture]:
-    pictures = []
-    for name, (figure, caption) in figures.items():
+def save_figures(figures: Mapping[str, tuple[Figure, str]], folder: Path) -> list[Picture]:
+    """Write figures, given with their captions by name; names that make the same file name are numbered."""
+    pictures, taken = [], set[str]()
+    for number, (name, (figure, caption)) in enumerate(figures.items()):
         png = plots.to_png(figure)
-        write_bytes(folder / f"{name.replace('/', '_')}.png", png)
+        stem = plots.shortened(name.replace("/", "_"), 50)  # a file system allows 255 bytes
+        stem = f"{stem}-{number}" if stem.casefold() in taken else stem
+        taken.add(stem.casefold())
+        write_bytes(folder / f"{stem}.png", png)
         pictures.append(Picture(png, caption))
     return pictures
 
@@ -234,12 +242,14 @@ def _data_summary(manifest: Manifest) -> list[tuple[str, str]]:
     split, test = manifest.metadata.split, manifest.metadata.near_duplicates.overlap["test"]
     return [
         ("photos", str(len(manifest.photos))),
-        ("classes", ", ".join(manifest.labels)),
+        ("classes", f"{len(manifest.labels)}: {', '.join(manifest.labels[:MOST_ROWS])}"),
         ("split", f"{split.method}, seed {split.seed}"),
         ("fingerprint", manifest.fingerprint),
         (
             "test photos with a near-duplicate in train",
-            f"{test.with_near_duplicate_in_train} of {test.photos} ({test.share:.1%})",
+            f"{test.with_near_duplicate_in_train} of {test.photos} ({test.share:.1%})"
+            if test.photos
+            else "no test photos",
         ),
     ]
 
@@ -283,7 +293,7 @@ def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> tuple[An
     return TSNE(perplexity=neighbours, init="pca", random_state=0).fit_transform(unit), photos
 
 
-def _worst_errors(evaluation: Evaluation) -> Figure | None:
+def _worst_errors(evaluation: Evaluation) -> tuple[Figure, str] | None:
     y_pred = evaluation.probabilities.argmax(1)
     confidence = evaluation.probabilities.max(1)
     wrong = np.nonzero(y_pred != evaluation.y_true)[0]
@@ -297,7 +307,9 @@ def _worst_errors(evaluation: Evaluation) -> Figure | None:
         cells.append([photo] if heat is None else [photo, plots.overlay(photo, heat)])
         y_true, answer = config.labels[evaluation.y_true[i]], config.labels[y_pred[i]]
         captions.append(f"{evaluation.paths[i].stem}: {answer} ({confidence[i]:.0%}), is {y_true}")
-    return _two_per_row(cells, captions, f"Most confident errors ({len(wrong)} in all)")
+    has_maps = any(len(cell) > 1 for cell in cells)
+    caption = f"Most confident errors{'; beside each, what the network looked at (Grad-CAM)' * has_maps}."
+    return _two_per_row(cells, captions, f"Most confident errors ({len(wrong)} in all)"), caption
 
 
 def _two_per_row(cells: Sequence[list[Pixels]], captions: Sequence[str], title: str) -> Figure:

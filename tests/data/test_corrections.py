@@ -49,7 +49,9 @@ def test_accepted_rows_are_applied_and_recorded(make_tree, tmp_path) -> None:
     assert prepared.manifest.fingerprint != before.fingerprint
     record = prepared.manifest.metadata.corrections
     assert record.photos == {"exclude": 1, "relabel": 1} and record.suggested_and_not_applied == 1
-    assert "glass/0.jpg,glass,excluded,a hand" in (prepared.folder / f"{PROBLEMS}.csv").read_text(encoding="utf-8")
+    assert "glass/0.jpg,glass,excluded,a hand" in (prepared.folder / f"{PROBLEMS}.csv").read_text(
+        encoding="utf-8"
+    )
     assert "glass/2.jpg" not in (prepared.folder / CORRECTIONS).read_text(encoding="utf-8")
 
 

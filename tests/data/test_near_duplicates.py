@@ -115,5 +115,10 @@ def test_overlap_counts_photos_with_a_twin_in_train() -> None:
 def test_the_table_names_both_photos() -> None:
     (row,) = pair_rows(photos(("train", ""), ("test", "")), pairs_of((0, 1)))
     named = dict(zip(PAIR_COLUMNS, row, strict=True))
-    assert (named["path_1"], named["split_1"], named["path_2"], named["split_2"]) == ("0.jpg", "train", "1.jpg", "test")
+    assert (named["path_1"], named["split_1"], named["path_2"], named["split_2"]) == (
+        "0.jpg",
+        "train",
+        "1.jpg",
+        "test",
+    )
     assert (named["similarity"], named["hash_distance"]) == (0.9, 3)

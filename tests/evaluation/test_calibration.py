@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from image_classification_trash.evaluation import calibration, metrics
+from image_classification_trash.evaluation import calibration
 from image_classification_trash.evaluation.calibration import calibrate
 
 
@@ -19,7 +20,7 @@ def test_a_calibration_is_made_of_its_parts(scores: tuple[np.ndarray, np.ndarray
     y_true, logits = scores
     found = calibrate(y_true, logits, None, 0.95, 1.0, 0.9)
     assert found.temperature == calibration.fit_temperature(y_true, logits)
-    probabilities = metrics.softmax(logits / found.temperature)
+    probabilities = softmax(logits / found.temperature, axis=1)
     assert found.threshold == calibration.choose_threshold(y_true, probabilities, 0.95)
     assert found.conformal_threshold == calibration.fit_conformal_threshold(y_true, probabilities, 0.9)
     assert found.validation.n == 300 and found.validation.accuracy == (logits.argmax(1) == y_true).mean()

@@ -4,7 +4,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.errors import DatasetError
@@ -35,6 +37,7 @@ def test_a_perfect_score_parts_them_though_the_probabilities_do_not() -> None:
     assert with_score.auroc.value == 1 and with_score.fpr_at_95.value == 0
     assert without.auroc.value == 0 and without.fpr_at_95.value == 1
     assert with_score.rejected.value == 1 and with_score.accepted_above.value == 0
+    assert with_score.auroc.low < 0.8 and with_score.fpr_at_95.high > 0.2  # ten photos are not certainty
 
 
 def test_what_is_answered_with_certainty_and_what_cannot_be_read_is_counted() -> None:
@@ -44,6 +47,17 @@ def test_what_is_answered_with_certainty_and_what_cannot_be_read_is_counted() ->
     assert found.n == 2 and found.unreadable == 1
     assert found.rejected.value == 0.5 and found.accepted_above.value == 0.5
     assert found.auroc.low <= found.auroc.value <= found.auroc.high
+
+
+def test_rejection_figures_agree_with_scikit_learn_and_lie_in_their_intervals() -> None:
+    rng = np.random.default_rng(0)
+    scores, others = rng.beta(5, 2, 60), rng.beta(2, 5, 40)
+    found = measured(None, [answer(s, None) for s in scores], [answer(s, None) for s in others])
+    y_true = np.r_[np.ones(60), np.zeros(40)]
+    assert found.auroc.value == pytest.approx(roc_auc_score(y_true, np.r_[scores, others]))
+    assert found.fpr_at_95.value == pytest.approx((others >= np.quantile(scores, 0.05)).mean())
+    for figure in (found.auroc, found.fpr_at_95):
+        assert 0 <= figure.low < figure.value < figure.high <= 1
 
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:

@@ -80,3 +80,11 @@ def test_figures_of_earlier_versions_are_read_under_their_names_of_today() -> No
     assert parse_metrics(json.loads(text), "x") == parse_metrics(
         json.loads(FILE.read_text(encoding="utf-8")), "x"
     )
+
+
+def test_intervals_that_are_not_finite_are_read_as_absent() -> None:
+    document = json.loads(FILE.read_text(encoding="utf-8"))["test"]
+    document["roc_auc"] = {"value": 0.5, "low": float("nan"), "high": float("nan")}
+    measured = parse_metrics({"test": document}, "x")["test"]
+    assert measured.roc_auc is None and measured.accuracy is not None
+    assert "NaN" not in json.dumps(measured.as_json())

@@ -9,6 +9,9 @@ import pytest
 
 from image_classification_trash.errors import BundleError
 from image_classification_trash.inference.bundle import (
+    TRASHNET_LABELS,
+    TRASHNET_LICENSE,
+    UNSTATED,
     Bundle,
     BundleConfig,
     add_files,
@@ -56,6 +59,20 @@ def test_a_bundle_is_read_as_it_was_written(bundle: Bundle) -> None:
     assert again.weights.read_bytes() == b"weights"
     assert again.metrics() == {}
     assert (bundle.path / "labels.txt").read_text(encoding="utf-8").splitlines() == list(CONFIG.labels)
+
+
+def test_trashnet_s_licence_is_not_that_of_own_photos(bundle: Bundle) -> None:
+    assert "owner" in read_bundle(bundle.path).config.license
+    edit_config(bundle.path, license=TRASHNET_LICENSE)  # as earlier versions wrote it into every bundle
+    assert read_bundle(bundle.path).config.license == UNSTATED
+    edit_config(bundle.path, license="CC-BY-4.0")
+    assert read_bundle(bundle.path).config.license == "CC-BY-4.0"
+    edit_config(
+        bundle.path, license=TRASHNET_LICENSE, data={"name": "trashnet"}, labels=list(TRASHNET_LABELS)
+    )
+    (bundle.path / "labels.txt").write_text("".join(f"{label}\n" for label in TRASHNET_LABELS))
+    write_checksums(bundle.path)
+    assert read_bundle(bundle.path).config.license == TRASHNET_LICENSE
 
 
 def test_metrics_are_added_and_covered_by_the_checksums(bundle: Bundle) -> None:

@@ -297,7 +297,9 @@ def test_a_bundle_is_promoted_and_answers_by_its_alias(
     shutil.copytree(exports, tmp_path / "models/sample")
     data = ["--data-dir", str(workspace / "data")]
     command(tmp_path, "evaluate", "sample", *data, "--resamples", "100")
-    done = command(tmp_path, "models", "promote", "sample", "--json")
+    # The test's network is too small to be sure: it answers most photos with `unsure`.
+    assert "accepted photos: " in command(tmp_path, "models", "promote", "sample", status=1).stderr
+    done = command(tmp_path, "models", "promote", "sample", "--min-accepted", "0", "--json")
     assert json.loads(done.stdout)["version"] == "sample@1"
     shutil.rmtree(tmp_path / "models/sample")
     photo = str(ROOT / PHOTO)

@@ -83,7 +83,7 @@ QUICK = {
     "TRASH_TRAIN_EPOCHS": "0", "TRASH_TRAIN_INPUT_HEIGHT": "96", "TRASH_TRAIN_INPUT_WIDTH": "128", "TRASH_TRAIN_HEAD": "true",
     "TRASH_TRAIN_ARCHITECTURE": "efficientnet_lite0", "TRASH_EVALUATE_RESAMPLES": "100", "TRASH_TUNE_TRIALS": "1",
     "TRASH_TUNE_EPOCHS": "1", "TRASH_TUNE_INPUT_HEIGHT": "32", "TRASH_TUNE_INPUT_WIDTH": "32", "TRASH_BENCHMARK_COUNT": "4",
-    "TRASH_BENCHMARK_ROUNDS": "1", "TRASH_EXPORT_FORMAT": '["tflite"]', "WANDB_MODE": "offline",
+    "TRASH_BENCHMARK_ROUNDS": "1", "TRASH_MODELS_MIN_ACCEPTED": "0", "TRASH_EXPORT_FORMAT": '["tflite"]', "WANDB_MODE": "offline",
 }  # fmt: skip
 LESS = {
     "--split object-clusters": "--split object-clusters --embeddings",

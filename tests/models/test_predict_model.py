@@ -53,6 +53,15 @@ def test_files_and_urls_are_answered_in_order(photo: Path, url: str) -> None:
     assert [answer.path for answer in found.stream(3)] == names[3:]
 
 
+def test_a_url_that_fails_is_one_row_among_the_others(photo: Path, url: str) -> None:
+    missing = "http://127.0.0.1:9/none.jpg"
+    found = predictions(str(photo), missing, url, "--batch-size", "2")
+    answers = list(found.stream())
+    assert [answer.path for answer in answers] == [str(photo), missing, url]
+    assert [answer.error is None for answer in answers] == [True, False, True]
+    assert "could not be fetched" in (answers[1].error or "") and found.unreadable == 1
+
+
 def test_max_pixels_limits_files_and_urls(photo: Path, url: str) -> None:
     for name in (str(photo), url):
         (answer,) = predictions(name, "--max-pixels", str(PIXELS)).stream()

@@ -37,6 +37,8 @@ from image_classification_trash.models import promote_model as module
 from image_classification_trash.models.promote_model import gates, manage_models, promote, register, rollback
 from image_classification_trash.show import Result, Table
 
+VALIDATION: dict[str, Any] = {"accuracy": 0.91, "macro_f1": 0.9, "n": 100, "coverage": 0.8}
+
 
 def make(
     models: Path, name: str = "mine", weights: bytes = b"w1", accuracy: float | None = 0.9, **changes: Any
@@ -44,8 +46,8 @@ def make(
     """A bundle as a training, an evaluation and an export would leave it; its weights are never loaded."""
     config = BundleConfig(
         name=name, architecture="resnet18", labels=("glass", "paper"), input_height=64, input_width=64,
-        resize_mode="stretch", temperature=1.0, threshold=0.5, data={"name": "sample", "fingerprint": "f" * 64},
-        training={"validation": {"accuracy": 0.91, "macro_f1": 0.9, "n": 10}, "settings": {}},
+        resize_mode="stretch", temperature=1.0, threshold=0.5, data={"name": "sample", "fingerprint": "f" * 64, "counts": {"val": changes.get("val", {"glass": 50, "paper": 50})}},
+        training={"validation": VALIDATION | changes.get("validation", {}), "settings": {}},
         git_commit="0" * 40, versions={}, created="2026-01-01T00:00:00Z",
     )  # fmt: skip
     record = ExportRecord("onnx", "float32", 2, changes.get("problem"), {})
@@ -66,7 +68,7 @@ def measured(accuracy: float, changes: dict[str, Any]) -> Metrics:
         n=100, accuracy=figure, balanced_accuracy=figure, macro_f1=figure, roc_auc=figure, log_loss=figure,
         brier=figure, ece=figure, per_class={}, confusion=[], reliability_before=bins, reliability=bins,
         conditions=Conditions("sample", "test", changes.get("photos", "t" * 64), None, 0, "95%", "m"),
-        risk_coverage_area=0.0, accepted=Accepted(0.5, 90, 0.9, 0.95),
+        risk_coverage_area=0.0, accepted=Accepted(0.5, 90, changes.get("accepted", 0.9), 0.95),
     )  # fmt: skip
 
 
@@ -119,6 +121,23 @@ def test_promotion_and_the_way_back(tmp_path: Path) -> None:
         ({"exported": False}, "export parity", "trash-classifier export"),
         ({"problem": "answers differ"}, "export parity", "answers differ"),
         ({"photos": "u" * 64}, "accuracy", "never measured on the same photos"),
+        ({"val": {"glass": 90, "paper": 10}}, "validation", "91.0% (83.8 to 95.2) on 100 photos"),
+        (
+            {"val": {"glass": 5, "paper": 5}, "validation": {"accuracy": 0.7}},
+            "validation",
+            "most frequent class alone reaches 50.0%",
+        ),
+        ({"validation": {"accuracy": 0.5}}, "validation", "chance 50.0%"),
+        ({"validation": {"accuracy": float("nan")}}, "validation", "no figures of validation"),
+        ({"validation": {"accuracy": None}}, "validation", "no figures of validation"),
+        ({"val": {}}, "validation", "no figures of validation"),
+        (
+            {"validation": {"coverage": 0.07}},
+            "accepted photos",
+            "7.0% of validation and 90.0% of test; at least 50.0%",
+        ),
+        ({"validation": {"coverage": float("nan")}}, "accepted photos", "an unknown share of validation"),
+        ({"accepted": 0.07}, "accepted photos", "80.0% of validation and 7.0% of test"),
     ],
 )
 def test_what_does_not_pass_the_gates_changes_nothing(
@@ -133,6 +152,13 @@ def test_what_does_not_pass_the_gates_changes_nothing(
     assert gate in caught.value.found and found in caught.value.found
     assert (tmp_path / "registry.json").read_bytes() == before
     assert not (tmp_path / ".versions/mine/2").exists()
+
+
+def test_the_share_of_accepted_photos_is_a_setting(tmp_path: Path) -> None:
+    make(tmp_path, validation={"coverage": 0.2})
+    with pytest.raises(PromotionError, match="lower --min-accepted"):
+        promote(settings(tmp_path, "promote", "mine"))
+    assert promote(settings(tmp_path, "promote", "mine", min_accepted=0.2)).replaced is None
 
 
 def test_a_little_below_is_not_beyond_the_interval(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from helpers.commands import command
 from helpers.photos import MakeTree
 
 from image_classification_trash.errors import TrainingError
-from image_classification_trash.networks.device import check_devices
+from image_classification_trash.networks.device import checked_device
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, gpus: int, cores: int) -> None:
@@ -34,7 +34,7 @@ def test_devices_that_are_not_there_are_refused(
 ) -> None:
     machine(monkeypatch, gpus, cores=4)
     with pytest.raises(TrainingError, match=said) as caught:
-        check_devices(accelerator, devices)
+        checked_device(accelerator, devices)
     assert "Give --" in caught.value.hint
 
 
@@ -46,7 +46,8 @@ def test_devices_that_are_there_are_taken(
     gpus: int, accelerator: str, devices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(monkeypatch, gpus, cores=4)
-    check_devices(accelerator, devices)
+    expected = "cuda" if gpus and accelerator != "cpu" else "cpu"
+    assert checked_device(accelerator, devices).type == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")

@@ -9,12 +9,12 @@ import torch
 import torchvision
 
 from image_classification_trash.errors import TrainingError
-from image_classification_trash.networks import network as architectures
 from image_classification_trash.networks.backbones import (
     LITE,
     fetch_lite,
     find_architecture,
     has_pretrained_weights,
+    read_weights,
 )
 from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork, build_network
 
@@ -92,7 +92,7 @@ def test_weights_never_run_code(tmp_path: Path) -> None:
 
     torch.save({"x": Evil()}, tmp_path / "w.pth")
     with pytest.raises(TrainingError):
-        architectures.read_weights(tmp_path / "w.pth")
+        read_weights(tmp_path / "w.pth")
     assert not (tmp_path / "harm").exists()
 
 

@@ -87,9 +87,8 @@ def written(
     record = training_record(Run(tmp_path, {}, {}, 0.0), Ancestors({}, ()), validation, None, [], None)
     monkeypatch.setattr(training_records.DataRecord, "of", lambda manifest: training_records.DataRecord(
         "mine", "f", {}, {}, {}, None))  # fmt: skip
-    settings = SETTINGS.model_copy(update={"name": "mine", "models_dir": tmp_path})
     manifest = SimpleNamespace(labels=("glass", "paper"))
-    return write_trained(settings, manifest, network, calibration, record, [])  # type: ignore[arg-type]
+    return write_trained(tmp_path / "mine", SETTINGS, manifest, network, calibration, record, [])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("broken", ["weights", "temperature", "threshold", "conformal_threshold"])

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from scipy.special import softmax
 
 from image_classification_trash.evaluation import metrics
 from image_classification_trash.evaluation.result import ClassScores, Interval
 from image_classification_trash.visualization import plots
 from image_classification_trash.visualization.report import Picture, Section, write_report
+from image_classification_trash.visualization.visualize import save_figures
 
 MANY = [f"class número {i} 日本" for i in range(12)]
 PHOTO = np.zeros((24, 32, 3), np.uint8)
@@ -51,7 +53,7 @@ def test_training_curves_mark_the_best_epoch() -> None:
 def test_many_classes_with_long_names_are_drawn() -> None:
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, 12, 200)
-    probabilities = metrics.softmax(rng.normal(size=(200, 12)))
+    probabilities = softmax(rng.normal(size=(200, 12)), axis=1)
     found = metrics.describe(y_true, probabilities, MANY, resamples=100)
     curve = metrics.risk_coverage(y_true, probabilities)
     for figure in (
@@ -70,7 +72,7 @@ def test_many_classes_with_long_names_are_drawn() -> None:
 def test_names_are_text_and_no_formulas(name: str) -> None:
     names = [name, "other"]
     y_true = np.array([0, 1, 0, 1])
-    found = metrics.describe(y_true, metrics.softmax(np.eye(2)[[0, 1, 1, 0]]), names, resamples=20)
+    found = metrics.describe(y_true, softmax(np.eye(2)[[0, 1, 1, 0]], axis=1), names, resamples=20)
     for figure in (
         plots.class_balance({"train": dict.fromkeys(names, 3)}),
         plots.confusion_matrix(np.array(found.confusion), names),
@@ -85,6 +87,52 @@ def test_names_are_text_and_no_formulas(name: str) -> None:
 
 def test_names_of_files_that_are_not_utf8_are_drawn() -> None:
     assert plots.to_png(plots.contact_sheet([PHOTO], ["caf\udce9"], "\ud800"), dpi=40)
+
+
+@pytest.mark.filterwarnings("error:.*_other.*")
+@pytest.mark.parametrize("name", ["_other", "$x$", "<b>"])
+def test_every_class_stands_in_legends_and_beside_axes(name: str) -> None:
+    names = [name, "paper"]
+    legend = plots.embedding_map(np.eye(4)[:, :2], [names[i] for i in (0, 1, 0, 0)]).axes[0].get_legend()
+    assert legend is not None and {text.get_text() for text in legend.get_texts()} == {
+        f"{name} (3)",
+        "paper (1)",
+    }
+    scores = dict.fromkeys(names, ClassScores(1, None, None, Interval(0.5, 0, 1), None))
+    for figure, of_axis in (
+        (plots.class_balance({"train": dict.fromkeys(names, 3)}), names),
+        (plots.confusion_matrix(np.eye(2, dtype=np.int64), names), names),
+        (plots.per_class_scores(scores), [f"{name} (1)", "paper (1)"]),
+        (plots.speed_and_accuracy([(name, 1.0, None), ("paper", 2.0, None)], ""), names),
+    ):
+        assert plots.to_png(figure, dpi=20).startswith(b"\x89PNG")
+        assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == of_axis
+
+
+@pytest.mark.filterwarnings("error")  # a layout that does not fit warns
+def test_names_of_any_length_and_kind_fit_the_figure() -> None:
+    names = ["long " * 50, "line\nbreak\tand \x1b[31m"]
+    figure = plots.class_balance({"train": dict.fromkeys(names, 3)})
+    assert plots.to_png(figure, dpi=40)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert len(labels[0]) < 40 and "…" in labels[0] and "\n" not in labels[1] and "\x1b" not in labels[1]
+    matrix = plots.confusion_matrix(np.ones((40, 40), np.int64), [f"{'long ' * 50}{i}" for i in range(40)])
+    assert max(matrix.get_size_inches()) <= 32 and len(matrix.axes[0].texts) <= 400
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_figures_of_classes_with_any_name_get_a_file_each(tmp_path: Path) -> None:
+    labels = ["a/b", "a_b", "A_b", "日本" * 100, "日本" * 99, "tab\t", "_other"]
+    figures = {f"contact_sheet_{label}": (plots.contact_sheet([], [], label), label) for label in labels}
+    pictures = save_figures(figures, tmp_path)
+    assert [picture.caption for picture in pictures] == labels
+    assert len(list(tmp_path.glob("*.png"))) == len(labels)
+
+
+def test_a_speed_plot_speaks_of_accuracy_where_it_is_known() -> None:
+    unknown, known = (plots.speed_and_accuracy([("onnx", 1.0, a)], "one thread") for a in (None, 0.9))
+    assert unknown.get_suptitle() == "Speed\none thread"
+    assert known.get_suptitle() == "Speed and validation accuracy\none thread"
 
 
 @pytest.mark.parametrize("classes", [41, 1000])
