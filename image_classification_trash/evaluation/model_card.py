@@ -5,7 +5,7 @@ from typing import Any
 
 from image_classification_trash.evaluation.export_report import ExportReport
 from image_classification_trash.evaluation.formatting import with_interval
-from image_classification_trash.evaluation.result import Interval, Metrics
+from image_classification_trash.evaluation.result import Interval, Metrics, StartComparison
 from image_classification_trash.inference.bundle import BundleConfig
 
 _CARD = """# {name}
@@ -39,7 +39,7 @@ measure it there:
 
 ## Training
 
-{energy}
+{comparison}{energy}
 
 ## Limits
 
@@ -107,6 +107,9 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         measured=_measured(measured),
         shift=_shift(config.training),
         exported=_exported(exports),
+        comparison=f"{StartComparison(**config.training['comparison'])}\n\n"
+        if "comparison" in config.training
+        else "",
         energy=_energy(config.training),
         field=_FIELD if config.training["settings"].get("copy_paste") else "",
     )

@@ -105,7 +105,7 @@ class TrialTracker(NoTracker):
         self.scores: list[float] = []
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Report the validation macro-F1."""
+        """Report the validation macro-F1; that of the start, epoch 0, counts too, as a training keeps the better one."""
         self.scores.append(row[MONITOR])
         self._trial.report(row[MONITOR], int(row["epoch"]))
         if self._trial.should_prune():
