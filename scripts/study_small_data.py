@@ -1,14 +1,14 @@
 """Compare rates, epochs and frozen stages on small data sets, with the fitted head alone: references/small_data.json and .md.
 
     trash-classifier data trashnet
-    trash-classifier data fieldphotos --source field.csv
-    python scripts/study_small_data.py --data-dir data --runs reports/small_data
-    python scripts/study_small_data.py --data-dir data --runs reports/small_data --test "freeze 8, rate 0.0003, 20 epochs"
+    trash-classifier data fieldphotos --source FOLDER
+    python scripts/study_small_data.py
+    python scripts/study_small_data.py --test "freeze 8, rate 0.0003, 10 epochs"
 
-Each set has three classes with 60 photos each, split as a user's would be: 42 to train on and 9 that select the epoch. Settings
-are compared on 30 further photos of each class, which no training sees; no group is on two sides. Every run writes a file
-and is not repeated, so that a killed study continues, and several processes share it (`--seeds 0`, `--seeds 1`). `--test`
-reads the test photos, for the present defaults and the settings that were chosen, and is meant to be given once.
+Each set has three classes with at most 60 photos each in training and validation, split as a user's would be: 42 to train on
+and 9 that select the epoch. Settings are compared on 30 further photos of each class, which no training reads; photos of a
+group are never on two sides. Every run writes a file and is not repeated, so that a killed study continues, and several
+processes share it. `--test` measures the chosen settings and the head alone on test photos, and is meant to be given once.
 """
 
 import argparse
@@ -17,8 +17,10 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ from filelock import FileLock, Timeout
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest, Photo, read_manifest
 from image_classification_trash.evaluation.metrics import macro_f1
-from image_classification_trash.networks.network import TrashNetwork
+from image_classification_trash.networks.network import TrashNetwork, build_network
 from image_classification_trash.provenance import machine
 from image_classification_trash.tracking.wandb_tracker import NoTracker
 from image_classification_trash.training.checkpoints import read_checkpoint
@@ -39,6 +41,7 @@ from image_classification_trash.training.start import begin
 
 OF_A_GROUP = 3
 """Photos that one group may give to a set: some groups have dozens of views of one object."""
+FIGURES, TEST = "figures.json", "test.json"
 
 
 @dataclass(frozen=True)
@@ -65,34 +68,59 @@ class Choice:
         return f"freeze {self.freeze_stages}, rate {self.learning_rate:g}, {self.epochs} epochs"
 
 
-CUTS = (
-    Cut("trashnet-a", "trashnet", ("cardboard", "glass", "metal")),
-    Cut("field-a", "fieldphotos", ("metal", "plastic", "trash")),
-    Cut("trashnet-b", "trashnet", ("paper", "plastic", "trash")),
-    Cut("field-b", "fieldphotos", ("cardboard", "glass", "plastic")),
+@dataclass(frozen=True)
+class Plan:
+    """What is trained."""
+
+    cuts: tuple[Cut, ...]
+    choices: tuple[Choice, ...]
+    seeds: tuple[int, ...]
+    architecture: str
+    pretrained: bool
+    size: tuple[int, int]
+
+
+STUDY = Plan(
+    (
+        Cut("trashnet-a", "trashnet", ("cardboard", "glass", "metal")),
+        Cut("field-a", "fieldphotos", ("metal", "plastic", "trash")),
+        Cut("trashnet-b", "trashnet", ("paper", "plastic", "trash")),
+        Cut("field-b", "fieldphotos", ("cardboard", "glass", "plastic")),
+    ),
+    (
+        Choice(5, 1e-3, 20),  # the defaults for many photos
+        Choice(5, 1e-4, 10),
+        Choice(8, 3e-4, 10),
+        Choice(8, 1e-3, 20),
+        Choice(11, 1e-3, 10),
+    ),
+    (0, 1),
+    "efficientnet_lite0",
+    True,
+    (112, 144),
 )
-PRESENT = Choice(5, 1e-3, 20)
-CHOICES = (
-    PRESENT,
-    Choice(5, 1e-4, 10),
-    Choice(8, 3e-4, 10),
-    Choice(5, 3e-4, 10),
-    Choice(8, 1e-4, 10),
-    Choice(8, 1e-3, 10),
+TINY = Plan(
+    (Cut("tiny-a", "tiny", ("glass", "metal", "paper"), 4, 2, 2),),
+    (Choice(0, 1e-3, 2), Choice(2, 1e-4, 1)),
+    (0,),
+    "sequential_cnn",
+    False,
+    (32, 32),
 )
+"""Seconds instead of an hour: shows that the script works, on a data set `tiny` of those classes."""
 
 
 def cut_photos(manifest: Manifest, cut: Cut, seed: int) -> dict[str, list[Photo]]:
-    """Draw the photos of each split: train, val, held_out and test; the photos of a group stay together."""
+    """Draw the photos of each split: train, val, held_out and test; the photos of a class in a group stay together."""
     rng = np.random.default_rng(seed)
-    splits: dict[str, list[Photo]] = {"train": [], "val": [], "held_out": [], "test": []}
     wanted = {"train": cut.train, "val": cut.val, "held_out": cut.held_out, "test": cut.held_out}
+    splits: dict[str, list[Photo]] = {split: [] for split in wanted}
     for label in cut.classes:
         groups: dict[str, list[Photo]] = {}
         for photo in manifest.photos:
             if photo.label == label:
                 groups.setdefault(photo.group, []).append(photo)
-        names = [name for name in sorted(groups) if len({p.label for p in groups[name]}) == 1]
+        names = sorted(groups)
         order = iter([groups[names[i]][:OF_A_GROUP] for i in rng.permutation(len(names))])
         for split, number in wanted.items():
             chosen: list[Photo] = []
@@ -116,31 +144,37 @@ def measured(network: TrashNetwork, data: TrainingData) -> float:
 
 @dataclass(frozen=True)
 class Study:
-    """The folders and settings of the study."""
+    """A plan, the folder of the data sets and that of the runs."""
 
-    options: argparse.Namespace
+    plan: Plan
+    data_dir: Path
+    runs: Path
 
     def settings(self, choice: Choice, cut: Cut, seed: int) -> TrainSettings:
-        height, width = self.options.size
+        height, width = self.plan.size
         return TrainSettings(
-            name=cut.source, data_dir=self.options.data_dir, architecture=self.options.architecture,
+            name=cut.source, data_dir=self.data_dir, architecture=self.plan.architecture, pretrained=self.plan.pretrained,
             input_height=height, input_width=width, seed=seed, freeze_stages=choice.freeze_stages, accelerator="cpu",
-            learning_rate=choice.learning_rate, epochs=choice.epochs, pretrained=self.options.pretrained,
+            learning_rate=choice.learning_rate, epochs=choice.epochs,
         )  # fmt: skip
-
-    def run(self, cut: Cut, seed: int, choice: Choice) -> None:
-        """Train one cut with one choice, and write its figures; nothing if they are there, or another process is at it."""
-        folder = self.folder(cut, seed, choice)
-        folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(Timeout), FileLock(folder / "lock").acquire(timeout=0):
-            if not (folder / "figures.json").exists():
-                self._train(cut, seed, choice, folder)
 
     def folder(self, cut: Cut, seed: int, choice: Choice) -> Path:
         name = f"freeze-{choice.freeze_stages}-rate-{choice.learning_rate:g}-epochs-{choice.epochs}"
-        return Path(self.options.runs) / f"{cut.name}-{seed}" / name
+        return self.runs / f"{cut.name}-{seed}" / name
 
-    def _train(self, cut: Cut, seed: int, choice: Choice, folder: Path) -> None:
+    def train(self) -> None:
+        """Train what is not trained yet, choice by choice; skip what another process is at."""
+        for choice in self.plan.choices:
+            for cut in self.plan.cuts:
+                for seed in self.plan.seeds:
+                    folder = self.folder(cut, seed, choice)
+                    folder.mkdir(parents=True, exist_ok=True)
+                    with contextlib.suppress(Timeout), FileLock(folder / "lock").acquire(timeout=0):
+                        if not (folder / FIGURES).exists():
+                            self.train_one(cut, seed, choice, folder)
+
+    def train_one(self, cut: Cut, seed: int, choice: Choice, folder: Path) -> None:
+        """Train one set with one choice; write the weights of the head and of the best epoch, and their figures."""
         began = time.perf_counter()
         settings = self.settings(choice, cut, seed)
         manifest = read_manifest(settings.processed_dir / cut.source)
@@ -148,30 +182,105 @@ class Study:
         data = TrainingData(as_manifest(manifest, cut, photos, train="train", val="val"), settings)
         further = TrainingData(as_manifest(manifest, cut, photos, val="held_out"), settings)
         network = begin(settings, data.manifest).network
-        if settings.pretrained:
-            fit_linear_head(network, data, settings.class_weighting)
+        fit_linear_head(network, data)
         torch.save(network.state_dict(), folder / "head.pt")
-        head, head_further = measured(network, data), measured(network, further)
+        head_val, head = measured(network, data), measured(network, further)
         fine_tune(network, data, settings, folder, NoTracker())
-        checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")["history"]
-        rows = [row["val_macro_f1"] for row in checkpoint]
-        state = read_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
-        network.load_state_dict(
-            {name.removeprefix("network."): v for name, v in state.items() if name.startswith("network.")}
-        )
+        curve = [
+            row["val_macro_f1"] for row in read_checkpoint(folder / "checkpoints" / "last.ckpt")["history"]
+        ]
         torch.save(network.state_dict(), folder / "tuned.pt")
-        tuned, tuned_further = max(rows), measured(network, further)
+        tuned = measured(network, further)
         figures = {
-            "set": cut.name, "seed": seed, "choice": str(choice), "head_val": head, "head": head_further,
-            "tuned_val": tuned, "tuned": tuned_further, "kept": tuned_further if tuned > head else head_further,
-            "best_epoch": 1 + rows.index(tuned), "epochs": len(rows), "curve": [round(row, 4) for row in rows],
+            "set": cut.name, "seed": seed, "choice": str(choice), "head_val": head_val, "head": head,
+            "tuned_val": max(curve), "tuned": tuned, "kept": tuned if max(curve) > head_val else head,
+            "best_epoch": 1 + curve.index(max(curve)), "epochs": len(curve), "curve": [round(v, 4) for v in curve],
             "n": {split: len(chosen) for split, chosen in photos.items()}, "size": list(settings.input_size),
             "seconds": round(time.perf_counter() - began, 1), "machine": machine(),
         }  # fmt: skip
-        (folder / "figures.json").write_text(json.dumps(figures) + "\n", encoding="utf-8")
+        (folder / FIGURES).write_text(json.dumps(figures) + "\n", encoding="utf-8")
         shutil.rmtree(folder / "checkpoints")
-        logging.info("DONE %s %d %s: head %.3f %.3f, tuned %.3f %.3f, kept %.3f in %.0f s", cut.name, seed, choice,
-                     head, head_further, tuned, tuned_further, figures["kept"], figures["seconds"])  # fmt: skip
+        logging.info("%s, seed %d, %s: head %.3f, fine-tuned %.3f", cut.name, seed, choice, head, tuned)
+
+    def test(self, choice: Choice) -> None:
+        """Measure the head and what a training with this choice keeps on the test photos of every set."""
+        for cut in self.plan.cuts:
+            for seed in self.plan.seeds:
+                folder = self.folder(cut, seed, choice)
+                if (folder / TEST).exists():
+                    continue
+                settings, figures = self.settings(choice, cut, seed), read(folder / FIGURES)
+                manifest = read_manifest(settings.processed_dir / cut.source)
+                photos = cut_photos(manifest, cut, seed)
+                data = TrainingData(as_manifest(manifest, cut, photos, val="test"), settings)
+                kept = "tuned" if figures["tuned_val"] > figures["head_val"] else "head"
+                network = build_network(settings.architecture, len(cut.classes), pretrained=False)
+                scores = {}
+                for name in ("head", "tuned"):
+                    network.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
+                    scores[name] = measured(network, data)
+                row = {
+                    "set": cut.name, "seed": seed, "choice": str(choice), "n": len(photos["test"]), **scores,
+                    "kept": scores[kept],
+                }  # fmt: skip
+                (folder / TEST).write_text(json.dumps(row) + "\n", encoding="utf-8")
+
+    def found(self, name: str) -> list[dict[str, Any]]:
+        """Return what the runs wrote, choice by choice."""
+        folders = [
+            self.folder(cut, seed, choice)
+            for choice in self.plan.choices
+            for cut in self.plan.cuts
+            for seed in self.plan.seeds
+        ]
+        return [read(folder / name) for folder in folders if (folder / name).exists()]
+
+
+def read(file: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return document
+
+
+def report(rows: Sequence[dict[str, Any]], tested: Sequence[dict[str, Any]], plan: Plan) -> str:
+    """Write the page: a row per choice, and the differences from the head, set by set."""
+    sets = list(dict.fromkeys(f"{row['set']}, seed {row['seed']}" for row in rows))
+    lines = [
+        "# Small data: rate, epochs and frozen stages", "",
+        "Written by `scripts/study_small_data.py` from `small_data.json`, which has every run.", "",
+        f"{len(sets)} sets of three classes, at most {sum(rows[0]['n'][s] for s in ('train', 'val')) // 3} photos a class: "
+        f"{rows[0]['n']['train']} photos to train on, {rows[0]['n']['val']} that select the epoch, {rows[0]['n']['held_out']} further "
+        "ones that the figures are measured on; groups of photos are never divided. "
+        f"{plan.architecture}, input {plan.size[0]} x {plan.size[1]}, one thread, {rows[0]['machine']}. "
+        "The input is smaller than the default, for lack of computing time.", "",
+        "Macro F1 in percent, mean over the sets. `head`: fitted head alone; `fine-tuned`: best epoch on validation; `kept`: the "
+        "better of the two on validation, which a training keeps; `worse`: sets in which fine-tuning was worse than the head. A set "
+        "has few photos, so a difference of less than two points is within chance.", "",
+        "| choice | sets | head | fine-tuned | kept | worse | kept less head |", "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for choice in dict.fromkeys(row["choice"] for row in rows):
+        mine = [row for row in rows if row["choice"] == choice]
+        lines.append(f"| {choice} | {len(mine)} | {cells(mine)} |")
+    lines += ["", "| set | head | " + " | ".join(dict.fromkeys(row["choice"] for row in rows)) + " |"]
+    lines.append("|---" * (2 + len({row["choice"] for row in rows})) + "|")
+    for name in sets:
+        mine = [row for row in rows if f"{row['set']}, seed {row['seed']}" == name]
+        figures = " | ".join(f"{100 * row['tuned']:.1f}" for row in mine)
+        lines.append(f"| {name} | {100 * mine[0]['head']:.1f} | {figures} |")
+    if tested:
+        lines += [
+            "", f"## Test, read once, {tested[0]['choice']}", "",
+            "| sets | head | fine-tuned | kept | worse | kept less head |", "|---|---|---|---|---|---|",
+            f"| {len(tested)} | {cells(tested)} |",
+        ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def cells(rows: Sequence[dict[str, Any]]) -> str:
+    """Means of the head, the best epoch and the kept weights, sets in which fine-tuning is worse, and the gain with its error."""
+    head, tuned, kept = (np.array([100 * row[name] for row in rows]) for name in ("head", "tuned", "kept"))
+    gain = kept - head
+    error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+    return f"{head.mean():.1f} | {tuned.mean():.1f} | {kept.mean():.1f} | {(tuned < head).sum()} | {gain.mean():+.1f} ± {error:.1f}"
 
 
 def main() -> None:
@@ -180,17 +289,26 @@ def main() -> None:
     )
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--runs", type=Path, default=Path("reports/small_data"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--size", type=int, nargs=2, default=(112, 144), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--architecture", default="efficientnet_lite0")
+    parser.add_argument("--out", type=Path, default=Path("references"))
+    parser.add_argument("--test", metavar="CHOICE", help="Measure this choice and the head on test photos")
+    parser.add_argument("--tiny", action="store_true", help="Seconds, on a data set `tiny`")
     options = parser.parse_args()
-    options.pretrained = options.architecture != "sequential_cnn"
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    for choice in CHOICES:
-        for cut in CUTS:
-            for seed in options.seeds:
-                Study(options).run(cut, seed, choice)
+    plan = TINY if options.tiny else STUDY
+    study = Study(plan, options.data_dir, options.runs)
+    choices = {str(choice): choice for choice in plan.choices}
+    if options.test:
+        study.test(choices[options.test])
+    else:
+        study.train()
+    rows, tested = study.found(FIGURES), study.found(TEST)
+    if not rows:
+        parser.exit(1, "Nothing is trained yet.\n")
+    options.out.mkdir(parents=True, exist_ok=True)
+    document = {"runs": rows, "test": tested}
+    (options.out / "small_data.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (options.out / "small_data.md").write_text(report(rows, tested, plan), encoding="utf-8")
 
 
 if __name__ == "__main__":

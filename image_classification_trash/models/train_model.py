@@ -48,7 +48,9 @@ class Trained(Result):
         if self.bundle is None:
             return None
         training = self.bundle.config.training
-        kept: dict[str, Any] = {name: training[name] for name in ("validation", "comparison") if name in training}
+        kept: dict[str, Any] = {
+            name: training[name] for name in ("validation", "comparison") if name in training
+        }
         return {"bundle": str(self.bundle.path), **kept}
 
 

@@ -37,6 +37,7 @@ from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.tracking.wandb_tracker import NoTracker, Tracker
 from image_classification_trash.training.fine_tuning import MONITOR
 from image_classification_trash.training.record import resolved
+from image_classification_trash.training.start import with_defaults_for
 
 Train = Callable[[TrainSettings, Tracker], object]
 SPACE: dict[str, FloatDistribution | IntDistribution] = {
@@ -105,9 +106,11 @@ class TrialTracker(NoTracker):
         self.scores: list[float] = []
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Report the validation macro-F1; that of the start, epoch 0, counts too, as a training keeps the better one."""
+        """Report the validation macro-F1 of an epoch; the start, epoch 0, is the same in all trials."""
+        if not row["epoch"]:
+            return
         self.scores.append(row[MONITOR])
-        self._trial.report(row[MONITOR], int(row["epoch"]))
+        self._trial.report(row[MONITOR], int(row["epoch"]) - 1)
         if self._trial.should_prune():
             raise optuna.TrialPruned
 
@@ -123,7 +126,8 @@ def tune(settings: TuneSettings, train: Train = train_with) -> Tuned:
         DatasetError: the data set is not prepared.
         TrainingError: the study is damaged, in use, or belongs to other data or settings; or a training cannot start.
     """
-    fingerprint = read_manifest(settings.processed_dir / settings.name).fingerprint
+    manifest = read_manifest(settings.processed_dir / settings.name)
+    settings, fingerprint = with_defaults_for(settings, manifest), manifest.fingerprint
     file = settings.reports_dir / "tuning" / f"{settings.bundle_name}.sqlite3"
     with _alone(file), _said_clearly(file):
         study = _open_study(file, settings)
@@ -265,7 +269,7 @@ def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprin
     if not counts["finished"]:
         raise TrainingError(f"No trial of {file} has finished.", "Continue the search with more --trials.")
     best = study.best_trial
-    epoch = max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
+    epoch = 1 + max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
     values: dict[str, float] = {name: best.params[name] for name in settings.search}
     score = float(best.value or 0.0)
     return Tuned(file, file.with_suffix(".yaml"), best.number, score, epoch, values, counts, fingerprint)
