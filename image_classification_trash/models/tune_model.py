@@ -37,7 +37,6 @@ from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.tracking.wandb_tracker import NoTracker, Tracker
 from image_classification_trash.training.fine_tuning import MONITOR
 from image_classification_trash.training.record import resolved
-from image_classification_trash.training.start import with_defaults_for
 
 Train = Callable[[TrainSettings, Tracker], object]
 SPACE: dict[str, FloatDistribution | IntDistribution] = {
@@ -126,8 +125,7 @@ def tune(settings: TuneSettings, train: Train = train_with) -> Tuned:
         DatasetError: the data set is not prepared.
         TrainingError: the study is damaged, in use, or belongs to other data or settings; or a training cannot start.
     """
-    manifest = read_manifest(settings.processed_dir / settings.name)
-    settings, fingerprint = with_defaults_for(settings, manifest), manifest.fingerprint
+    fingerprint = read_manifest(settings.processed_dir / settings.name).fingerprint
     file = settings.reports_dir / "tuning" / f"{settings.bundle_name}.sqlite3"
     with _alone(file), _said_clearly(file):
         study = _open_study(file, settings)

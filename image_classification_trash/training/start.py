@@ -18,8 +18,9 @@ from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.weight_averaging import init_from_average
 
 FEW_PHOTOS = 200
-"""Number of training photos below which `FEW_PHOTOS_DEFAULTS` apply; they were chosen for 126 (references/small_data.md)."""
-FEW_PHOTOS_DEFAULTS = {"learning_rate": 1e-4, "epochs": 10, "freeze_stages": 5}
+"""Number of training photos below which `FEW_PHOTOS_DEFAULTS` apply; measured with 126 (references/small_data.md)."""
+FEW_PHOTOS_DEFAULTS = {"freeze_stages": 11}
+"""All stages of EfficientNet-Lite: batch normalisation keeps the statistics that the head was fitted on."""
 SettingsT = TypeVar("SettingsT", bound=TrainSettings)
 
 
@@ -55,11 +56,17 @@ def with_defaults_for(settings: SettingsT, manifest: Manifest) -> SettingsT:
     if photos >= FEW_PHOTOS or not measured or not settings.epochs:
         return settings
     chosen = {
-        name: value for name, value in FEW_PHOTOS_DEFAULTS.items() if name not in settings.model_fields_set
+        name: value
+        for name, value in FEW_PHOTOS_DEFAULTS.items()
+        if name not in settings.model_fields_set and value != getattr(settings, name)
     }
-    said = [f"{name} {value:g} ({getattr(settings, name):g} with more)" for name, value in chosen.items()]
-    if said:
-        sys.stderr.write(f"{photos} training photos are few, so the defaults are: {', '.join(said)}\n")
+    if chosen:
+        said = ", ".join(
+            f"{name} {value} instead of {getattr(settings, name)}" for name, value in chosen.items()
+        )
+        sys.stderr.write(
+            f"{photos} training photos, fewer than {FEW_PHOTOS}: {said}, which loses least against the fitted head\n"
+        )
     return settings.model_copy(update=chosen)
 
 

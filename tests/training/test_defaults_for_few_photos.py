@@ -21,8 +21,9 @@ def test_few_photos_have_their_own_defaults_and_say_so(capsys: pytest.CaptureFix
     settings = with_defaults_for(TrainSettings(), manifest(FEW_PHOTOS - 1))
     assert {name: getattr(settings, name) for name in FEW_PHOTOS_DEFAULTS} == FEW_PHOTOS_DEFAULTS
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{FEW_PHOTOS - 1} training photos are few" in said
-    assert all(name in said for name in FEW_PHOTOS_DEFAULTS)
+    assert said.count("\n") == 1 and f"{FEW_PHOTOS - 1} training photos, fewer than {FEW_PHOTOS}: " in said
+    differ = {name for name, value in FEW_PHOTOS_DEFAULTS.items() if value != getattr(TrainSettings(), name)}
+    assert differ and all((name in said) == (name in differ) for name in FEW_PHOTOS_DEFAULTS)
 
 
 def test_what_was_set_is_used(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +62,7 @@ def test_the_command_records_what_it_used(tmp_path: Path, make_tree: MakeTree) -
         tmp_path, "data", "mine", "--source", str(make_tree({"glass": 10, "paper": 10})), "--no-embeddings"
     )
     done = command(tmp_path, "train", "mine", "--epochs", "1", "--input-height", "32", "--input-width", "32")
-    assert "14 training photos are few" in done.stderr
+    assert f"training photos, fewer than {FEW_PHOTOS}: freeze_stages 11 instead of 5" in done.stderr
     used = json.loads((tmp_path / "models/mine/config.json").read_text())["training"]["settings"]
     wanted = {**FEW_PHOTOS_DEFAULTS, "epochs": 1}
     assert {name: used[name] for name in wanted} == wanted
