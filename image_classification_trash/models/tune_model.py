@@ -107,9 +107,11 @@ class TrialTracker(NoTracker):
         self.scores: list[float] = []
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Report the validation macro-F1."""
+        """Report the validation macro-F1 of an epoch; the start, epoch 0, is the same in all trials."""
+        if not row["epoch"]:
+            return
         self.scores.append(row[MONITOR])
-        self._trial.report(row[MONITOR], int(row["epoch"]))
+        self._trial.report(row[MONITOR], int(row["epoch"]) - 1)
         if self._trial.should_prune():
             raise optuna.TrialPruned
 
@@ -267,7 +269,7 @@ def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprin
     if not counts["finished"]:
         raise TrainingError(f"No trial of {file} has finished.", "Continue the search with more --trials.")
     best = study.best_trial
-    epoch = max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
+    epoch = 1 + max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
     values: dict[str, float] = {name: best.params[name] for name in settings.search}
     score = float(best.value or 0.0)
     return Tuned(file, file.with_suffix(".yaml"), best.number, score, epoch, values, counts, fingerprint)

@@ -45,9 +45,9 @@ def seconds_trained(folder: Path) -> float:
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
-    """Format the history as CSV."""
+    """Format the history as CSV; what a row lacks (the start has no training loss) is empty."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(history[0]), lineterminator="\n")
+    writer = csv.DictWriter(buffer, list(history[-1]), lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
     return buffer.getvalue()

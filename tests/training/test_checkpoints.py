@@ -31,8 +31,8 @@ def test_the_last_epoch_is_kept_where_the_first_was_the_best(
     scores = iter((0.9, 0.5, 0.4))
     monkeypatch.setattr(fine_tuning, "macro_f1", lambda y_true, y_pred: next(scores))
     network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
-    history = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker())
-    assert history is not None and len(history) == 3
+    done = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker())
+    assert done is not None and len(done.history) == 3
     best, last = (read_checkpoint(tmp_path / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
     assert (len(best["history"]), len(last["history"])) == (1, 3)
     kept = best["state_dict"]
