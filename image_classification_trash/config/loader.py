@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from image_classification_trash.config.base import StageSettings
-from image_classification_trash.config.command_line import is_list, parse_arguments, split_list
+from image_classification_trash.config.command_line import parse_arguments, split_list, splits
 from image_classification_trash.config.verbs import VERBS
 from image_classification_trash.errors import SettingsError
 
@@ -54,7 +54,7 @@ def read_environment(cls: type[StageSettings]) -> dict[str, Any]:
     }
     _check_names(f"Environment variable {prefix}*: setting", found, cls.model_fields)
     return {
-        name: split_list(f"{prefix}{name.upper()}", text) if is_list(cls.model_fields[name]) else text
+        name: split_list(f"{prefix}{name.upper()}", text) if splits(cls.model_fields[name], text) else text
         for name, text in found.items()
     }
 

@@ -39,6 +39,7 @@ from image_classification_trash.data.manifest import (
     with_splits,
     write_manifest,
 )
+from image_classification_trash.data.merging import merge_sources
 from image_classification_trash.data.near_duplicates import Pair, find_pairs, group_names, overlap, pairs_csv
 from image_classification_trash.data.sources import column_names, read_source
 from image_classification_trash.data.trashnet import LABELS, download_trashnet, official_split
@@ -160,27 +161,48 @@ def locate_source(settings: DataSettings) -> Source:
     """List the photos that the settings name; download TrashNet and unpack zip files if necessary.
 
     Raises:
-        DatasetError: the source is missing, or cannot be read as labelled photos.
+        DatasetError: a source is missing, cannot be read as labelled photos, or cannot be merged with the others.
     """
-    path = settings.source
-    if path is None and settings.name == "sample":
-        path = SAMPLE
-        if not path.is_dir():
+    # The shell does not expand --source=~/photos, nor paths in recipes.
+    paths = [path.expanduser() for path in settings.source] or [known_source(settings.name)]
+    columns = column_names(settings.columns)
+    sources = [
+        read_source(unpacked(path, settings), settings.layout, columns, settings.photos_dir) for path in paths
+    ]
+    return sources[0] if len(sources) == 1 else merge_sources(paths, sources)
+
+
+def known_source(name: str) -> Path:
+    """Return the photos of a data set that needs no source of the user's.
+
+    Raises:
+        DatasetError: there is no such data set here.
+        DownloadError: TrashNet cannot be downloaded.
+    """
+    if name == "sample":
+        if not SAMPLE.is_dir():
             hint = "Run this in a clone of the repository, or pass your own photos with --source."
-            raise DatasetError(f"The sample photos are not in {path.resolve()}.", hint)
-    elif path is None and settings.name == "trashnet":
-        path = download_trashnet()
-    elif path is None:
-        hint = f"Pass its photos: trash-classifier data {settings.name} --source FOLDER"
-        raise DatasetError(f"{settings.name!r} is not a data set that can be downloaded.", hint)
-    path = path.expanduser()  # the shell does not expand --source=~/photos, nor paths in recipes
-    if path.suffix.lower() == ".zip" and path.is_file():
-        encoding = f"-{settings.zip_encoding}" if settings.zip_encoding else ""
-        target = settings.raw_dir / settings.name / (sha256_of_file(path)[:16] + encoding)
-        if not target.is_dir():
-            unpack(path, target, settings.zip_encoding)
-        path = target
-    return read_source(path, settings.layout, column_names(settings.columns), settings.photos_dir)
+            raise DatasetError(f"The sample photos are not in {SAMPLE.resolve()}.", hint)
+        return SAMPLE
+    if name == "trashnet":
+        return download_trashnet()
+    hint = f"Pass its photos: trash-classifier data {name} --source FOLDER"
+    raise DatasetError(f"{name!r} is not a data set that can be downloaded.", hint)
+
+
+def unpacked(path: Path, settings: DataSettings) -> Path:
+    """Return the folder that a zip file is unpacked into, once; return any other path unchanged.
+
+    Raises:
+        ArchiveError: the zip file is damaged, encrypted or hostile, or has file names in an unknown encoding.
+    """
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return path
+    encoding = f"-{settings.zip_encoding}" if settings.zip_encoding else ""
+    target = settings.raw_dir / settings.name / (sha256_of_file(path)[:16] + encoding)
+    if not target.is_dir():
+        unpack(path, target, settings.zip_encoding)
+    return target
 
 
 def split_photos(
