@@ -44,7 +44,7 @@ from image_classification_trash.data.near_duplicates import Pair, find_pairs, gr
 from image_classification_trash.data.sources import column_names, read_source
 from image_classification_trash.data.trashnet import LABELS, download_trashnet, official_split
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import atomic_directory, sha256_of, sha256_of_file
+from image_classification_trash.files import atomic_directory, only_writer, sha256_of, sha256_of_file
 from image_classification_trash.show import Result, Shown, Table
 
 PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems.csv", "near_duplicates.csv", "corrections.csv"
@@ -116,6 +116,7 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     Raises:
         DatasetError: the source is missing, has too few usable photos for a classifier, or object clusters are
             requested without embeddings.
+        BusyError: another process is preparing the data set.
     """
     if settings.split == "object-clusters" and embed is None:
         hint = "Use --split object-clusters without --no-embeddings, or choose --split grouped."
@@ -127,6 +128,24 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     key = _input_key(settings, source, embed is not None, corrected)
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, True, source.notes)
+    with only_writer(folder):
+        manifest = write_dataset(settings, source, corrected, embed, key)
+    return Prepared(manifest, folder, False, source.notes)
+
+
+def write_dataset(
+    settings: DataSettings, source: Source, corrected: Corrected | None, embed: Embed | None, key: str
+) -> Manifest:
+    """Inspect and split the photos of a source and write the data set; return what was written.
+
+    Args:
+        settings: as of `make_dataset`.
+        source: the photos, before corrections.
+        corrected: the source after corrections; None without a corrections file.
+        embed: as of `make_dataset`.
+        key: hash of the photos and settings.
+    """
+    folder = settings.processed_dir / settings.name
     audit = _audit(settings, source, corrected)
     _warn_of(audit.problems, folder / PROBLEMS)
     photos = [item.photo for item in audit.good]
@@ -144,7 +163,7 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     )
     manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), metadata)
     _write(folder, manifest, audit.problems, pairs, corrected)
-    return Prepared(read_manifest(folder), folder, False, source.notes)
+    return read_manifest(folder)
 
 
 def _warn_of(problems: Sequence[Problem], table: Path) -> None:

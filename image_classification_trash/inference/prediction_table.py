@@ -7,12 +7,13 @@ converted to the table, which exists only from then on. A second run that writes
 import csv
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TextIO
 
+from image_classification_trash.continuation import differences, listed
 from image_classification_trash.errors import MissingExtraError, SettingsError
 from image_classification_trash.files import as_text, atomic_path, is_stream, only_writer, target_of
 from image_classification_trash.inference.classifier import Prediction
@@ -43,23 +44,32 @@ class PredictionFile:
     Args:
         path: of the table.
         kind: csv, jsonl or parquet.
-        model: identifies the model; a run is not resumed with another one.
+        model: identifies the model and settings; kept for runs that an earlier version began.
         labels: of the model.
+        made_with: what the answers depend on, by name, as plain data; a run is not resumed with anything else.
         resume: continue a killed run.
 
     Raises:
-        SettingsError: the run to resume used another model, or `path` is a folder.
+        SettingsError: the run to resume used another model or other settings, which are listed; or `path` is a folder.
         BusyError: another process writes this table.
         MissingExtraError: `kind` is parquet, and pyarrow is not installed.
     """
 
-    def __init__(self, path: Path, kind: str, model: str, labels: Sequence[str], resume: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        model: str,
+        labels: Sequence[str],
+        resume: bool,
+        made_with: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         if kind == "parquet":
             _pyarrow()  # fail now, not after an hour of predictions
         self.path, self.kind, self.labels = path, kind, labels
         self._held = ExitStack()
         self.partial = self._reserve(path)
-        self._header = {"model": model, "labels": list(labels)}
+        self._header: Row = {"model": model, "labels": list(labels), "made_with": dict(made_with)}
         self.answered: list[str] = []
         self.errors = 0
         try:
@@ -113,16 +123,25 @@ class PredictionFile:
                 row = _parse(line)
                 if row is None:
                     break
-                if number == 0 and row != self._header:
-                    hint = f"Omit --resume to start again, or delete {self.partial}."
-                    found = f"{self.partial} was written with another model, engine or --max-pixels."
-                    raise SettingsError(found, hint)
+                if number == 0:
+                    self._check_header(row)
                 whole += len(line)
                 if number:
                     self.answered.append(row["path"])
                     self.errors += row["error"] is not None
         with self.partial.open("r+b") as file:
             file.truncate(whole)
+
+    def _check_header(self, row: Row) -> None:
+        """Raise a SettingsError, which lists what differs, if the partial file was made with anything else."""
+        changes = differences(row.get("made_with", {}), self._header["made_with"])
+        if row.get("made_with"):
+            found = f"{self.partial} was made with other data or settings: {listed(changes)}."
+        else:  # by an earlier version
+            changes = differences(row, {"model": self._header["model"], "labels": self._header["labels"]})
+            found = f"{self.partial} was written with another model, engine or --max-pixels."
+        if changes:
+            raise SettingsError(found, f"Omit --resume to start again, or delete {self.partial}.")
 
     def _rows(self) -> Iterator[Row]:
         with self.partial.open(encoding="utf-8") as file:

@@ -45,6 +45,7 @@ from image_classification_trash.training.checkpoints import (
     CONDITIONS,
     HISTORY,
     LAST,
+    follow_move,
     history_csv,
     read_checkpoint,
 )
@@ -212,7 +213,8 @@ class FineTuning(pl.LightningModule):
         checkpoint[CONDITIONS] = self._conditions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the history and the time spent."""
+        """Restore the history and the time spent, and the paths of a project that was moved."""
+        follow_move(checkpoint, self.trainer.checkpoint_callbacks)
         self.history = list(checkpoint["history"])
         self._seconds_before = checkpoint.get("seconds", 0.0)  # missing in checkpoints of earlier versions
 
