@@ -6,7 +6,6 @@ trash-classifier train --help-all    all settings, grouped by subject
 
 import argparse
 import difflib
-import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from image_classification_trash.config.base import POSITIONAL, REPEATED, Part, StageSettings
 from image_classification_trash.errors import SettingsError
+from image_classification_trash.files import parse_json
 
 USUAL, HELP_ALL = "Usual settings", "--help-all"
 SHORTCUTS = {"json_output": "--json"}
@@ -66,10 +66,10 @@ def split_list(where: str, text: str) -> list[Any]:
     if not text.startswith("["):
         return text.split(",")
     try:
-        return list(json.loads(text))
+        return list(parse_json(text))
     except ValueError as error:
         hint = 'Write the items with commas between them, or as JSON: ["a", "b"].'
-        raise SettingsError(f"{where} = {text!r} is not a JSON list: {error}.", hint) from error
+        raise SettingsError(f"{where} = {text[:200]!r} is not a JSON list: {error}.", hint) from error
 
 
 class OnceAction(argparse.Action):

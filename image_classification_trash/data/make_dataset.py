@@ -44,7 +44,13 @@ from image_classification_trash.data.near_duplicates import Pair, find_pairs, gr
 from image_classification_trash.data.sources import column_names, read_source
 from image_classification_trash.data.trashnet import LABELS, download_trashnet, official_split
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import atomic_directory, only_writer, sha256_of, sha256_of_file
+from image_classification_trash.files import (
+    atomic_directory,
+    only_writer,
+    read_json,
+    sha256_of,
+    sha256_of_file,
+)
 from image_classification_trash.show import Result, Shown, Table
 
 PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems.csv", "near_duplicates.csv", "corrections.csv"
@@ -354,7 +360,7 @@ def _recorded_key(folder: Path) -> str | None:
     if not (folder / MANIFEST).is_file():
         return None
     try:
-        key: str | None = json.loads((folder / DATASET).read_text(encoding="utf-8")).get("key")
+        key: str | None = read_json(folder / DATASET).get("key")
     except (OSError, ValueError, AttributeError):
         return None
     return key

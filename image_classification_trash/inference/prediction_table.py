@@ -124,7 +124,7 @@ class PredictionFile:
                 if row is None:
                     break
                 if number == 0:
-                    self._check_header(row)
+                    check_header(self.partial, row, self._header)
                 whole += len(line)
                 if number:
                     self.answered.append(row["path"])
@@ -132,21 +132,22 @@ class PredictionFile:
         with self.partial.open("r+b") as file:
             file.truncate(whole)
 
-    def _check_header(self, row: Row) -> None:
-        """Raise a SettingsError, which lists what differs, if the partial file was made with anything else."""
-        changes = differences(row.get("made_with", {}), self._header["made_with"])
-        if row.get("made_with"):
-            found = f"{self.partial} was made with other data or settings: {listed(changes)}."
-        else:  # by an earlier version
-            changes = differences(row, {"model": self._header["model"], "labels": self._header["labels"]})
-            found = f"{self.partial} was written with another model, engine or --max-pixels."
-        if changes:
-            raise SettingsError(found, f"Omit --resume to start again, or delete {self.partial}.")
-
     def _rows(self) -> Iterator[Row]:
         with self.partial.open(encoding="utf-8") as file:
             next(file)
             yield from map(json.loads, file)
+
+
+def check_header(partial: Path, before: Row, now: Row) -> None:
+    """Raise a SettingsError, which lists what differs, if a partial file was not made as this run makes it."""
+    changes = differences(before.get("made_with", {}), now["made_with"])
+    if before.get("made_with"):
+        found = f"{partial} was made with other data or settings: {listed(changes)}."
+    else:  # by an earlier version
+        changes = differences(before, {"model": now["model"], "labels": now["labels"]})
+        found = f"{partial} was written with another model, engine or --max-pixels."
+    if changes:
+        raise SettingsError(found, f"Omit --resume to start again, or delete {partial}.")
 
 
 def _write_csv(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:

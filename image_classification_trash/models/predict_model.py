@@ -28,6 +28,8 @@ from image_classification_trash.inference.prediction_table import PredictionFile
 from image_classification_trash.inference.web_photos import fetch_url, is_url
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, line
 
+MAX_NAME = 2**16
+"""Characters of a path or URL on standard input."""
 NAMED = 3
 """Number of classes of a prediction set that a line of the table names, and of photos that a message names."""
 
@@ -218,10 +220,7 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
     """
     for argument in map(os.path.expanduser, arguments):
         if argument == "-":
-            names = (
-                name.strip() for line in stdin for name in line.split("\0")
-            )  # find -print0 separates names with NUL
-            yield from (name for name in names if name)
+            yield from listed_names(stdin)
             continue
         found = photos_below(argument)
         if found is None:
@@ -231,6 +230,22 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
         else:
             suffixes = f"*{', *'.join(sorted(PHOTO_SUFFIXES))}"
             raise SettingsError(f"{argument} holds no photos.", f"Photos are named {suffixes}.")
+
+
+def listed_names(stdin: TextIO) -> Iterator[str]:
+    """Yield the names in a list, which line breaks or, as `find -print0` writes them, NUL characters separate.
+
+    Raises:
+        SettingsError: a name is longer than any path or URL is.
+    """
+    rest = ""
+    while piece := stdin.read(MAX_NAME):
+        *whole, rest = (rest + piece).replace("\0", "\n").split("\n")
+        yield from filter(None, map(str.strip, whole))
+        if len(rest) > MAX_NAME:
+            found = f"The list on standard input has a name of more than {MAX_NAME:,} characters."
+            raise SettingsError(found, "Give one path or URL a line.")
+    yield from filter(None, [rest.strip()])
 
 
 if __name__ == "__main__":
