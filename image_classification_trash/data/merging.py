@@ -4,9 +4,11 @@ Paths become relative to the folder that all sources lie in, so that no two phot
 identical photos are then found across sources exactly as within one.
 """
 
+import ast
 import os
 import posixpath
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -65,7 +67,13 @@ def merge_sources(paths: Sequence[Path], sources: Sequence[Source]) -> Source:
 def below(prefix: str, row: LeftOut) -> LeftOut:
     """Return the row of a source that lies in the folder `prefix` of the common root."""
     end = "/" if row.path.endswith("/") else ""
-    return replace(row, path=posixpath.normpath(f"{prefix}/{row.path}") + end)
+    name, quoted = row.path.removesuffix("/"), False
+    with suppress(ValueError, SyntaxError):  # a name that a table cannot hold is written as Python quotes it
+        unquoted = ast.literal_eval(name)
+        quoted = isinstance(unquoted, str) and not is_writable(unquoted)
+        name = unquoted if quoted else name
+    path = posixpath.normpath(f"{prefix}/{name}")
+    return replace(row, path=(ascii(path) if quoted else path) + end)
 
 
 def check_apart(paths: Sequence[Path], sources: Sequence[Source]) -> None:
