@@ -56,6 +56,7 @@ for request in sys.stdin:
         os.chdir(folder)
         log = os.open("log.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(log, 1), os.dup2(log, 2)
+        sys.stdin = open(os.devnull)
         left, before = steps, when == "before"
         status = run(line)
         sys.stdout.flush(), sys.stderr.flush()

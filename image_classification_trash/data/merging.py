@@ -69,9 +69,9 @@ def below(prefix: str, row: LeftOut) -> LeftOut:
     end = "/" if row.path.endswith("/") else ""
     name, quoted = row.path.removesuffix("/"), False
     with suppress(ValueError, SyntaxError):  # a name that a table cannot hold is written as Python quotes it
-        unquoted = ast.literal_eval(name)
-        quoted = isinstance(unquoted, str) and not is_writable(unquoted)
-        name = unquoted if quoted else name
+        unquoted = ast.literal_eval(name) if name[:1] in ("'", '"') else None
+        if isinstance(unquoted, str) and not is_writable(unquoted):
+            name, quoted = unquoted, True
     path = posixpath.normpath(f"{prefix}/{name}")
     return replace(row, path=(ascii(path) if quoted else path) + end)
 
