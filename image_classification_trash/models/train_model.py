@@ -7,14 +7,17 @@ Every choice (head strength, best epoch, temperature, threshold) is made on the 
 read here. Logs, the resolved settings and checkpoints go to `reports/training/NAME/`.
 """
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.evaluation.result import StartComparison
+from image_classification_trash.files import only_writer
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.networks.device import keep_freed_memory
 from image_classification_trash.show import Result, Shown
@@ -65,8 +68,17 @@ def train(settings: TrainSettings) -> Bundle | None:
         TrainingError: unknown architecture, weights of another network, nothing to train, or nothing to resume.
         DivergedError: a loss or a weight is not finite; no bundle is written.
         MissingExtraError: the tracker's library is not installed.
+        BusyError: another training of the same name, or an evaluation or export of its model, is running.
     """
-    with tracking(settings, settings.reports_dir, "train") as tracker:
+    places = (
+        settings.models_dir / settings.bundle_name,
+        settings.reports_dir / "training" / settings.bundle_name,
+    )
+    with ExitStack() as held:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes belong to the first one's training
+            for place in places:
+                held.enter_context(only_writer(place))
+        tracker = held.enter_context(tracking(settings, settings.reports_dir, "train"))
         return train_with(settings, tracker)
 
 

@@ -47,6 +47,7 @@ from image_classification_trash.training.checkpoints import (
     CONDITIONS,
     HISTORY,
     LAST,
+    follow_move,
     history_csv,
     read_checkpoint,
 )
@@ -224,7 +225,8 @@ class FineTuning(pl.LightningModule):
         checkpoint[CONDITIONS] = self._conditions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the history and the time spent."""
+        """Restore the history and the time spent, and the paths of a project that was moved."""
+        follow_move(checkpoint, self.trainer.checkpoint_callbacks)
         self.history = list(checkpoint["history"])
         if self.history and self.history[0]["epoch"] == 0:  # earlier versions numbered epochs from 0
             self.history = [{**row, "epoch": row["epoch"] + 1} for row in self.history]

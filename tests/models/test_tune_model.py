@@ -20,7 +20,7 @@ from image_classification_trash.config.data import DataSettings
 from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.training import TrainSettings, TuneSettings
 from image_classification_trash.data.make_dataset import make_dataset
-from image_classification_trash.errors import DivergedError, SettingsError, TrainingError
+from image_classification_trash.errors import BusyError, DivergedError, SettingsError, TrainingError
 from image_classification_trash.models import tune_model as tuning
 from image_classification_trash.models.tune_model import SPACE, tune
 from image_classification_trash.tracking.wandb_tracker import Tracker
@@ -173,9 +173,9 @@ def test_time_over_begins_no_further_trial(settings: MakeSettings, monkeypatch: 
 
 def test_other_settings_are_refused_by_name(settings: MakeSettings) -> None:
     tune(settings(), Runs())
-    with pytest.raises(TrainingError, match=r"input_height was 224, is 64\."):
+    with pytest.raises(TrainingError, match=r"input_height 224 -> 64\."):
         tune(settings(input_height=64), Runs())
-    with pytest.raises(TrainingError, match=r"search of mixup was .*, is None"):
+    with pytest.raises(TrainingError, match=r"search of mixup .* -> none"):
         tune(settings(search=["dropout"], mixup=0.2), Runs())
 
 
@@ -183,7 +183,7 @@ def test_another_data_set_is_refused(settings: MakeSettings, make_tree: MakeTree
     tune(settings(), Runs())
     prepare(make_tree({"glass": 21, "paper": 22}, "others"))
     runs = Runs()
-    with pytest.raises(TrainingError, match=r"data_fingerprint was .*, is ") as caught:
+    with pytest.raises(TrainingError, match=r"data_fingerprint \w+ -> \w+") as caught:
         tune(settings(), runs)
     assert "--output" in caught.value.hint and not runs.seen
 
@@ -208,7 +208,7 @@ def test_a_damaged_study_is_named(settings: MakeSettings, damage: str) -> None:
 
 def test_a_study_in_use_is_refused(settings: MakeSettings) -> None:
     def within(run: TrainSettings, tracker: Tracker) -> None:
-        with pytest.raises(TrainingError, match="in use by another search"):
+        with pytest.raises(BusyError, match="Another process is writing"):
             tune(settings(), Runs())
         Runs()(run, tracker)
 
