@@ -270,13 +270,11 @@ def report(
         "Macro F1 in percent, mean over the sets. `head`: fitted head alone; `fine-tuned`: best epoch on validation; `kept`: the "
         "better of the two on validation, which a training keeps; `worst`: the largest loss of fine-tuning against the head in a set. "
         "After ± is the standard error over the sets: differences of this size are within chance.", "",
-        "| choice | sets | head | fine-tuned | less head | worst | kept | less head | seconds |", "|---|---|---|---|---|---|---|---|---|",
+        "| choice | sets | head | fine-tuned | less head | worst | kept | less head |", "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for choice in dict.fromkeys(row["choice"] for row in rows):
         mine = [row for row in rows if row["choice"] == choice]
-        lines.append(
-            f"| {choice} | {len(mine)} | {cells(mine)} | {np.mean([row['seconds'] for row in mine]):.0f} |"
-        )
+        lines.append(f"| {choice} | {len(mine)} | {cells(mine)} |")
     lines += ["", "| set | head | " + " | ".join(dict.fromkeys(row["choice"] for row in rows)) + " |"]
     lines.append("|---" * (2 + len({row["choice"] for row in rows})) + "|")
     for name in sets:

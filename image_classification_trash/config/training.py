@@ -51,7 +51,8 @@ class OptimiserSettings(Part):
     freeze_stages: int = Field(
         5,
         ge=0,
-        description="Number of stages of the backbone, from the input, whose weights are frozen; default for EfficientNet-Lite with fewer than 200 training photos: 11, all",
+        description="Number of stages of the backbone, from the input, whose weights are frozen; unless given, all "
+        "11 of EfficientNet-Lite with fewer than 200 training photos",
     )
     label_smoothing: float = Field(
         0.1, ge=0, lt=1, description="Label smoothing: probability shared among the other classes"
