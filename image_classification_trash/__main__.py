@@ -1,6 +1,41 @@
-"""`python -m image_classification_trash` is the command `trash-classifier`."""
+"""`python -m image_classification_trash` is the command `trash-classifier`; both begin here."""
 
-from image_classification_trash.cli import main
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False  # nothing is imported before Ctrl-C is handled that is not needed for it
+if TYPE_CHECKING:
+    from types import FrameType
+
+STOPPED = 130
+"""Exit status of a command that was stopped by Ctrl-C."""
+
+
+def stop(number: int, frame: "FrameType | None") -> None:
+    """End the process at once while it imports modules, which can be in no state to clean up; else interrupt it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"stopped\n")
+            os._exit(STOPPED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command and exit with its status; Ctrl-C ends it with a word instead of a traceback at any moment."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a job in the background ignores it
+        signal.signal(signal.SIGINT, stop)
+    try:
+        from image_classification_trash.cli import run  # noqa: PLC0415  after the signal is handled
+
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        status = STOPPED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to leave
+    sys.exit(status)
+
 
 if __name__ == "__main__":
     main()

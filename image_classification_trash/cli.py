@@ -8,7 +8,6 @@ by Ctrl-C; 141 the reader of the output closed it.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -194,11 +193,6 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line; return the exit status."""
     verb, rest = _parse_verb(arguments)
     return carry_out(verb, lambda: load(verb, rest), COMMANDS[verb].run)
-
-
-def main() -> None:
-    """Run the command and exit with its status."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:

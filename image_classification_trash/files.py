@@ -8,6 +8,7 @@ name deletes what a killed writer left behind.
 import ctypes
 import errno
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from image_classification_trash.errors import BusyError
 
@@ -23,6 +25,8 @@ if sys.platform != "win32":
     import fcntl
 
 _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2  # <fcntl.h>, <linux/fs.h>, macOS' <sys/stdio.h>
+MAX_JSON_BYTES = 2**26
+"""Bytes of a JSON file that the program reads; descriptions and figures of thousands of classes take a few million."""
 _STREAMS = {Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd")}
 
 
@@ -43,6 +47,45 @@ def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, read in chunks, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """Return a file's content, of at most `most` bytes; a device that never ends is not read further.
+
+    Raises:
+        OSError: the file is longer, or cannot be read.
+    """
+    with path.open("rb") as file:
+        is_long = os.fstat(file.fileno()).st_size > most
+        content = bytearray()
+        while not is_long and (piece := file.read(2**20)):
+            content += piece
+            is_long = len(content) > most
+    if is_long:
+        raise OSError(errno.EFBIG, f"it is longer than {most:,} bytes", str(path))
+    return bytes(content)
+
+
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file of at most `most` bytes.
+
+    Raises:
+        OSError: the file is longer, or cannot be read.
+        ValueError: it is not JSON in UTF-8, or is nested too deeply.
+    """
+    return parse_json(read_limited(path, most).decode("utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: it is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 @contextmanager
@@ -127,6 +170,7 @@ def only_writer(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout  # noqa: PLC0415  slow to import, and only long tasks need it
 
     path = target_of(path)
+    new_folders = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file)
@@ -140,6 +184,9 @@ def only_writer(path: Path) -> Iterator[None]:
     finally:
         file.unlink(missing_ok=True)  # before the release: the next process creates a new lock file
         lock.release()
+        with suppress(OSError):  # something was written there
+            for folder in new_folders:
+                folder.rmdir()
 
 
 @contextmanager

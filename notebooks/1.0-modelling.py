@@ -116,7 +116,7 @@ bundle = train(
     )
 )
 history = list(csv.DictReader((bundle.path / "history.csv").open()))
-plots.training_curves([{key: float(value) for key, value in row.items()} for row in history])
+plots.training_curves([{key: float(value) for key, value in row.items() if value} for row in history])
 
 # %% [markdown]
 # The epoch with the best validation score is kept. `train` returns a *bundle*: a folder that describes itself.

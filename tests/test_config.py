@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from image_classification_trash.config.base import StageSettings
+from image_classification_trash.config.base import POSITIONAL, StageSettings
+from image_classification_trash.config.command_line import SHORTCUTS, is_list, parse_arguments
 from image_classification_trash.config.data import DataSettings
 from image_classification_trash.config.loader import load_settings, read_recipe
 from image_classification_trash.config.models import (
@@ -265,3 +266,17 @@ def test_a_wrong_command_line_says_a_way_out(words: list[str], found: str, hint:
     with pytest.raises(SettingsError) as caught:
         load_settings(TrainSettings, words)
     assert found in caught.value.found and hint in caught.value.hint
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_flag_replaces_itself_silently(verb: str) -> None:
+    cls = settings_of(verb)
+    for name, field in cls.model_fields.items():
+        if POSITIONAL in field.metadata or is_list(field):
+            continue
+        flag = SHORTCUTS.get(name, "--" + name.replace("_", "-"))
+        word = [] if field.annotation is bool else ["1"]
+        twice = [flag, *word, "--no-" + flag[2:]] if not word else [flag, "1", flag, "2"]
+        with pytest.raises(SettingsError, match="is given twice") as caught:
+            parse_arguments(cls, twice)
+        assert flag in caught.value.found

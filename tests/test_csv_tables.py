@@ -2,9 +2,11 @@
 
 import csv
 import io
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,13 +14,14 @@ from hypothesis import strategies as st
 from image_classification_trash.config.data import DataSettings
 from image_classification_trash.csv_tables import csv_rows, csv_text, literal, neutral
 from image_classification_trash.data.corrections import Correction, corrections_csv, read_corrections
-from image_classification_trash.data.inspection import Problem, problems_csv
+from image_classification_trash.data.inspection import PROBLEM_COLUMNS, Problem
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import Photo, manifest_csv, parse_manifest, read_manifest
-from image_classification_trash.data.near_duplicates import Pair, pairs_csv
+from image_classification_trash.data.near_duplicates import PAIR_COLUMNS, Pairs, pair_rows
 from image_classification_trash.inference.classifier import Prediction
 from image_classification_trash.inference.prediction_table import PredictionFile
 from image_classification_trash.models.audit_data import Issue, issues_csv
+from image_classification_trash.tables import write_table
 
 STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}")
 HOSTILE = [
@@ -56,10 +59,13 @@ def tables(name: str, folder: Path) -> dict[str, str]:
     with PredictionFile(folder / "p.csv", "csv", "m", [name, "other"], False) as file:
         file.add(Prediction(name, name, 0.9, name, {name: 0.9, "other": 0.1}, None, (name,)))
         file.add(Prediction(name, error=name))
+    pair = (np.array([0]), np.array([1]), np.array([np.nan], np.float32), np.array([3], np.int16))
+    write_table(folder, "near", PAIR_COLUMNS, pair_rows([photo, photo], Pairs(*pair)))
+    write_table(folder, "problems", PROBLEM_COLUMNS, [astuple(Problem(name, name, "unreadable", name))])
     return {
         "predictions": (folder / "p.csv").read_bytes().decode(),
-        "problems": problems_csv([Problem(name, name, "unreadable", name)]),
-        "near_duplicates": pairs_csv([photo, photo], [Pair(0, 1, float("nan"), 3)]),
+        "problems": (folder / "problems.csv").read_bytes().decode(),
+        "near_duplicates": (folder / "near.csv").read_bytes().decode(),
         "corrections": corrections_csv([Correction(name, "", "relabel", name, name, "suggested")]),
         "audit": issues_csv([Issue(name, name, "train", "outlier", -0.5, name, name, name, "")]),
         "manifest": manifest_csv([photo]),

@@ -9,6 +9,9 @@ T = TypeVar("T")
 POSITIONAL = object()
 Positional = Annotated[T, POSITIONAL]
 """A setting that is a positional argument on the command line."""
+REPEATED = object()
+Repeated = Annotated[T, REPEATED]
+"""A list that is given one item per flag; commas belong to the items, as in the names of files."""
 
 
 DataName = Annotated[

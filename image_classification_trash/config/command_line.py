@@ -6,7 +6,6 @@ trash-classifier train --help-all    all settings, grouped by subject
 
 import argparse
 import difflib
-import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,8 +14,9 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from image_classification_trash.config.base import POSITIONAL, Part, StageSettings
+from image_classification_trash.config.base import POSITIONAL, REPEATED, Part, StageSettings
 from image_classification_trash.errors import SettingsError
+from image_classification_trash.files import parse_json
 
 USUAL, HELP_ALL = "Usual settings", "--help-all"
 SHORTCUTS = {"json_output": "--json"}
@@ -27,7 +27,7 @@ def parse_arguments(cls: type[StageSettings], arguments: Sequence[str]) -> dict[
     """Parse a command line into the settings it gives: text, lists of text, or booleans.
 
     Raises:
-        SettingsError: a flag is unknown (suggests the nearest) or has no value.
+        SettingsError: a flag is unknown (suggests the nearest), has no value, or is given twice without being a list.
         SystemExit: after `--help` and `--help-all`.
     """
     words = _join_lists(cls, arguments)
@@ -42,7 +42,7 @@ def parse_arguments(cls: type[StageSettings], arguments: Sequence[str]) -> dict[
     values = vars(given)
     for name, texts in values.items():
         field = cls.model_fields[name]
-        if is_list(field) and POSITIONAL not in field.metadata:
+        if is_list(field) and POSITIONAL not in field.metadata and REPEATED not in field.metadata:
             values[name] = [item for text in texts for item in split_list(_flag(name), text)]
     return values
 
@@ -50,6 +50,11 @@ def parse_arguments(cls: type[StageSettings], arguments: Sequence[str]) -> dict[
 def is_list(field: FieldInfo) -> bool:
     """Return whether a setting takes several values."""
     return get_origin(field.annotation) is list
+
+
+def splits(field: FieldInfo, text: str) -> bool:
+    """Return whether text from the environment is a list to split; commas in a `Repeated` setting belong to its one item."""
+    return is_list(field) and (REPEATED not in field.metadata or text.startswith("["))
 
 
 def split_list(where: str, text: str) -> list[Any]:
@@ -61,10 +66,42 @@ def split_list(where: str, text: str) -> list[Any]:
     if not text.startswith("["):
         return text.split(",")
     try:
-        return list(json.loads(text))
+        return list(parse_json(text))
     except ValueError as error:
         hint = 'Write the items with commas between them, or as JSON: ["a", "b"].'
-        raise SettingsError(f"{where} = {text!r} is not a JSON list: {error}.", hint) from error
+        raise SettingsError(f"{where} = {text[:200]!r} is not a JSON list: {error}.", hint) from error
+
+
+class OnceAction(argparse.Action):
+    """Store a value; refuse a second one, which would replace the first silently."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        flag: str | None = None,
+    ) -> None:
+        """Store the value of `flag`; raise a SettingsError if there is one already."""
+        if hasattr(namespace, self.dest):
+            parser.error(f"{flag} is given twice: {getattr(namespace, self.dest)} and {values}")
+        setattr(namespace, self.dest, values)
+
+
+class OnceSwitch(argparse.BooleanOptionalAction):
+    """A flag and its opposite, of which one can be given, once."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        flag: str | None = None,
+    ) -> None:
+        """Store whether `flag` is the positive one; raise a SettingsError if one was given already."""
+        if hasattr(namespace, self.dest):
+            parser.error(f"{' or '.join(self.option_strings)} is given twice")
+        super().__call__(parser, namespace, values, flag)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -123,10 +160,10 @@ def _add_setting(add: Callable[..., object], name: str, field: FieldInfo, shown:
     if POSITIONAL in field.metadata:
         add(name, nargs="*" if many else "?", metavar=name.upper(), help=text)
     elif field.annotation is bool:
-        add(_flag(name), dest=name, action=argparse.BooleanOptionalAction, help=text)
+        add(_flag(name), dest=name, action=OnceSwitch, help=text)
     else:
         metavar = _metavar(field.annotation)
-        add(_flag(name), dest=name, action="append" if many else "store", metavar=metavar, help=text)
+        add(_flag(name), dest=name, action="append" if many else OnceAction, metavar=metavar, help=text)
 
 
 def _flag(name: str) -> str:

@@ -1,15 +1,16 @@
 """Settings of `data`, `explore`, `audit` and `features`."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from image_classification_trash.config.base import (
     BackboneSettings,
     DataSet,
     InputSettings,
     JsonOutput,
+    Repeated,
     ReportsFolder,
     StageSettings,
 )
@@ -24,10 +25,10 @@ class DataSettings(DataSet, StageSettings):
         "embeddings", "force", "data_dir",
     )  # fmt: skip
 
-    source: Path | None = Field(
-        None,
+    source: Repeated[list[Path]] = Field(
+        [],
         description="Photos: a zip, a folder of class folders, or a CSV with filepath,label[,split,group]; "
-        "sample and trashnet need none",
+        "several with the same classes are merged; sample and trashnet need none",
     )
     layout: Literal["auto", "classes", "splits", "class-splits", "sites"] = Field(
         "auto", description="How the folders of --source are read; auto: the one layout that fits"
@@ -55,6 +56,12 @@ class DataSettings(DataSet, StageSettings):
     )
     embeddings: bool = Field(True, description="Find near-duplicates by embeddings too, not just by hashes")
     force: bool = Field(False, description="Prepare the data set again even if nothing has changed")
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        """Accept one path, as recipes and callers write it, for a list of one."""
+        return [] if value is None else value if isinstance(value, list | tuple) else [value]
 
 
 class ExploreSettings(ReportsFolder, DataSet, StageSettings):

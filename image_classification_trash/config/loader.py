@@ -10,16 +10,23 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from image_classification_trash.config.base import StageSettings
-from image_classification_trash.config.command_line import is_list, parse_arguments, split_list
+from image_classification_trash.config.command_line import parse_arguments, split_list, splits
 from image_classification_trash.config.verbs import VERBS
 from image_classification_trash.errors import SettingsError
+from image_classification_trash.files import read_limited
 
 SettingsT = TypeVar("SettingsT", bound=StageSettings)
+MAX_RECIPE_BYTES = 2**17
+"""Bytes of a recipe; one with every setting of every command takes a tenth of them."""
+SHORT = Repr()
+"""Shows a value in a message; aliases in YAML can make a small file one of billions of values."""
+SHORT.maxlevel, SHORT.maxlist, SHORT.maxdict, SHORT.maxstring, SHORT.maxother = 2, 12, 12, 500, 500
 
 
 def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
@@ -54,7 +61,7 @@ def read_environment(cls: type[StageSettings]) -> dict[str, Any]:
     }
     _check_names(f"Environment variable {prefix}*: setting", found, cls.model_fields)
     return {
-        name: split_list(f"{prefix}{name.upper()}", text) if is_list(cls.model_fields[name]) else text
+        name: split_list(f"{prefix}{name.upper()}", text) if splits(cls.model_fields[name], text) else text
         for name, text in found.items()
     }
 
@@ -68,12 +75,19 @@ def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
     import yaml  # noqa: PLC0415 - most commands have no recipe
 
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        recipe = yaml.safe_load(read_limited(path, MAX_RECIPE_BYTES).decode("utf-8")) or {}
     except OSError as error:
         raise SettingsError(
             f"{path} cannot be read: {error.strerror}.", "Give --config a YAML file."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise SettingsError(f"{path} is nested too deeply.", "A recipe has sections of settings.") from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        AttributeError,
+    ) as error:  # the last three: values such as 2025-99-99
         raise SettingsError(f"{path} is not YAML: {error}.", "Correct that line.") from error
     if not isinstance(recipe, dict):
         raise SettingsError(f"{path} holds no sections.", f"Start it with `{cls.stage}:`.")
@@ -93,7 +107,7 @@ def _check_names(where: str, names: Iterable[Any], known: Iterable[str]) -> None
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-            raise SettingsError(f"{where} {name!r} is not known.", hint)
+            raise SettingsError(f"{where} {SHORT.repr(name)} is not known.", hint)
 
 
 def _impossible_value(
@@ -110,5 +124,5 @@ def _impossible_value(
     if not name:  # settings that contradict each other
         return SettingsError(f"{cls.stage}: {first['msg'].removeprefix('Value error, ')}.", "")
     where = f"{origin}: {cls.stage}" if origin else cls.stage
-    found = f"{where}: {name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    found = f"{where}: {name} = {SHORT.repr(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}."
     return SettingsError(found, f"See: trash-classifier {cls.stage} --help")

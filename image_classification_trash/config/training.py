@@ -49,7 +49,10 @@ class OptimiserSettings(Part):
         1.0, ge=0, description="Number of epochs of linear warm-up before the cosine schedule"
     )
     freeze_stages: int = Field(
-        5, ge=0, description="Number of stages of the backbone, from the input, whose weights are frozen"
+        5,
+        ge=0,
+        description="Number of stages of the backbone, from the input, whose weights are frozen; unless given, all "
+        "11 of EfficientNet-Lite with fewer than 200 training photos",
     )
     label_smoothing: float = Field(
         0.1, ge=0, lt=1, description="Label smoothing: probability shared among the other classes"

@@ -51,7 +51,9 @@ def _checked_members(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.Zip
     members = []
     for member in opened.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
-        if member.is_dir() or any(part in _LEFTOVERS or part.startswith("._") for part in path.parts):
+        if member.filename.endswith("/") or any(
+            part in _LEFTOVERS or part.startswith("._") for part in path.parts
+        ):
             continue
         is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
         if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link:

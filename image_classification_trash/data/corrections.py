@@ -23,10 +23,12 @@ from image_classification_trash.csv_tables import csv_text, literal
 from image_classification_trash.data.layouts import Source, SourceFile
 from image_classification_trash.data.manifest import CorrectionsMade
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import sha256_of, sha256_of_file
+from image_classification_trash.files import read_limited, sha256_of, sha256_of_file
 
 Action = Literal["exclude", "relabel"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
+MAX_TABLE_BYTES = 2**28
+"""Bytes of a corrections file: about two million rows."""
 ACCEPTED, SUGGESTED = "accepted", "suggested"
 _REQUIRED = {"action"}
 
@@ -104,7 +106,7 @@ def read_corrections(path: Path) -> Corrections:
         DatasetError: the file is missing, is not a CSV file with the columns of `Correction`, or has an invalid row.
     """
     try:
-        data = path.read_bytes()
+        data = read_limited(path, MAX_TABLE_BYTES)
         table = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
         columns = set(table.fieldnames or ())
         if not _REQUIRED <= columns <= set(COLUMNS) or not columns & {"path", "sha256"}:

@@ -45,6 +45,7 @@ from image_classification_trash.data.manifest import (
     with_splits,
     write_manifest,
 )
+from image_classification_trash.data.merging import merge_sources
 from image_classification_trash.data.near_duplicates import (
     MOST_LISTED,
     PAIR_COLUMNS,
@@ -57,7 +58,13 @@ from image_classification_trash.data.near_duplicates import (
 from image_classification_trash.data.sources import column_names, read_source
 from image_classification_trash.data.trashnet import LABELS, download_trashnet, official_split
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import atomic_directory, sha256_of, sha256_of_file
+from image_classification_trash.files import (
+    atomic_directory,
+    only_writer,
+    read_json,
+    sha256_of,
+    sha256_of_file,
+)
 from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.tables import table_file, write_table
 
@@ -133,6 +140,7 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     Raises:
         DatasetError: the source is missing, has too few usable photos for a classifier, or object clusters are
             requested without embeddings.
+        BusyError: another process is preparing the data set.
     """
     if settings.split == "object-clusters" and embed is None:
         hint = "Use --split object-clusters without --no-embeddings, or choose --split grouped."
@@ -144,6 +152,24 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     key = _input_key(settings, source, embed is not None, corrected)
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, True, source.notes)
+    with only_writer(folder):
+        manifest = write_dataset(settings, source, corrected, embed, key)
+    return Prepared(manifest, folder, False, source.notes)
+
+
+def write_dataset(
+    settings: DataSettings, source: Source, corrected: Corrected | None, embed: Embed | None, key: str
+) -> Manifest:
+    """Inspect and split the photos of a source and write the data set; return what was written.
+
+    Args:
+        settings: as of `make_dataset`.
+        source: the photos, before corrections.
+        corrected: the source after corrections; None without a corrections file.
+        embed: as of `make_dataset`.
+        key: hash of the photos and settings.
+    """
+    folder = settings.processed_dir / settings.name
     audit = _audit(settings, source, corrected)
     _warn_of(audit.problems, folder)
     photos = [item.photo for item in audit.good]
@@ -161,7 +187,7 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     )
     manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), metadata)
     _write(folder, manifest, audit.problems, near.pairs, corrected)
-    return Prepared(read_manifest(folder), folder, False, source.notes)
+    return read_manifest(folder)
 
 
 def _warn_of(problems: Sequence[Problem], folder: Path) -> None:
@@ -180,27 +206,48 @@ def locate_source(settings: DataSettings) -> Source:
     """List the photos that the settings name; download TrashNet and unpack zip files if necessary.
 
     Raises:
-        DatasetError: the source is missing, or cannot be read as labelled photos.
+        DatasetError: a source is missing, cannot be read as labelled photos, or cannot be merged with the others.
     """
-    path = settings.source
-    if path is None and settings.name == "sample":
-        path = SAMPLE
-        if not path.is_dir():
+    # The shell does not expand --source=~/photos, nor paths in recipes.
+    paths = [path.expanduser() for path in settings.source] or [known_source(settings.name)]
+    columns = column_names(settings.columns)
+    sources = [
+        read_source(unpacked(path, settings), settings.layout, columns, settings.photos_dir) for path in paths
+    ]
+    return sources[0] if len(sources) == 1 else merge_sources(paths, sources)
+
+
+def known_source(name: str) -> Path:
+    """Return the photos of a data set that needs no source of the user's.
+
+    Raises:
+        DatasetError: there is no such data set here.
+        DownloadError: TrashNet cannot be downloaded.
+    """
+    if name == "sample":
+        if not SAMPLE.is_dir():
             hint = "Run this in a clone of the repository, or pass your own photos with --source."
-            raise DatasetError(f"The sample photos are not in {path.resolve()}.", hint)
-    elif path is None and settings.name == "trashnet":
-        path = download_trashnet()
-    elif path is None:
-        hint = f"Pass its photos: trash-classifier data {settings.name} --source FOLDER"
-        raise DatasetError(f"{settings.name!r} is not a data set that can be downloaded.", hint)
-    path = path.expanduser()  # the shell does not expand --source=~/photos, nor paths in recipes
-    if path.suffix.lower() == ".zip" and path.is_file():
-        encoding = f"-{settings.zip_encoding}" if settings.zip_encoding else ""
-        target = settings.raw_dir / settings.name / (sha256_of_file(path)[:16] + encoding)
-        if not target.is_dir():
-            unpack(path, target, settings.zip_encoding)
-        path = target
-    return read_source(path, settings.layout, column_names(settings.columns), settings.photos_dir)
+            raise DatasetError(f"The sample photos are not in {SAMPLE.resolve()}.", hint)
+        return SAMPLE
+    if name == "trashnet":
+        return download_trashnet()
+    hint = f"Pass its photos: trash-classifier data {name} --source FOLDER"
+    raise DatasetError(f"{name!r} is not a data set that can be downloaded.", hint)
+
+
+def unpacked(path: Path, settings: DataSettings) -> Path:
+    """Return the folder that a zip file is unpacked into, once; return any other path unchanged.
+
+    Raises:
+        ArchiveError: the zip file is damaged, encrypted or hostile, or has file names in an unknown encoding.
+    """
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return path
+    encoding = f"-{settings.zip_encoding}" if settings.zip_encoding else ""
+    target = settings.raw_dir / settings.name / (sha256_of_file(path)[:16] + encoding)
+    if not target.is_dir():
+        unpack(path, target, settings.zip_encoding)
+    return target
 
 
 def split_photos(
@@ -337,7 +384,7 @@ def _recorded_key(folder: Path) -> str | None:
     if not (folder / MANIFEST).is_file():
         return None
     try:
-        key: str | None = json.loads((folder / DATASET).read_text(encoding="utf-8")).get("key")
+        key: str | None = read_json(folder / DATASET).get("key")
     except (OSError, ValueError, AttributeError):
         return None
     return key

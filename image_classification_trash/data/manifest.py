@@ -21,7 +21,7 @@ import numpy as np
 from image_classification_trash.arrays import Ints
 from image_classification_trash.csv_tables import csv_text, literal
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import recover_directory, sha256_of
+from image_classification_trash.files import read_json, recover_directory, sha256_of
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -190,7 +190,7 @@ def read_manifest(folder: Path) -> Manifest:
         hint = f"Prepare it with: trash-classifier data {folder.name}"
         raise DatasetError(f"There is no prepared data set in {folder}.", hint)
     try:
-        about = json.loads((folder / DATASET).read_text(encoding="utf-8"))
+        about = read_json(folder / DATASET)
         photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # keeps line endings
         root, labels = _root(folder, about), tuple(about["labels"])
         manifest = Manifest(about["name"], root, tuple(photos), labels, _parse_metadata(about))

@@ -22,8 +22,11 @@ from image_classification_trash.data.layouts import (
 )
 from image_classification_trash.data.manifest import SPLITS
 from image_classification_trash.errors import DatasetError
+from image_classification_trash.files import read_limited
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 
+MAX_TABLE_BYTES = 2**28
+"""Bytes of a CSV file: about two million photos."""
 COLUMNS = ("filepath", "label", "split", "group")
 _REQUIRED = {"filepath", "label"}
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -73,12 +76,14 @@ def read_csv(path: Path, columns: Mapping[str, str] | None = None, photos: Path 
     own = dict(columns or {})
     root = photos or path.parent
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_limited(path, MAX_TABLE_BYTES).decode("utf-8-sig")
         header = text.partition("\n")[0]  # spreadsheets in some languages do not write commas
         delimiter = max(_DELIMITERS, key=lambda mark: (header.count(mark), mark == ","))
         rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
         _check_columns(path, list(rows.fieldnames or ()), own)
         files = tuple(_csv_row(path, root, row, rows.line_num, own) for row in rows)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}.", "Give a CSV file.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} is not a UTF-8 CSV file: {error}.", "Save it as CSV, UTF-8.") from error
     return Source(root, files, (), tuple(_csv_notes(path, delimiter, own, root)))

@@ -15,6 +15,7 @@ from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.data.manifest import Split, read_manifest
 from image_classification_trash.errors import BundleError, DatasetError
 from image_classification_trash.features.build_features import PixelSettings, SplitCaches
+from image_classification_trash.files import only_writer
 from image_classification_trash.inference.bundle import Bundle, add_to_bundle
 from image_classification_trash.inference.prediction_counts import EDGES, histogram
 from image_classification_trash.networks.network import (
@@ -94,7 +95,8 @@ def write_reference(bundle: Bundle, reference: Reference) -> Path:
         fingerprint=np.array(reference.fingerprint),
         edges=np.array(EDGES),
     )
-    add_to_bundle(bundle, {REFERENCE: buffer.getvalue()})
+    with only_writer(bundle.path):
+        add_to_bundle(bundle, {REFERENCE: buffer.getvalue()})
     return bundle.path / REFERENCE
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from image_classification_trash.evaluation.export_report import ExportReport
 from image_classification_trash.evaluation.formatting import with_interval
-from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics
+from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics, StartComparison
 from image_classification_trash.inference.bundle import BundleConfig
 
 _CARD = """# {name}
@@ -38,7 +38,7 @@ _CARD = """# {name}
 
 ## Training
 
-{energy}
+{comparison}{energy}
 
 ## Limits
 
@@ -127,6 +127,9 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         measured=_measured(measured, waste),
         shift=_shift(config.training),
         exported=_exported(exports),
+        comparison=f"{StartComparison(**config.training['comparison'])}\n\n"
+        if "comparison" in config.training
+        else "",
         energy=_energy(config.training),
         limits=(_LIMITS_OF_TRASHNET if known else _LIMITS).format(field=field),
     )

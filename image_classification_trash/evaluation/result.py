@@ -150,6 +150,32 @@ class NotWaste:
     accepted_above: Annotated[Interval | None, Field(alias=ABOVE)]
 
 
+@dataclass(frozen=True)
+class StartComparison:
+    """What fine-tuning gained over its start on the photos that select the best epoch, and which of the two was kept.
+
+    Attributes:
+        candidate: what fine-tuning started from: "fitted head" or "initial model".
+        start_macro_f1: macro F1 of the start.
+        fine_tuned_macro_f1: macro F1 of the best epoch; with WiSE-FT, of its average with the start.
+        kept_epoch: number of the epoch whose weights were kept, from 1; 0 for the start.
+    """
+
+    candidate: str
+    start_macro_f1: float
+    fine_tuned_macro_f1: float
+    kept_epoch: int
+
+    def __str__(self) -> str:
+        figures = f"Validation macro F1: {self.candidate} {self.start_macro_f1:.1%}, fine-tuned {self.fine_tuned_macro_f1:.1%}"
+        if self.kept_epoch:
+            return f"{figures} (epoch {self.kept_epoch} kept)."
+        return (
+            f"{figures}: the {self.candidate} is kept, since no epoch improved on it. "
+            "More photos help most; try a lower --learning-rate or a higher --freeze-stages."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """The conditions of a measurement.

@@ -23,7 +23,10 @@ from typing import Any
 
 from image_classification_trash.errors import BundleError
 from image_classification_trash.files import (
+    MAX_JSON_BYTES,
     atomic_directory,
+    parse_json,
+    read_limited,
     recover_directory,
     sha256_of,
     sha256_of_file,
@@ -136,12 +139,12 @@ class Bundle:
     def metrics(self) -> dict[str, Any]:
         """Read what was measured so far; empty before the first evaluation."""
         file = self.path / METRICS
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return _figures(file)
 
     def export_report(self) -> dict[str, Any]:
         """Read the results of the export gate, by file; empty before the first export."""
         file = self.path / EXPORT / REPORT
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return _figures(file)
 
     def exported(self, name: str) -> Path:
         """The path of an exported file or folder, such as `model.tflite`, whose checksums were compared.
@@ -191,9 +194,9 @@ def read_bundle(path: Path | str) -> Bundle:
     for required in (CONFIG, LABELS, WEIGHTS):
         if required not in listed:
             raise BundleError(f"{path}: {required} is not in the bundle's {CHECKSUMS}.", _TRAIN_AGAIN)
-    text = (path / CONFIG).read_text(encoding="utf-8", errors="replace")
+    text = _text(path / CONFIG)
     config = _parse_config(text, str(path / CONFIG))
-    if (path / LABELS).read_bytes() != _labels_text(config.labels).encode():
+    if _text(path / LABELS) != _labels_text(config.labels):
         raise BundleError(f"{path}: {LABELS} and {CONFIG} name different labels.", _TRAIN_AGAIN)
     return Bundle(path, config)
 
@@ -292,11 +295,34 @@ def _listed_sums(path: Path) -> dict[str, str]:
     listing = path / CHECKSUMS
     if not listing.is_file():
         raise BundleError(f"{path} has no {CHECKSUMS}, so its files cannot be trusted.", _TRAIN_AGAIN)
-    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = _text(listing).splitlines()
     sums = {name: expected for expected, _, name in (line.partition("  ") for line in lines)}
     if "" in sums:
         raise BundleError(f"{listing} is not a list of checksums.", "Copy the whole folder again.")
     return sums
+
+
+def _text(file: Path) -> str:
+    """Read a small text file of a bundle; raise a BundleError if it is too long or cannot be read."""
+    try:
+        return read_limited(file, MAX_JSON_BYTES).decode("utf-8", errors="replace")
+    except OSError as error:
+        raise BundleError(
+            f"{file} cannot be read: {error.strerror}.", "Copy the whole folder again."
+        ) from error
+
+
+def _figures(file: Path) -> dict[str, Any]:
+    """Read a JSON file of a bundle; empty if it does not exist. Raise a BundleError if it is damaged."""
+    if not file.exists():
+        return {}
+    try:
+        figures = parse_json(_text(file))
+    except ValueError as error:
+        raise BundleError(f"{file} is not JSON: {error}.", "Copy the whole folder again.") from error
+    if not isinstance(figures, dict):
+        raise BundleError(f"{file} holds no figures.", "Copy the whole folder again.")
+    return figures
 
 
 def _changed(file: Path) -> BundleError:
@@ -335,7 +361,7 @@ def renamed(record: Any) -> Any:
 
 def _parse_config(text: str, file: str) -> BundleConfig:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         values = renamed(values) if isinstance(values, dict) else values
         version = values.get("format_version")
         if version != FORMAT_VERSION:
@@ -349,7 +375,7 @@ def _parse_config(text: str, file: str) -> BundleConfig:
                 config, license=UNSTATED
             )  # earlier versions wrote TrashNet's licence into every bundle
         _check_values(file, config)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BundleError(f"{file} is not a bundle's description: {error!r}.", _TRAIN_AGAIN) from error
     return config
 

@@ -103,11 +103,15 @@ class TrashClassifier:
 
     def __repr__(self) -> str:
         config = self.config
-        engine = "tf-serving" if self.is_remote else engine_name(self._runtime)
         return (
             f"TrashClassifier(name={config.name!r}, architecture={config.architecture!r}, "
-            f"classes={list(config.classes)}, engine={engine!r})"
+            f"classes={list(config.classes)}, engine={self.engine!r})"
         )
+
+    @property
+    def engine(self) -> str:
+        """Return the name of the engine that runs the model: litert, onnxruntime, torch or tf-serving."""
+        return "tf-serving" if self.is_remote else engine_name(self._runtime)
 
     @classmethod
     def load(

@@ -10,14 +10,13 @@ A version is identified by the result of training: configuration, labels and wei
 Own code instead of a registry server such as MLflow's: a folder can be copied and mounted, and prediction imports nothing more.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from image_classification_trash.errors import BundleError
-from image_classification_trash.files import sha256_of
+from image_classification_trash.files import read_json, sha256_of
 from image_classification_trash.inference.bundle import (
     CHECKSUMS,
     CONFIG,
@@ -127,7 +126,7 @@ def read_registry(models_dir: Path) -> Registry:
     if not file.is_file():
         return Registry(models_dir)
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
         if values["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format {values['format_version']}, not {FORMAT_VERSION}")
         versions = tuple(Version(**version) for version in values["versions"])

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_classification_trash.errors import BundleError
-from image_classification_trash.files import write_text
+from image_classification_trash.files import read_json, write_text
 
 FORMAT = "answer statistics 1"
 EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
@@ -99,7 +99,7 @@ def read_statistics(path: Path) -> AnswerStatistics:
     """
     hint = "Give a file that `trash-classifier serve --statistics FILE` wrote."
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["format"] != FORMAT or tuple(values["probability"]["edges"]) != EDGES:
             raise ValueError("another format or other bins")
         counts = [int(count) for count in values["probability"]["counts"]]

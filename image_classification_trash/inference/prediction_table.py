@@ -6,12 +6,13 @@ converted to the table, which exists only from then on. A second run that writes
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TextIO
 
+from image_classification_trash.continuation import differences, listed
 from image_classification_trash.csv_tables import csv_line
 from image_classification_trash.errors import MissingExtraError, SettingsError
 from image_classification_trash.files import as_text, atomic_path, is_stream, only_writer, target_of
@@ -42,23 +43,32 @@ class PredictionFile:
     Args:
         path: of the table.
         kind: csv, jsonl or parquet.
-        model: identifies the model; a run is not resumed with another one.
+        model: identifies the model and settings; kept for runs that an earlier version began.
         labels: of the model.
+        made_with: what the answers depend on, by name, as plain data; a run is not resumed with anything else.
         resume: continue a killed run.
 
     Raises:
-        SettingsError: the run to resume used another model, or `path` is a folder.
+        SettingsError: the run to resume used another model or other settings, which are listed; or `path` is a folder.
         BusyError: another process writes this table.
         MissingExtraError: `kind` is parquet, and pyarrow is not installed.
     """
 
-    def __init__(self, path: Path, kind: str, model: str, labels: Sequence[str], resume: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        model: str,
+        labels: Sequence[str],
+        resume: bool,
+        made_with: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         if kind == "parquet":
             _pyarrow()  # fail now, not after an hour of predictions
         self.path, self.kind, self.labels = path, kind, labels
         self._held = ExitStack()
         self.partial = self._reserve(path)
-        self._header = {"model": model, "labels": list(labels)}
+        self._header: Row = {"model": model, "labels": list(labels), "made_with": dict(made_with)}
         self.answered: list[str] = []
         self.errors = 0
         try:
@@ -112,10 +122,8 @@ class PredictionFile:
                 row = _parse(line)
                 if row is None:
                     break
-                if number == 0 and row != self._header:
-                    hint = f"Omit --resume to start again, or delete {self.partial}."
-                    found = f"{self.partial} was written with another model, engine or --max-pixels."
-                    raise SettingsError(found, hint)
+                if number == 0:
+                    check_header(self.partial, row, self._header)
                 whole += len(line)
                 if number:
                     self.answered.append(row["path"])
@@ -127,6 +135,18 @@ class PredictionFile:
         with self.partial.open(encoding="utf-8") as file:
             next(file)
             yield from map(json.loads, file)
+
+
+def check_header(partial: Path, before: Row, now: Row) -> None:
+    """Raise a SettingsError, which lists what differs, if a partial file was not made as this run makes it."""
+    changes = differences(before.get("made_with", {}), now["made_with"])
+    if before.get("made_with"):
+        found = f"{partial} was made with other data or settings: {listed(changes)}."
+    else:  # by an earlier version
+        changes = differences(before, {"model": now["model"], "labels": now["labels"]})
+        found = f"{partial} was written with another model, engine or --max-pixels."
+    if changes:
+        raise SettingsError(found, f"Omit --resume to start again, or delete {partial}.")
 
 
 def _write_csv(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:

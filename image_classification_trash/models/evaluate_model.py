@@ -38,7 +38,7 @@ from image_classification_trash.evaluation.result import (
     read_metrics,
     without_undefined,
 )
-from image_classification_trash.files import sha256_of, sha256_of_file
+from image_classification_trash.files import only_writer, sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import (
     CARD,
     METRICS,
@@ -62,15 +62,16 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         BundleError: there is no model, or it is damaged.
         DatasetError: no photos, a class that the model does not know, or another data set than the training data.
         MissingExtraError: the tracker's library is not installed.
+        BusyError: a training, evaluation or export of the same model is running.
     """
-    with tracking(settings, settings.reports_dir, "evaluate") as tracker:
-        evaluation = _evaluate(settings)
+    path = chosen_bundle(settings.bundle, settings.models_dir)
+    with only_writer(path), tracking(settings, settings.reports_dir, "evaluate") as tracker:
+        evaluation = _evaluate(settings, read_bundle(path))
         tracker.log_evaluation(evaluation)
     return evaluation
 
 
-def _evaluate(settings: EvaluateSettings) -> Evaluation:
-    bundle = read_bundle(chosen_bundle(settings.bundle, settings.models_dir))
+def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
     earlier, exports = read_metrics(bundle), read_export_report(bundle)
     photos = labelled_folder(settings, bundle) if settings.data else own_test_split(settings, bundle)
     classifier = TrashClassifier.load(bundle, runtime="torch")

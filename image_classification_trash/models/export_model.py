@@ -47,6 +47,7 @@ from image_classification_trash.features.synthesis.backgrounds import (
     Rule,
     draw_backgrounds,
 )
+from image_classification_trash.files import only_writer
 from image_classification_trash.inference.bundle import (
     CARD,
     EXPORT,
@@ -143,11 +144,13 @@ def export(settings: ExportSettings) -> Exported:
         DatasetError: the data set that the bundle was trained on is not prepared here.
         ExportError: the network cannot be translated, or a file deviates too much from it; the bundle is unchanged.
         MissingExtraError: the export extra is not installed.
+        BusyError: a training, evaluation or export of the same model is running.
     """
     targets = chosen_targets(settings)
     _check_installed(targets)
-    workshop = Workshop(read_bundle(chosen_bundle(settings.bundle, settings.models_dir)), settings)
-    with tempfile.TemporaryDirectory(prefix="trash-export-") as folder:
+    path = chosen_bundle(settings.bundle, settings.models_dir)
+    with only_writer(path), tempfile.TemporaryDirectory(prefix="trash-export-") as folder:
+        workshop = Workshop(read_bundle(path), settings)
         records, made = {}, Path(folder) / EXPORT
         for target in (bar := tqdm(targets, desc="export", unit="file")):
             bar.set_postfix_str(target.name)

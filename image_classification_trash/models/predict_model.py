@@ -15,8 +15,10 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from image_classification_trash.config.models import PredictSettings
+from image_classification_trash.continuation import Difference, listed
 from image_classification_trash.errors import SettingsError
-from image_classification_trash.files import as_text, sha256_of
+from image_classification_trash.files import as_text, sha256_of, sha256_of_file
+from image_classification_trash.inference.bundle import WEIGHTS
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier, photos_below
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 from image_classification_trash.inference.model_store import chosen_model
@@ -24,8 +26,10 @@ from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budg
 from image_classification_trash.inference.prediction_table import PredictionFile, row_of
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, line
 
+MAX_NAME = 2**16
+"""Characters of a path or URL on standard input."""
 NAMED = 3
-"""Number of classes of a prediction set that a line of the table names; the rest are `others`."""
+"""Number of classes of a prediction set that a line of the table names, and of photos that a message names."""
 
 
 @dataclass
@@ -130,9 +134,8 @@ def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Predictions
         BundleError: there is no model, or it is damaged.
     """
     names = list(photo_names(settings.photos, stdin))
-    classifier = TrashClassifier.load(
-        chosen_model(settings.model, settings.models_dir), settings.runtime, settings.threads
-    )
+    model = chosen_model(settings.model, settings.models_dir)
+    classifier = TrashClassifier.load(model, settings.runtime, settings.threads)
     limit = settings.max_pixels
     budget = DEFAULT_BUDGET if limit is None else DEFAULT_BUDGET.with_max_pixels(limit)
     return Predictions(classifier, names, settings.batch_size, budget)
@@ -150,16 +153,46 @@ def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Pre
     # Tells models apart, the exported files of one model, and runs that read larger photos than others.
     limit = "" if settings.max_pixels is None else f" {settings.max_pixels}"
     fingerprint = sha256_of(f"{config} {settings.model} {settings.runtime}{limit}".encode())
-    with PredictionFile(path, kind, fingerprint, config.labels, settings.resume) as table:
+    made_with = answers_depend_on(settings, work)
+    with PredictionFile(path, kind, fingerprint, config.labels, settings.resume, made_with) as table:
+        check_same_photos(table, work.names)
         done = len(table.answered)
-        if table.answered != list(map(as_text, work.names[:done])):
-            hint = "Give the same photos in the same order, or leave --resume out to start over."
-            raise SettingsError(f"{table.partial} holds predictions for other photos.", hint)
         for prediction in tqdm(
             work.stream(done), total=len(work.names), initial=done, desc="classify", unit="photo"
         ):
             table.add(prediction)
     return PredictionsWritten(path, len(work.names), table.errors)
+
+
+def answers_depend_on(settings: PredictSettings, work: Predictions) -> dict[str, object]:
+    """Return what the answers of a run depend on besides its photos, by name, as plain data."""
+    model = chosen_model(settings.model, settings.models_dir)
+    config = work.classifier.config
+    return {
+        "model": config.name,
+        "weights": sha256_of_file(model if model.is_file() else model / WEIGHTS)[:12],
+        "classes": list(config.classes),
+        "input_size": list(config.input_size),
+        "threshold": config.threshold,
+        "configuration": sha256_of(str(config).encode())[:12],
+        "engine": work.classifier.engine,
+        "max_pixels": settings.max_pixels or "default",
+    }
+
+
+def check_same_photos(table: PredictionFile, names: Sequence[str]) -> None:
+    """Raise a SettingsError unless the photos that are answered are the first ones of `names`; more may follow."""
+    now = list(map(as_text, names[: len(table.answered)]))
+    if len(now) < len(table.answered):
+        changes = [Difference("number of photos", f"{len(table.answered)}, already answered", len(names))]
+    else:
+        pairs = enumerate(zip(table.answered, now, strict=True), start=1)
+        changes = [Difference(f"photo {number}", old, new) for number, (old, new) in pairs if old != new]
+    if changes:
+        more = f"; and {len(changes) - NAMED} more" if len(changes) > NAMED else ""
+        found = f"{table.partial} holds predictions for other photos: {listed(changes[:NAMED])}{more}."
+        hint = "Give the same photos in the same order, with more after them or none, or leave --resume out to start over."
+        raise SettingsError(found, hint)
 
 
 def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
@@ -170,10 +203,7 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
     """
     for argument in map(os.path.expanduser, arguments):
         if argument == "-":
-            names = (
-                name.strip() for line in stdin for name in line.split("\0")
-            )  # find -print0 separates names with NUL
-            yield from (name for name in names if name)
+            yield from listed_names(stdin)
             continue
         found = photos_below(argument)
         if found is None:
@@ -183,6 +213,22 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
         else:
             suffixes = f"*{', *'.join(sorted(PHOTO_SUFFIXES))}"
             raise SettingsError(f"{argument} holds no photos.", f"Photos are named {suffixes}.")
+
+
+def listed_names(stdin: TextIO) -> Iterator[str]:
+    """Yield the names in a list, which line breaks or, as `find -print0` writes them, NUL characters separate.
+
+    Raises:
+        SettingsError: a name is longer than any path or URL is.
+    """
+    rest = ""
+    while piece := stdin.read(MAX_NAME):
+        *whole, rest = (rest + piece).replace("\0", "\n").split("\n")
+        yield from filter(None, map(str.strip, whole))
+        if len(rest) > MAX_NAME:
+            found = f"The list on standard input has a name of more than {MAX_NAME:,} characters."
+            raise SettingsError(found, "Give one path or URL a line.")
+    yield from filter(None, [rest.strip()])
 
 
 if __name__ == "__main__":

@@ -7,13 +7,17 @@ Every choice (head strength, best epoch, temperature, threshold) is made on the 
 read here. Logs, the resolved settings and checkpoints go to `reports/training/NAME/`.
 """
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import read_manifest
+from image_classification_trash.evaluation.result import StartComparison
+from image_classification_trash.files import only_writer
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.networks.device import keep_freed_memory
 from image_classification_trash.show import Result, Shown
@@ -24,7 +28,7 @@ from image_classification_trash.training.linear_head import fit_linear_head
 from image_classification_trash.training.record import open_run, training_record, write_trained
 from image_classification_trash.training.robustness import fit_rejection_head
 from image_classification_trash.training.scores import adjust_logits, calibrate_network
-from image_classification_trash.training.start import begin
+from image_classification_trash.training.start import begin, with_defaults_for
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,23 @@ class Trained(Result):
     bundle: Bundle | None
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield the validation accuracy and the next command."""
+        """Yield the comparison with the start, the validation accuracy and the next command."""
         if self.bundle is not None:
             validation = self.bundle.config.training["validation"]
+            if compared := self.bundle.config.training.get("comparison"):
+                yield str(StartComparison(**compared))
             yield f"{self.bundle.path}: validation accuracy {validation['accuracy']:.1%}, n = {validation['n']}"
             yield f"Measure it on test photos: trash-classifier evaluate {self.bundle.path}"
 
     def as_json(self) -> dict[str, Any] | None:
-        """Return the path of the bundle and its validation metrics."""
+        """Return the path of the bundle, its validation metrics, and the comparison with the start if there is one."""
         if self.bundle is None:
             return None
-        return {"bundle": str(self.bundle.path), "validation": self.bundle.config.training["validation"]}
+        training = self.bundle.config.training
+        kept: dict[str, Any] = {
+            name: training[name] for name in ("validation", "comparison") if name in training
+        }
+        return {"bundle": str(self.bundle.path), **kept}
 
 
 def train(settings: TrainSettings) -> Bundle | None:
@@ -58,8 +68,17 @@ def train(settings: TrainSettings) -> Bundle | None:
         TrainingError: unknown architecture, weights of another network, nothing to train, or nothing to resume.
         DivergedError: a loss or a weight is not finite; no bundle is written.
         MissingExtraError: the tracker's library is not installed.
+        BusyError: another training of the same name, or an evaluation or export of its model, is running.
     """
-    with tracking(settings, settings.reports_dir, "train") as tracker:
+    places = (
+        settings.models_dir / settings.bundle_name,
+        settings.reports_dir / "training" / settings.bundle_name,
+    )
+    with ExitStack() as held:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes belong to the first one's training
+            for place in places:
+                held.enter_context(only_writer(place))
+        tracker = held.enter_context(tracking(settings, settings.reports_dir, "train"))
         return train_with(settings, tracker)
 
 
@@ -67,20 +86,23 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     """Train as `train` does, with the caller's tracker; an exception from its `log_epoch` ends the training."""
     keep_freed_memory()
     began = time.perf_counter()
-    data = TrainingData(read_manifest(settings.processed_dir / settings.name), settings)
-    start = begin(settings, data.manifest)
+    manifest = read_manifest(settings.processed_dir / settings.name)
+    settings = with_defaults_for(settings, manifest)
+    data, start = TrainingData(manifest, settings), begin(settings, manifest)
     run, network = open_run(settings, data.manifest, tracker, began), start.network
     head = fit_linear_head(network, data) if start.fits_head else None
-    history = fine_tune(network, data, settings, run.folder, tracker, start.teachers, run.conditions)
-    if history is None:  # another process writes the bundle
+    tuned = fine_tune(
+        network, data, settings, run.folder, tracker, start.teachers, run.conditions, start.answers
+    )
+    if tuned is None:  # another process writes the bundle
         return None
     adjust_logits(network, data.y_train, settings.logit_adjustment)
     network.to(start.device)  # the rejection head embeds thousands of photos; calibration ends on the CPU
     shift = fit_rejection_head(network, data) if settings.rejection_head else None
     calibration = calibrate_network(network, data.val, settings)
-    record = training_record(run, start.ancestors, calibration.validation, head, history, shift)
+    record = training_record(run, start.ancestors, calibration.validation, head, tuned, shift)
     folder = settings.models_dir / settings.bundle_name
-    bundle = write_trained(folder, settings, data.manifest, network, calibration, record, history)
+    bundle = write_trained(folder, settings, data.manifest, network, calibration, record, tuned.history)
     tracker.log_bundle(bundle)
     return bundle
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import optuna
 import yaml
-from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import MedianPruner
@@ -29,14 +28,15 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from image_classification_trash.config.training import TrainSettings, TuneSettings
-from image_classification_trash.data.manifest import read_manifest
+from image_classification_trash.continuation import differences, listed
+from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import DivergedError, TrainingError, first_line
-from image_classification_trash.files import write_text
+from image_classification_trash.files import only_writer, write_text
 from image_classification_trash.models.train_model import train_with
 from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.tracking.wandb_tracker import NoTracker, Tracker
 from image_classification_trash.training.fine_tuning import MONITOR
-from image_classification_trash.training.record import resolved
+from image_classification_trash.training.record import conditions_of, resolved
 
 Train = Callable[[TrainSettings, Tracker], object]
 SPACE: dict[str, FloatDistribution | IntDistribution] = {
@@ -107,9 +107,11 @@ class TrialTracker(NoTracker):
         self.scores: list[float] = []
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Report the validation macro-F1."""
+        """Report the validation macro-F1 of an epoch; the start, epoch 0, is the same in all trials."""
+        if not row["epoch"]:
+            return
         self.scores.append(row[MONITOR])
-        self._trial.report(row[MONITOR], int(row["epoch"]))
+        self._trial.report(row[MONITOR], int(row["epoch"]) - 1)
         if self._trial.should_prune():
             raise optuna.TrialPruned
 
@@ -123,31 +125,20 @@ def tune(settings: TuneSettings, train: Train = train_with) -> Tuned:
 
     Raises:
         DatasetError: the data set is not prepared.
-        TrainingError: the study is damaged, in use, or belongs to other data or settings; or a training cannot start.
+        TrainingError: the study is damaged, or belongs to other data or settings; or a training cannot start.
+        BusyError: another search uses the study; it would take the running trial of that one for a leftover.
     """
-    fingerprint = read_manifest(settings.processed_dir / settings.name).fingerprint
+    manifest = read_manifest(settings.processed_dir / settings.name)
     file = settings.reports_dir / "tuning" / f"{settings.bundle_name}.sqlite3"
-    with _alone(file), _said_clearly(file):
+    with only_writer(file), _said_clearly(file):
         study = _open_study(file, settings)
-        _check_plan(study, settings, fingerprint, file)
+        _check_plan(study, settings, manifest, file)
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             study.tell(trial.number, state=TrialState.FAIL)  # a killed search left it behind
         _search(study, settings, train)
-        tuned = _outcome(study, settings, file, fingerprint)
+        tuned = _outcome(study, settings, file, manifest.fingerprint)
     write_text(tuned.recipe, _recipe(tuned, settings))
     return tuned
-
-
-@contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Hold the study: another search would take the running trial of this one for a leftover."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(file.with_name(f".{file.name}.lock"), timeout=0):
-            yield
-    except Timeout as error:
-        hint = "Wait for it, or give another --output."
-        raise TrainingError(f"{file} is in use by another search.", hint) from error
 
 
 @contextmanager
@@ -183,25 +174,31 @@ def _open_study(file: Path, settings: TuneSettings) -> optuna.Study:
     )
 
 
-def _check_plan(study: optuna.Study, settings: TuneSettings, fingerprint: str, file: Path) -> None:
+def _check_plan(study: optuna.Study, settings: TuneSettings, manifest: Manifest, file: Path) -> None:
     """Store what all trials of a study have in common, or compare it with what is stored.
 
     Raises:
         TrainingError: the study belongs to other data or settings; names each difference.
     """
-    free = {*TuneSettings.model_fields} - {*TrainSettings.model_fields} | FREE | {*settings.search}
+    # Files and models are identified by checksums, so that they may be moved but not replaced.
+    files = {"weights", "init_from", "teacher"}
+    free = {*TuneSettings.model_fields} - {*TrainSettings.model_fields} | FREE | files | {*settings.search}
     chosen = {f"search of {name}": str(SPACE[name]) for name in sorted(settings.search)}
-    fixed = {name: value for name, value in resolved(settings).items() if name not in free}
-    plan = {"data_fingerprint": fingerprint, **fixed, **chosen}
+    used = resolved(settings)
+    fixed = {name: value for name, value in used.items() if name not in free}
+    conditions = conditions_of(used, manifest)
+    checksums = {f"checksum of {name}": conditions[name] for name in sorted(files)}
+    data = {"data_fingerprint": manifest.fingerprint, "classes": list(manifest.labels)}
+    plan = {**data, **fixed, **checksums, **chosen}
     before = study.user_attrs.get("plan")
     if before is None:
         study.set_user_attr("plan", plan)
         return
-    names = [name for name in {**before, **plan} if before.get(name) != plan.get(name)]
-    if names:
-        changes = ", ".join(f"{name} was {before.get(name)}, is {plan.get(name)}" for name in names)
-        hint = "Give another --output, or the settings of the study."
-        raise TrainingError(f"{file} is a search with other data or settings: {changes}.", hint)
+    searched = dict.fromkeys(name for name in {**plan, **before} if name.startswith("search of "))
+    changes = differences(searched | before, searched | plan)
+    if changes:
+        hint = "Give another --output, or the data and settings of the study."
+        raise TrainingError(f"{file} is a search with other data or settings: {listed(changes)}.", hint)
 
 
 def _search(study: optuna.Study, settings: TuneSettings, train: Train) -> None:
@@ -267,7 +264,7 @@ def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprin
     if not counts["finished"]:
         raise TrainingError(f"No trial of {file} has finished.", "Continue the search with more --trials.")
     best = study.best_trial
-    epoch = max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
+    epoch = 1 + max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
     values: dict[str, float] = {name: best.params[name] for name in settings.search}
     score = float(best.value or 0.0)
     return Tuned(file, file.with_suffix(".yaml"), best.number, score, epoch, values, counts, fingerprint)

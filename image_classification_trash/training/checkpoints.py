@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from image_classification_trash.continuation import Difference, differences, listed
 from image_classification_trash.errors import TrainingError, first_line
 
 HISTORY = "history.csv"
@@ -45,9 +46,9 @@ def seconds_trained(folder: Path) -> float:
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
-    """Format the history as CSV."""
+    """Format the history as CSV; what a row lacks (the start has no training loss) is empty."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(history[0]), lineterminator="\n")
+    writer = csv.DictWriter(buffer, list(history[-1]), lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
     return buffer.getvalue()
@@ -75,17 +76,13 @@ def check_resumable(folder: Path, conditions: Mapping[str, Any]) -> None:
     if found != wanted:
         hint = f"Give --architecture {found}, or train without --resume."
         raise TrainingError(f"{last} is a checkpoint of {found}, not of {wanted}.", hint)
-    changes = [
-        f"{name} {_as_text(before[name])} -> {_as_text(value)}"
-        for name, value in conditions.items()
-        if name != "epochs" and name in before and before[name] != value
-    ]
+    changes = [change for change in differences(before, conditions) if change.name != "epochs"]
     epochs = conditions["epochs"]
     if epochs < trained:
-        changes.append(f"epochs {trained}, already trained -> {epochs}")
+        changes.append(Difference("epochs", f"{trained}, already trained", epochs))
     if changes:
         hint = f"Give its data and settings again ({folder / 'config.yaml'}), or train without --resume."
-        raise TrainingError(f"{last} belongs to a run with other settings: {'; '.join(changes)}.", hint)
+        raise TrainingError(f"{last} belongs to a run with other settings: {listed(changes)}.", hint)
     if before.get("epochs", epochs) != epochs:
         logger.warning(
             "resuming with %d epochs instead of %d: from epoch %d on, learning rates follow the cosine schedule of %d epochs",
@@ -93,5 +90,27 @@ def check_resumable(folder: Path, conditions: Mapping[str, Any]) -> None:
         )  # fmt: skip
 
 
-def _as_text(value: Any) -> str:
-    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+def follow_move(checkpoint: dict[str, Any], callbacks: Sequence[Any]) -> None:
+    """Let the checkpoint of a project that was moved name its files where they are now, in place.
+
+    Lightning stores absolute paths; in another folder it would forget the best epoch so far, or look for it where it was.
+
+    Args:
+        checkpoint: as Lightning stores it.
+        callbacks: Lightning's `ModelCheckpoint`s, which know their folder.
+    """
+    for callback in callbacks:
+        state = checkpoint.get("callbacks", {}).get(callback.state_key)
+        if state is None or callback.dirpath is None:
+            continue
+        before, now = Path(state["dirpath"]), Path(callback.dirpath)
+
+        def moved(path: str, before: Path = before, now: Path = now) -> str:
+            return (
+                str(now / Path(path).relative_to(before)) if path and before in Path(path).parents else path
+            )
+
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = moved(state[name])
+        state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+        state["dirpath"] = str(now)

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +35,7 @@ from torch.utils.data import DataLoader
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.metrics import macro_f1
+from image_classification_trash.evaluation.result import StartComparison
 from image_classification_trash.features.augmentation import Augmentation, mixup
 from image_classification_trash.files import write_text
 from image_classification_trash.networks.device import training_device
@@ -45,13 +47,28 @@ from image_classification_trash.training.checkpoints import (
     CONDITIONS,
     HISTORY,
     LAST,
+    follow_move,
     history_csv,
     read_checkpoint,
 )
 from image_classification_trash.training.linear_head import class_weights
+from image_classification_trash.training.scores import validation_scores
 from image_classification_trash.training.weight_averaging import warm_average, wise_ft
 
 MONITOR = "val_macro_f1"
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What fine-tuning did.
+
+    Attributes:
+        history: one row per epoch, numbered from 1; row 0 has the scores of the start if it was a candidate.
+        comparison: of the start and the best epoch; None if the start was no candidate.
+    """
+
+    history: Sequence[Mapping[str, float]]
+    comparison: StartComparison | None
 
 
 class FineTuning(pl.LightningModule):
@@ -72,6 +89,7 @@ class FineTuning(pl.LightningModule):
         self.network = network
         self.settings = settings
         self._conditions = dict(conditions or {})
+        self.start: list[dict[str, float]] = []  # one row, epoch 0, if the initial weights are a candidate
         self.history: list[dict[str, float]] = []
         self._train, self._val = train, val
         weights = class_weights(train.y_true, network.classes, settings.class_weighting)
@@ -184,12 +202,7 @@ class FineTuning(pl.LightningModule):
         """
         scores, y_true = (torch.cat(column) for column in zip(*self._val_outputs, strict=True))
         self._val_outputs.clear()
-        y_pred = scores.argmax(1)
-        measured = {
-            "val_loss": float(F.cross_entropy(scores, y_true)),
-            "val_accuracy": float((y_pred == y_true).float().mean()),
-            MONITOR: macro_f1(y_true.numpy(), y_pred.numpy()),
-        }
+        measured = validation_figures(scores, y_true)
         self.log_dict(measured, prog_bar=True, sync_dist=True)
         if not self.trainer.sanity_checking and self._train_losses:
             rate = float(self.optimizers().param_groups[-1]["lr"])  # type: ignore[union-attr]
@@ -197,12 +210,12 @@ class FineTuning(pl.LightningModule):
             finite = math.isfinite(losses["train_loss"]) and math.isfinite(measured["val_loss"])
             if not self.trainer.strategy.reduce_boolean_decision(finite):
                 raise DivergedError(
-                    f"The training diverged in epoch {self.current_epoch}: the training loss is "
+                    f"The training diverged in epoch {self.current_epoch + 1}: the training loss is "
                     f"{losses['train_loss']:.4g}, the validation loss {measured['val_loss']:.4g}.",
                     "Lower --learning-rate, raise --warmup-epochs, or check the photos.",
                 )
             self.log_dict(losses, sync_dist=True)
-            self.history.append({"epoch": float(self.current_epoch), **losses, **measured})
+            self.history.append({"epoch": self.current_epoch + 1.0, **losses, **measured})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the history, the time spent, and what the run is made with, so that another run's checkpoint is refused."""
@@ -212,8 +225,11 @@ class FineTuning(pl.LightningModule):
         checkpoint[CONDITIONS] = self._conditions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the history and the time spent."""
+        """Restore the history and the time spent, and the paths of a project that was moved."""
+        follow_move(checkpoint, self.trainer.checkpoint_callbacks)
         self.history = list(checkpoint["history"])
+        if self.history and self.history[0]["epoch"] == 0:  # earlier versions numbered epochs from 0
+            self.history = [{**row, "epoch": row["epoch"] + 1} for row in self.history]
         self._seconds_before = checkpoint.get("seconds", 0.0)  # missing in checkpoints of earlier versions
 
     def configure_optimizers(self) -> Any:
@@ -249,6 +265,16 @@ class FineTuning(pl.LightningModule):
         )
 
 
+def validation_figures(scores: torch.Tensor, y_true: torch.Tensor) -> dict[str, float]:
+    """Return loss, accuracy and macro F1 of validation photos: scores, float (N, C), and class numbers, int64 (N,)."""
+    y_pred = scores.argmax(1)
+    return {
+        "val_loss": float(F.cross_entropy(scores, y_true)),
+        "val_accuracy": float((y_pred == y_true).float().mean()),
+        MONITOR: macro_f1(y_true.numpy(), y_pred.numpy()),
+    }
+
+
 def taught(teachers: Sequence[TrashNetwork], x: torch.Tensor) -> torch.Tensor:
     """Return the mean of the teachers' calibrated probabilities, float32 (B, C), for float photos (B, 3, H, W), 0 to 255.
 
@@ -269,14 +295,20 @@ class HistoryFile(Callback):
         """Write the file after each validation, in the first process only."""
         assert isinstance(pl_module, FineTuning)
         if trainer.is_global_zero and pl_module.history:
-            write_text(self._file, history_csv(pl_module.history))
+            write_text(self._file, history_csv([*pl_module.start, *pl_module.history]))
 
 
 class TrackedEpochs(Callback):
-    """Logs every epoch to the tracker."""
+    """Logs every epoch to the tracker, and the scores of the start as epoch 0."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the start in the first process, unless the run resumes."""
+        assert isinstance(pl_module, FineTuning)
+        if trainer.is_global_zero and pl_module.start and not pl_module.history:
+            self._tracker.log_epoch(pl_module.start[0])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log after each validation, in the first process only."""
@@ -308,8 +340,9 @@ def fine_tune(
     tracker: Tracker,
     teachers: Sequence[TrashNetwork] = (),
     conditions: Mapping[str, Any] | None = None,
-) -> list[dict[str, float]] | None:
-    """Fine-tune `network` in place, and load the weights of the best epoch into it.
+    start: str | None = None,
+) -> FineTuned | None:
+    """Fine-tune `network` in place; it ends with the weights of the best epoch, or its own if no epoch improved on them.
 
     Args:
         network: network to train.
@@ -319,23 +352,50 @@ def fine_tune(
         tracker: logs every epoch.
         teachers: networks whose probabilities are distilled.
         conditions: data and settings of the run, kept in its checkpoints for `check_resumable`.
+        start: what the initial weights are, such as "fitted head"; None if they do not classify and are no candidate.
 
     Returns:
-        The history, one row per epoch; None in all processes but the first.
+        The history and the comparison with the start; None in all processes but the first.
 
     Raises:
         DivergedError: a loss is NaN or infinite at the end of an epoch.
     """
     if not settings.epochs:
-        return []
-    checkpoints = folder / CHECKPOINTS
+        return FineTuned([], None)
+    initial = {name: value.clone() for name, value in network.state_dict().items()}
+    module = FineTuning(network, data.train, data.selection, settings, teachers, conditions)
+    if start:
+        module.start = [{"epoch": 0.0, **measure(network, data.selection)}]
+    best = _fit(module, folder, tracker)
+    if best is None:
+        return None
+    network.load_state_dict(wise_ft(initial, best, settings.wise_ft))
+    if start is None:
+        return FineTuned(module.history, None)
+    row = max(module.history, key=lambda row: row[MONITOR])
+    before, after = module.start[0][MONITOR], row[MONITOR]
+    if settings.wise_ft < 1:
+        after = measure(network, data.selection)[MONITOR]
+    if after <= before:
+        network.load_state_dict(initial)
+    comparison = StartComparison(start, before, after, int(row["epoch"]) if after > before else 0)
+    return FineTuned([*module.start, *module.history], comparison)
+
+
+def measure(network: TrashNetwork, photos: SplitPhotos) -> dict[str, float]:
+    """Return the figures of an epoch's validation for a network, which ends in evaluation mode on the CPU."""
+    scores, _ = validation_scores(network, photos)
+    return validation_figures(torch.from_numpy(scores), torch.from_numpy(photos.y_true))
+
+
+def _fit(module: FineTuning, folder: Path, tracker: Tracker) -> dict[str, torch.Tensor] | None:
+    """Run all epochs; return the network's weights in the best, or None in all processes but the first."""
+    settings, checkpoints = module.settings, folder / CHECKPOINTS
     best = ModelCheckpoint(
         checkpoints, filename="best", monitor=MONITOR, mode="max", enable_version_counter=False
     )
     # `save_last` writes only when an epoch is the best so far: a killed run would lose all epochs since then.
     latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
-    start = {name: value.clone() for name, value in network.state_dict().items()}
-    module = FineTuning(network, data.train, data.selection, settings, teachers, conditions)
     module.train()  # Lightning keeps the mode it finds: evaluation mode, after photos were embedded for the head
     _quieten()
     average = [WeightAveraging(multi_avg_fn=warm_average(settings.ema_decay))] if settings.ema_decay else []
@@ -347,9 +407,7 @@ def fine_tune(
         return None
     state = read_checkpoint(Path(best.best_model_path))["state_dict"]
     prefix = "network."
-    tuned = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    network.load_state_dict(wise_ft(start, tuned, settings.wise_ft))
-    return module.history
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _quieten() -> None:
@@ -365,7 +423,11 @@ def _quieten() -> None:
 
 
 class _ProgressBar(TQDMProgressBar):
-    """Lightning's progress bar, on stderr: stdout is for results."""
+    """Lightning's progress bar, on stderr, as stdout is for results; epochs are numbered from 1, as in the history."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        super().on_train_epoch_start(trainer, *arguments)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")
 
     def init_train_tqdm(self) -> Tqdm:
         with contextlib.redirect_stdout(sys.stderr):

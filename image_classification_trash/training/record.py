@@ -16,6 +16,7 @@ from image_classification_trash.config.training import CalibrationSettings, Trai
 from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.calibration import Calibration, Validation
+from image_classification_trash.evaluation.result import StartComparison
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
@@ -36,6 +37,7 @@ from image_classification_trash.training.checkpoints import (
     history_csv,
     seconds_trained,
 )
+from image_classification_trash.training.fine_tuning import FineTuned
 from image_classification_trash.training.linear_head import LinearHead
 from image_classification_trash.training.robustness import RejectionHeadRecord, ShiftRecord
 
@@ -112,6 +114,7 @@ class TrainingRecord:
     head: HeadRecord | None
     epochs_run: int | None
     best_epoch: int | None
+    comparison: StartComparison | None
     ancestors: Mapping[str, float]
     validation_under_shift: Mapping[str, float] | None
     rejection_head: RejectionHeadRecord | None
@@ -207,7 +210,7 @@ def training_record(
     ancestors: Ancestors,
     validation: Validation,
     head: LinearHead | None,
-    history: Sequence[Mapping[str, float]],
+    tuned: FineTuned,
     shift: ShiftRecord | None,
 ) -> TrainingRecord:
     """Make the record of a finished training.
@@ -217,17 +220,19 @@ def training_record(
         ancestors: trainings that it started from or distilled.
         validation: figures on the val split.
         head: linear head that was fitted first; None if none was.
-        history: of fine-tuning, one row per epoch; may be empty.
+        tuned: history of fine-tuning, which may be empty, and its comparison with the start.
         shift: figures on shifted photos; None without a rejection head.
     """
-    best = max(history, key=lambda row: row["val_macro_f1"], default=None)
+    epochs = [row for row in tuned.history if row["epoch"]]
+    best = max(epochs, key=lambda row: row["val_macro_f1"], default=None)
     return TrainingRecord(
         settings=run.settings,
         validation=validation,
         seconds=round(run.seconds() + sum(ancestors.seconds.values()), 1),
         head=None if head is None else HeadRecord(head.inverse_regularisation, head.val_accuracy),
-        epochs_run=len(history) or None,
+        epochs_run=len(epochs) or None,
         best_epoch=None if best is None else int(best["epoch"]),
+        comparison=tuned.comparison,
         ancestors=ancestors.seconds,
         validation_under_shift=None if shift is None else shift.validation_under_shift,
         rejection_head=None if shift is None else shift.rejection_head,

@@ -1,7 +1,9 @@
-"""Check that a training can be finished, and build its network and teachers."""
+"""Choose defaults by the number of photos, check that a training can be finished, and build its network and teachers."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -15,6 +17,12 @@ from image_classification_trash.networks.network import TrashNetwork, build_netw
 from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.weight_averaging import init_from_average
 
+FEW_PHOTOS = 200
+"""Number of training photos below which `FEW_PHOTOS_DEFAULTS` apply; measured with 126 (references/small_data.md)."""
+FEW_PHOTOS_DEFAULTS = {"freeze_stages": 11}
+"""All stages of EfficientNet-Lite: batch normalisation keeps the statistics that the head was fitted on."""
+SettingsT = TypeVar("SettingsT", bound=TrainSettings)
+
 
 @dataclass(frozen=True)
 class Start:
@@ -26,6 +34,8 @@ class Start:
         teachers: networks whose probabilities are distilled.
         ancestors: trainings that produced the initial weights and the teachers.
         fits_head: whether a head is fitted on embeddings first.
+        answers: what the initial weights are if they classify, so that fine-tuning has to improve on them: "fitted
+            head" or "initial model"; None for an untrained head.
     """
 
     network: TrashNetwork
@@ -33,6 +43,31 @@ class Start:
     teachers: tuple[TrashNetwork, ...]
     ancestors: Ancestors
     fits_head: bool
+    answers: str | None
+
+
+def with_defaults_for(settings: SettingsT, manifest: Manifest) -> SettingsT:
+    """Return the settings with the defaults that suit few training photos, where none were given; say which.
+
+    They apply to fine-tuning EfficientNet-Lite from a fitted head, for which they were measured.
+    """
+    photos = sum(manifest.counts()["train"].values())
+    measured = settings.architecture.startswith("efficientnet_lite") and fits_head(settings)
+    if photos >= FEW_PHOTOS or not measured or not settings.epochs:
+        return settings
+    chosen = {
+        name: value
+        for name, value in FEW_PHOTOS_DEFAULTS.items()
+        if name not in settings.model_fields_set and value != getattr(settings, name)
+    }
+    if chosen:
+        said = ", ".join(
+            f"{name} {value} instead of {getattr(settings, name)}" for name, value in chosen.items()
+        )
+        sys.stderr.write(
+            f"{photos} training photos, fewer than {FEW_PHOTOS}: {said}, which loses least against the fitted head\n"
+        )
+    return settings.model_copy(update=chosen)
 
 
 def begin(settings: TrainSettings, manifest: Manifest) -> Start:
@@ -55,7 +90,8 @@ def begin(settings: TrainSettings, manifest: Manifest) -> Start:
     if settings.init_from:
         init_from_average(network, [earlier[path] for path in settings.init_from], labels)
     teachers = tuple(as_teacher(earlier[path], labels) for path in settings.teacher)
-    return Start(network, device, teachers, Ancestors.of(list(earlier.values())), head)
+    answers = "fitted head" if head else "initial model" if settings.init_from else None
+    return Start(network, device, teachers, Ancestors.of(list(earlier.values())), head, answers)
 
 
 def as_teacher(bundle: Bundle, labels: Sequence[str]) -> TrashNetwork:
@@ -99,10 +135,5 @@ def fits_head(settings: TrainSettings) -> bool:
     begins_trained = settings.weights is not None or (
         settings.pretrained and has_pretrained_weights(settings.architecture)
     )
-    # A resumed run takes its head from the checkpoint, unless its weights are averaged with the initial ones (WiSE-FT).
-    return (
-        not settings.init_from
-        and settings.head
-        and begins_trained
-        and (not settings.resume or settings.wise_ft < 1)
-    )
+    # A resumed run fits it too, as its epochs have to improve on it; its embeddings are in the cache.
+    return not settings.init_from and settings.head and begins_trained

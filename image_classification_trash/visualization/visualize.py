@@ -208,7 +208,8 @@ def draw_evaluation(evaluation: Evaluation) -> dict[str, tuple[Figure, str]]:
     history = evaluation.bundle.path / HISTORY
     if history.exists():
         rows = [
-            {k: float(v) for k, v in row.items()} for row in csv.DictReader(history.open(encoding="utf-8"))
+            {k: float(v) for k, v in row.items() if v}
+            for row in csv.DictReader(history.open(encoding="utf-8"))
         ]
         figures["training_curves"] = (plots.training_curves(rows), "Training, epoch by epoch.")
     worst = _worst_errors(evaluation)

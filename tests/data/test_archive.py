@@ -33,7 +33,7 @@ def test_leftovers_of_macos_and_windows_are_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.jpg", "a/../../evil.jpg", "/etc/evil.jpg", "..\\evil.jpg", "C:\\evil.jpg", "."]
+    "name", ["../evil.jpg", "a/../../evil.jpg", "/etc/evil.jpg", "..\\evil.jpg", "C:\\evil.jpg", ".", ""]
 )
 def test_a_member_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     packed = make_zip(tmp_path / "x.zip", {"a/1.jpg": b"x", name: b"x"})

@@ -1,14 +1,14 @@
-import csv
-import io
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from image_classification_trash.data.inspection import Audit, Problem, audit_source, problems_csv
+from image_classification_trash.csv_tables import csv_rows, csv_text
+from image_classification_trash.data.inspection import PROBLEM_COLUMNS, Audit, Problem, audit_source
 from image_classification_trash.data.sources import read_source
 
 MakeTree = Callable[..., Path]
@@ -114,5 +114,14 @@ def test_a_missing_file_of_a_csv_becomes_a_problem(make_tree: MakeTree) -> None:
 
 def test_the_table_of_problems_survives_commas_and_quotes() -> None:
     problem = Problem('a/"x", y.jpg', "ä, b", "unreadable", "is\nempty")
-    rows = list(csv.DictReader(io.StringIO(problems_csv([problem]))))
+    rows = list(csv_rows(csv_text(PROBLEM_COLUMNS, [astuple(problem)])))
     assert rows == [{"path": problem.path, "label": "ä, b", "kind": "unreadable", "detail": "is\nempty"}]
+
+
+def test_a_problem_names_few_of_many_copies(make_tree: MakeTree) -> None:
+    root = make_tree({"a": 1, "b": 1})
+    for n in range(40):
+        (root / "ab"[n % 2] / f"copy{n}.jpg").write_bytes((root / "a" / "0.jpg").read_bytes())
+    details = [p.detail for p in audit_source(read_source(root)).problems if p.kind == "two_labels"]
+    assert len(details) == 41
+    assert all(detail.count(".jpg") == 10 and detail.endswith(" and 30 more") for detail in details)

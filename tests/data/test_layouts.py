@@ -1,10 +1,10 @@
 """Folders as people have them: each is read as what it is, refused with what would settle it, and nothing is left out silently."""
 
 import contextlib
-import os
 from pathlib import Path
 
 import pytest
+from helpers.sources import everything_is_used_or_named, left_out
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,10 +21,6 @@ def touch(root: Path, *names: str) -> Path:
 
 def rows(source: Source) -> list[tuple[str, str, str]]:
     return sorted((file.split, file.label, file.path) for file in source.files)
-
-
-def left_out(source: Source) -> dict[str, str]:
-    return {row.path: row.kind for row in source.left_out}
 
 
 @pytest.mark.parametrize(
@@ -184,14 +180,3 @@ def test_every_file_is_used_or_named(
         (folder / name).touch()
     with contextlib.suppress(DatasetError):
         everything_is_used_or_named(root, read_tree(root))
-
-
-def everything_is_used_or_named(root: Path, source: Source) -> None:
-    used, named = {file.path for file in source.files}, set(left_out(source))
-    assert not used & named
-    for where, _, names in os.walk(root):
-        for name in names:
-            path = Path(os.path.relpath(Path(where) / name, source.root)).as_posix()
-            folders = [path[:i] for i, character in enumerate(path) if character == "/"]
-            ways = {path, ascii(path), *(f"{way}/" for folder in folders for way in (folder, ascii(folder)))}
-            assert ways & (used | named), path

@@ -97,6 +97,30 @@ def test_another_model_does_not_go_on(tmp_path: Path) -> None:
         PredictionFile(tmp_path / "t.csv", "csv", "two", LABELS, resume=True)
 
 
+def test_what_differs_is_listed(tmp_path: Path) -> None:
+    def table(resume: bool, **made_with: object) -> PredictionFile:
+        return PredictionFile(tmp_path / "t.csv", "csv", "m", LABELS, resume, made_with)
+
+    with pytest.raises(KeyboardInterrupt), table(False, weights="abc", classes=["a", "b"], max_pixels=5):
+        raise KeyboardInterrupt
+    with pytest.raises(SettingsError, match="weights abc -> def; classes a, b -> a; max_pixels 5 -> none"):
+        table(True, weights="def", classes=["a"], max_pixels=None)
+    with table(True, weights="abc", classes=["a", "b"], max_pixels=5) as again:
+        again.add(GOOD)
+
+
+def test_a_run_that_an_earlier_version_began_is_resumed(tmp_path: Path) -> None:
+    die_after(tmp_path / "t.csv", "m", GOOD)
+    partial = tmp_path / "t.csv.partial"
+    header, *rows = partial.read_text().splitlines()
+    old = json.dumps({name: json.loads(header)[name] for name in ("model", "labels")})
+    partial.write_text("\n".join([old, *rows, ""]))
+    with pytest.raises(SettingsError, match="another model"):
+        PredictionFile(tmp_path / "t.csv", "csv", "other", LABELS, True, {"weights": "abc"})
+    with PredictionFile(tmp_path / "t.csv", "csv", "m", LABELS, True, {"weights": "abc"}) as again:
+        assert again.answered == [GOOD.path]
+
+
 def test_without_resume_a_run_starts_anew(tmp_path: Path) -> None:
     (tmp_path / "t.csv.partial").write_text("what a killed run left\n")
     with PredictionFile(tmp_path / "t.csv", "csv", "m", LABELS, resume=False) as table:

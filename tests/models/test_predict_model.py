@@ -1,5 +1,6 @@
 """Predictions through the command's own functions: the limit of pixels reaches every photo, files and URLs alike."""
 
+import csv
 import http.server
 import threading
 from collections.abc import Iterator
@@ -81,9 +82,27 @@ def test_a_run_is_not_resumed_with_another_limit(photo: Path, tmp_path: Path) ->
         patch.setattr(Predictions, "stream", stopped)
         with pytest.raises(KeyboardInterrupt):
             predict_to_file(settings())
-    with pytest.raises(SettingsError, match="--max-pixels"):
+    with pytest.raises(SettingsError, match="max_pixels default -> 1000"):
         predict_to_file(settings("--resume", "--max-pixels", "1000"))
     assert predict_to_file(settings("--resume")).unreadable == 1
+
+
+def test_other_photos_are_refused_and_more_are_answered(photo: Path, tmp_path: Path) -> None:
+    table, other = tmp_path / "table.csv", tmp_path / "other.jpg"
+    other.write_bytes(photo.read_bytes())
+
+    def settings(*photos: Path) -> PredictSettings:
+        return load_settings(PredictSettings, [*map(str, photos), "--csv", str(table), "--resume"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictions, "stream", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            predict_to_file(settings(photo, photo))
+    with pytest.raises(SettingsError, match=f"photo 1 {photo} -> {other}"):
+        predict_to_file(settings(other, photo))
+    assert predict_to_file(settings(photo, other, photo)).photos == 3
+    with table.open(encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == list(map(str, (photo, other, photo)))
 
 
 STREAM = Predictions.stream

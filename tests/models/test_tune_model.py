@@ -20,7 +20,7 @@ from image_classification_trash.config.data import DataSettings
 from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.training import TrainSettings, TuneSettings
 from image_classification_trash.data.make_dataset import make_dataset
-from image_classification_trash.errors import DivergedError, SettingsError, TrainingError
+from image_classification_trash.errors import BusyError, DivergedError, SettingsError, TrainingError
 from image_classification_trash.models import tune_model as tuning
 from image_classification_trash.models.tune_model import SPACE, tune
 from image_classification_trash.tracking.wandb_tracker import Tracker
@@ -52,7 +52,7 @@ class Runs:
         settings.models_dir.mkdir(parents=True)
         for epoch in range(settings.epochs):
             score = self.height(settings) * (epoch + 1) / settings.epochs
-            tracker.log_epoch({"epoch": float(epoch), "val_macro_f1": score})
+            tracker.log_epoch({"epoch": epoch + 1.0, "val_macro_f1": score})
 
     def searched(self) -> list[dict[str, float]]:
         return [{name: getattr(settings, name) for name in SPACE} for settings in self.seen]
@@ -62,7 +62,7 @@ def test_the_best_trial_becomes_a_recipe_that_train_accepts(settings: MakeSettin
     runs = Runs()
     tuned = tune(settings(trials=8, input_height=64, mixup=0.1), runs)
     best = min(run.dropout for run in runs.seen)
-    assert tuned.score == pytest.approx(1 - best) and tuned.epoch == 3
+    assert tuned.score == pytest.approx(1 - best) and tuned.epoch == 4
     trained = load_settings(TrainSettings, ["--config", str(tuned.recipe)])
     assert (trained.name, trained.input_height, trained.epochs, trained.dropout) == ("mine", 64, 4, best)
     assert trained.models_dir == Path("models") and trained.bundle_name == "mine"
@@ -105,11 +105,20 @@ def test_trials_that_fall_behind_are_stopped_early(settings: MakeSettings) -> No
         epochs.append(0)
         for epoch in range(run.epochs):
             epochs[-1] += 1
-            tracker.log_epoch({"epoch": float(epoch), "val_macro_f1": 1 / len(epochs)})
+            tracker.log_epoch({"epoch": epoch + 1.0, "val_macro_f1": 1 / len(epochs)})
 
     tuned = tune(settings(trials=7, epochs=8), worse_each_time)
     assert epochs == [8, 8, 8, 8, 8, 3, 3] and tuned.number == 0
     assert tuned.counts == {"finished": 5, "stopped early": 2, "failed": 0}
+
+
+def test_the_start_of_a_training_is_no_epoch_of_its_trial(settings: MakeSettings) -> None:
+    def improves(run: TrainSettings, tracker: Tracker) -> None:
+        for epoch, score in enumerate((0.9, 0.5, 0.6, 0.4, 0.3)):
+            tracker.log_epoch({"epoch": float(epoch), "val_macro_f1": score})
+
+    tuned = tune(settings(trials=1), improves)
+    assert (tuned.score, tuned.epoch) == (0.6, 2)
 
 
 def test_a_broken_trial_is_not_counted_and_leaves_no_files(settings: MakeSettings) -> None:
@@ -137,7 +146,7 @@ from image_classification_trash.models.tune_model import tune
 
 def train(settings, tracker):
     settings.models_dir.mkdir(parents=True)
-    tracker.log_epoch({"epoch": 0.0, "val_macro_f1": 0.5})
+    tracker.log_epoch({"epoch": 1.0, "val_macro_f1": 0.5})
     if settings.learning_rate != 1e-3:
         os._exit(9)
 
@@ -164,9 +173,9 @@ def test_time_over_begins_no_further_trial(settings: MakeSettings, monkeypatch: 
 
 def test_other_settings_are_refused_by_name(settings: MakeSettings) -> None:
     tune(settings(), Runs())
-    with pytest.raises(TrainingError, match=r"input_height was 224, is 64\."):
+    with pytest.raises(TrainingError, match=r"input_height 224 -> 64\."):
         tune(settings(input_height=64), Runs())
-    with pytest.raises(TrainingError, match=r"search of mixup was .*, is None"):
+    with pytest.raises(TrainingError, match=r"search of mixup .* -> none"):
         tune(settings(search=["dropout"], mixup=0.2), Runs())
 
 
@@ -174,7 +183,7 @@ def test_another_data_set_is_refused(settings: MakeSettings, make_tree: MakeTree
     tune(settings(), Runs())
     prepare(make_tree({"glass": 21, "paper": 22}, "others"))
     runs = Runs()
-    with pytest.raises(TrainingError, match=r"data_fingerprint was .*, is ") as caught:
+    with pytest.raises(TrainingError, match=r"data_fingerprint \w+ -> \w+") as caught:
         tune(settings(), runs)
     assert "--output" in caught.value.hint and not runs.seen
 
@@ -199,7 +208,7 @@ def test_a_damaged_study_is_named(settings: MakeSettings, damage: str) -> None:
 
 def test_a_study_in_use_is_refused(settings: MakeSettings) -> None:
     def within(run: TrainSettings, tracker: Tracker) -> None:
-        with pytest.raises(TrainingError, match="in use by another search"):
+        with pytest.raises(BusyError, match="Another process is writing"):
             tune(settings(), Runs())
         Runs()(run, tracker)
 
@@ -276,8 +285,8 @@ def test_a_trial_that_diverges_does_not_end_the_search(settings: MakeSettings) -
     def diverge_at_first(run: TrainSettings, tracker: Tracker) -> None:
         seen.append(run.learning_rate)
         if len(seen) == 1:
-            raise DivergedError("The training diverged in epoch 0.")
-        tracker.log_epoch({"epoch": 0.0, "val_macro_f1": 0.5})
+            raise DivergedError("The training diverged in epoch 1.")
+        tracker.log_epoch({"epoch": 1.0, "val_macro_f1": 0.5})
 
     tuned = tune(settings(trials=3), diverge_at_first)
     assert len(set(seen)) == 3 and tuned.counts == {"finished": 2, "stopped early": 1, "failed": 0}

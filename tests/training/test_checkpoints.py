@@ -31,14 +31,36 @@ def test_the_last_epoch_is_kept_where_the_first_was_the_best(
     scores = iter((0.9, 0.5, 0.4))
     monkeypatch.setattr(fine_tuning, "macro_f1", lambda y_true, y_pred: next(scores))
     network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
-    history = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker())
-    assert history is not None and len(history) == 3
+    done = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker())
+    assert done is not None and len(done.history) == 3
     best, last = (read_checkpoint(tmp_path / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
     assert (len(best["history"]), len(last["history"])) == (1, 3)
     kept = best["state_dict"]
     for name, value in network.state_dict().items():
         assert torch.equal(value, kept[f"network.{name}"]), name
     assert any(not torch.equal(kept[name], value) for name, value in last["state_dict"].items())
+
+
+def test_a_run_is_resumed_in_a_project_that_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter((0.9, 0.5, 0.4, 0.6))
+    monkeypatch.setattr(fine_tuning, "macro_f1", lambda y_true, y_pred: next(scores))
+
+    def run(folder: Path, **changed: object) -> dict[str, torch.Tensor]:
+        network = build_network("sequential_cnn", 2, pretrained=False, weights=None, dropout=0.0)
+        fine_tune(network, DATA, SETTINGS.model_copy(update=changed), folder / "reports", NoTracker())
+        return {name: value.clone() for name, value in network.state_dict().items()}
+
+    first = run(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    again = run(tmp_path / "there", resume=True, epochs=4)  # no epoch is better than the first
+    assert all(torch.equal(first[name], value) for name, value in again.items())
+    best = read_checkpoint(tmp_path / "there/reports/checkpoints/best.ckpt")
+    assert len(best["history"]) == 1 and not (tmp_path / "here").exists()
+    (tmp_path / "there").rename(tmp_path / "elsewhere")
+    again = run(tmp_path / "elsewhere", resume=True, epochs=4)  # nothing is left to train
+    assert all(torch.equal(first[name], value) for name, value in again.items())
 
 
 def test_the_time_of_the_run_that_is_resumed_is_counted(tmp_path: Path) -> None:

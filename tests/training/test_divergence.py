@@ -30,7 +30,7 @@ from image_classification_trash.networks.network import (
 from image_classification_trash.tracking.wandb_tracker import NoTracker
 from image_classification_trash.training import record as training_records
 from image_classification_trash.training.batches import SplitPhotos
-from image_classification_trash.training.fine_tuning import fine_tune
+from image_classification_trash.training.fine_tuning import FineTuned, fine_tune
 from image_classification_trash.training.record import Ancestors, Run, training_record, write_trained
 
 PART = SplitPhotos(
@@ -49,7 +49,7 @@ def test_a_diverged_training_stops_in_the_epoch_it_diverges_in(tmp_path: Path, e
     with torch.no_grad():
         network.head[-1].weight[0, 0] = float("nan")
     settings = SETTINGS.model_copy(update={"ema_decay": ema_decay})
-    with pytest.raises(DivergedError, match="diverged in epoch 0: the training loss is nan") as caught:
+    with pytest.raises(DivergedError, match="diverged in epoch 1: the training loss is nan") as caught:
         fine_tune(network, DATA, settings, tmp_path, NoTracker())
     assert "--learning-rate" in caught.value.hint and "--warmup-epochs" in caught.value.hint
     assert not list(tmp_path.rglob("*.ckpt")) and not (tmp_path / "history.csv").exists()
@@ -84,7 +84,9 @@ def written(
     tmp_path: Path, network: TrashNetwork, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> Bundle:
     validation = calibration.validation
-    record = training_record(Run(tmp_path, {}, {}, 0.0), Ancestors({}, ()), validation, None, [], None)
+    record = training_record(
+        Run(tmp_path, {}, {}, 0.0), Ancestors({}, ()), validation, None, FineTuned([], None), None
+    )
     monkeypatch.setattr(training_records.DataRecord, "of", lambda manifest: training_records.DataRecord(
         "mine", "f", {}, {}, {}, None))  # fmt: skip
     manifest = SimpleNamespace(labels=("glass", "paper"))

@@ -16,6 +16,13 @@ PLAN = ["--architecture", "sequential_cnn", "--freeze-stages", "0", "--input-hei
         "--batch-size", "8", "--warmup-epochs", "0", "--patience", "9", "--output", "run"]  # fmt: skip
 
 
+def plan(**changed: str) -> list[str]:
+    """The flags of PLAN with some values changed."""
+    values = dict(zip(PLAN[::2], PLAN[1::2], strict=True))
+    values |= {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+    return [word for pair in values.items() for word in pair]
+
+
 @pytest.fixture
 def folder(tmp_path: Path, make_tree: MakeTree) -> Path:
     """A working folder with two data sets and a run of two epochs on the first."""
@@ -35,9 +42,8 @@ def test_other_data_or_settings_are_refused_with_what_differs(folder: Path) -> N
     done = command(folder, "train", "other", *PLAN, "--epochs", "2", "--resume", status=1)
     fingerprint = read_checkpoint(folder / "reports/training/run/checkpoints/last.ckpt")["made_with"]["data"]
     assert f"data {fingerprint} -> " in done.stderr and "without --resume" in done.stderr
-    flags = ["--learning-rate", "0.5", "--seed", "3", "--batch-size", "4", "--input-width", "64", "--rotation", "1",
-             "--patience", "8"]  # fmt: skip
-    done = command(folder, "train", "mine", *PLAN, *flags, "--epochs", "3", "--resume", status=1)
+    other = plan(learning_rate="0.5", seed="3", batch_size="4", input_width="64", rotation="1", patience="8")
+    done = command(folder, "train", "mine", *other, "--epochs", "3", "--resume", status=1)
     for change in ("learning_rate 0.001 -> 0.5", "seed 0 -> 3", "batch_size 8 -> 4", "input_width 32 -> 64",
                    "rotation 20.0 -> 1.0", "patience 9 -> 8"):  # fmt: skip
         assert change in done.stderr
@@ -50,7 +56,7 @@ def test_other_data_or_settings_are_refused_with_what_differs(folder: Path) -> N
 def test_more_epochs_follow_the_schedule_of_their_number(folder: Path) -> None:
     done = command(folder, "train", "mine", *PLAN, "--epochs", "5", "--resume")
     assert "5 epochs instead of 2" in done.stderr and "from epoch 2 on" in done.stderr
-    command(folder, "train", "mine", *PLAN, "--epochs", "5", "--output", "whole")
+    command(folder, "train", "mine", *plan(output="whole"), "--epochs", "5")
     rates = [
         [
             row["learning_rate"]
