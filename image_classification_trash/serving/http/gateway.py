@@ -49,7 +49,7 @@ from image_classification_trash.serving.http.request_body import (
     read_body,
     uploads,
 )
-from image_classification_trash.serving.http.request_json import Link, asked_photo, parse_json
+from image_classification_trash.serving.http.request_json import SMALL_BODY, Link, asked_photo, parse_json
 from image_classification_trash.serving.http.schemas import (
     PREDICT_BODY,
     PREDICT_ERRORS,
@@ -64,8 +64,6 @@ from image_classification_trash.serving.operations.worker_pool import WorkQueue,
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
-SMALL_BODY = 2**16
-"""Bytes of JSON that are parsed on the event loop, where that costs less than a thread."""
 _T = TypeVar("_T")
 
 

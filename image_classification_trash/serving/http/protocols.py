@@ -17,6 +17,7 @@ from image_classification_trash import __version__
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.serving.http.api_errors import wrong_body
+from image_classification_trash.serving.http.long_json import LongText
 from image_classification_trash.serving.http.request_json import FEW_VALUES, decode_base64, parse_json
 from image_classification_trash.serving.http.schemas import (
     InferAnswer,
@@ -92,6 +93,9 @@ class TensorFlowServing:
             raise wrong_body(
                 f"There is no signature {asked.signature_name!r}; there is {' and '.join(SIGNATURES)}."
             )
+        whole = asked.instances[0] if len(asked.instances) == 1 else None
+        if isinstance(whole, np.ndarray):  # a long list, see `parse_long_json`
+            return Batch(self._fitting(whole, pipeline))
         pipeline.limits.check_count(len(asked.instances))
         rows = [_unwrap(instance) for instance in asked.instances]
         encoded = [row["b64"] for row in rows if isinstance(row, dict)]
@@ -99,10 +103,16 @@ class TensorFlowServing:
             raise wrong_body("Instances are all encoded photos, or all pixels.")
         if encoded:
             return Batch(_decode_photos(encoded, pipeline))
-        pixels, (height, width) = _integers(rows), pipeline.classifier.config.input_size
+        return Batch(self._fitting(_integers(rows), pipeline))
+
+    @staticmethod
+    def _fitting(pixels: Pixels, pipeline: Pipeline) -> Pixels:
+        """Refuse pixels of another shape than the model's, or of too many photos."""
+        height, width = pipeline.classifier.config.input_size
         if pixels.shape[1:] != (height, width, 3):
             raise wrong_body(f"Pixels are (N, {height}, {width}, 3), not {pixels.shape}.")
-        return Batch(pixels)
+        pipeline.limits.check_count(len(pixels))
+        return pixels
 
     def encode(self, batch: Batch, rows: list[list[float]]) -> Json:
         """Answer one row of probabilities for each instance."""
@@ -239,7 +249,7 @@ def _unwrap(instance: Any) -> Any:
     """Take X out of `{"images": X}` and `{"image_bytes": X}`, TensorFlow Serving's named inputs."""
     if isinstance(instance, dict) and len(instance) == 1:
         ((name, value),) = instance.items()
-        if name == "b64" and isinstance(value, str):
+        if name == "b64" and isinstance(value, str | LongText):
             return instance
         if name in (INPUT, BYTES_INPUT):
             return _unwrap(value)
@@ -250,7 +260,7 @@ def _unwrap(instance: Any) -> Any:
 
 def _decode_photos(texts: Sequence[Any], pipeline: Pipeline) -> Pixels:
     """Decode photos that were sent as base64: uint8 (N, H, W, 3)."""
-    if not all(isinstance(text, str) for text in texts):
+    if not all(isinstance(text, str | LongText) for text in texts):
         raise wrong_body("Encoded photos are base64 strings.")
     return np.stack([pipeline.decode(decode_base64(text)) for text in texts])
 
@@ -261,6 +271,17 @@ def _integers(values: Sequence[Any]) -> Pixels:
     Raises:
         RefusalError: they are ragged, or hold anything but whole numbers from 0 to 255.
     """
+    if any(isinstance(value, np.ndarray) for value in values):
+        (whole,) = values if len(values) == 1 else (None,)
+        if whole is None:
+            raise wrong_body("The lists differ in length.")
+        return np.asarray(whole, np.uint8)
+    if values and all(
+        isinstance(row, list) and len(row) == 1 and isinstance(row[0], np.ndarray) for row in values
+    ):
+        if len({row[0].shape for row in values}) > 1:
+            raise wrong_body("The lists differ in length.")
+        return np.stack([row[0] for row in values])
     array = np.asarray(
         values, dtype=object
     )  # of any other type, one long string would make every item as long
