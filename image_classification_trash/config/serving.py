@@ -42,9 +42,17 @@ class LimitSettings(Part):
         ge=1,
         description="Number of requests that a worker holds at once, uploads included; beyond it 503",
     )
+    max_connections: int = Field(
+        512,
+        ge=4,
+        description="Number of connections that a worker holds at once; fewer where it may not open as many files",
+    )
     max_photos: int = Field(16, ge=1, description="Largest number of photos in a request")
     max_mb: float = Field(
         32, gt=0, description="Largest request body, and largest photo behind a link, in MiB"
+    )
+    head_seconds: float = Field(
+        10, gt=0, description="Seconds a request's first line and headers may take; beyond it 408"
     )
     upload_seconds: float = Field(60, gt=0, description="Seconds a request's body may take; beyond it 408")
     model_seconds: float = Field(

@@ -16,6 +16,7 @@ from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import SettingsError
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.model_store import chosen_model
+from image_classification_trash.serving.http.connections import BoundedConfig, ConnectionLimits
 from image_classification_trash.serving.http.gateway import create_app, load_model
 from image_classification_trash.serving.operations.prometheus import FOLDER
 from image_classification_trash.show import Note, Result, Shown
@@ -60,8 +61,9 @@ class Server(Result):
             Multiprocess(config, [self.listening]).run()
 
     def _config(self, app: Callable[..., Any], factory: bool = False) -> uvicorn.Config:
-        return uvicorn.Config(
+        return BoundedConfig(
             app,
+            ConnectionLimits(self.settings.max_connections, self.settings.head_seconds),
             factory=factory,
             workers=self.settings.workers,
             log_level="warning",
