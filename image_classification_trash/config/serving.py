@@ -106,6 +106,16 @@ class WebSettings(Part):
         return origins
 
 
+class AccessSettings(Part):
+    """Who may ask what."""
+
+    heading: ClassVar[str] = "Access"
+
+    reload_route: bool = Field(
+        False, description="POST /v1/models/trash:reload loads the model again, as SIGHUP does"
+    )
+
+
 class StatisticsSettings(Part):
     """Counts of the answers, for `monitor`."""
 
@@ -120,7 +130,14 @@ class StatisticsSettings(Part):
 
 
 class ServeSettings(
-    StatisticsSettings, WebSettings, LinkSettings, LimitSettings, BackendSettings, ModelsFolder, StageSettings
+    StatisticsSettings,
+    AccessSettings,
+    WebSettings,
+    LinkSettings,
+    LimitSettings,
+    BackendSettings,
+    ModelsFolder,
+    StageSettings,
 ):
     """Answer requests: a REST gateway with a web page, for one model or one exported file."""
 

@@ -154,6 +154,7 @@ class Pipeline:
             "architecture": config.architecture,
             "git_commit": config.git_commit,
             "created": config.created,
+            "digest": self.classifier.digest,
             "threshold": config.threshold,
         }
         return {"model": model, "predictions": [self._encode_one(answer) for answer in answers]}

@@ -11,13 +11,15 @@ Every GET route answers HEAD too.
 Every request takes the pipeline's steps (pipeline.py); the gateway adds the queue, the metrics and the counts.
 """
 
+import copy
 import functools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -29,9 +31,7 @@ from image_classification_trash import __version__
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.inference.runtimes import Probabilities
-from image_classification_trash.inference.tf_serving import ModelServer
 from image_classification_trash.serving.http import page
 from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of
 from image_classification_trash.serving.http.middleware import (
@@ -42,6 +42,12 @@ from image_classification_trash.serving.http.middleware import (
     route_path,
 )
 from image_classification_trash.serving.http.protocols import PREFIXES, PROTOCOLS, ForeignProtocol
+from image_classification_trash.serving.http.reload import (
+    add_reload_route,
+    digest_header,
+    load_model,
+    reload_on_hangup,
+)
 from image_classification_trash.serving.http.request_body import (
     JSON,
     MULTIPART,
@@ -70,8 +76,18 @@ _T = TypeVar("_T")
 class Gateway:
     """A pipeline behind a queue, with its metrics and its counts of answers."""
 
-    def __init__(self, settings: ServeSettings, classifier: TrashClassifier, rules: FetchRules) -> None:
-        """Set up, and run the model once, so that the first request is not the slowest."""
+    def __init__(
+        self,
+        settings: ServeSettings,
+        classifier: TrashClassifier,
+        rules: FetchRules,
+        model: Path | None = None,
+    ) -> None:
+        """Set up, and run the model once, so that the first request is not the slowest.
+
+        Raises:
+            BundleError: the model's answer to a black photo is not one of probabilities.
+        """
         self.settings, self.rules = settings, rules
         self.pipeline = Pipeline(classifier, Limits(settings.max_bytes, settings.max_photos))
         self.metrics = Metrics()
@@ -82,8 +98,18 @@ class Gateway:
         self.queue = WorkQueue(jobs, settings.queue_size, settings.model_seconds)
         self.metrics.waiting.set_function(lambda: self.queue.waiting)
         if not classifier.is_remote:  # a model server warms itself up, and may start later than the gateway
-            classifier.probabilities(np.zeros((1, *classifier.config.input_size, 3), np.uint8))
+            classifier.warm_up()
+        self.offer = page.Offer.of(classifier, model)
         self._open = True
+
+    def as_now(self) -> "Gateway":
+        """Return a view with the model of this moment, for one request: a reload replaces the model here, not there."""
+        return copy.copy(self)
+
+    @property
+    def classifier(self) -> TrashClassifier:
+        """The model that answers now."""
+        return self.pipeline.classifier
 
     async def decode(self, request: Request) -> list[Photo]:
         """Take the photos, still encoded, out of a request to /predict; fetch the one behind an address.
@@ -145,6 +171,16 @@ class Gateway:
         self.statistics.add(rows)
         return batch, rows
 
+    def use(self, classifier: TrashClassifier, model: Path) -> None:
+        """Let another model answer from now on; requests that have begun are answered by the one before.
+
+        Raises:
+            BundleError: its .tflite was changed after the export.
+        """
+        offer = page.Offer.of(classifier, model)
+        self.pipeline, self.offer = replace(self.pipeline, classifier=classifier), offer
+        self.statistics.restart(classifier)
+
     def is_ready(self) -> bool:
         """Tell whether a photo would be answered now; asks the model server where there is one."""
         return self._open and self.pipeline.classifier.is_ready()
@@ -153,7 +189,8 @@ class Gateway:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Keep the counts of answers while the gateway runs; when it stops, take no more work."""
         async with self.statistics.kept():
-            yield
+            with reload_on_hangup(self):
+                yield
         self._open = False
         self.queue.close()
         self.metrics.close()
@@ -179,7 +216,10 @@ class _App(FastAPI):
 
 
 def create_app(
-    settings: ServeSettings, classifier: TrashClassifier | None = None, rules: FetchRules | None = None
+    settings: ServeSettings,
+    classifier: TrashClassifier | None = None,
+    rules: FetchRules | None = None,
+    model: Path | None = None,
 ) -> FastAPI:
     """Make the gateway as an ASGI application.
 
@@ -187,16 +227,18 @@ def create_app(
         settings: of the stage `serve`.
         classifier: a model that is loaded already; by default the settings' model is loaded here.
         rules: what may be fetched; by default what the settings say.
+        model: where `classifier` was loaded from; by default what the settings name.
 
     Raises:
-        BundleError: there is no model, or it is damaged.
+        BundleError: there is no model, or it is damaged, or its answers are no probabilities.
         MissingExtraError: its engine is not installed.
     """
     if rules is None:
         hosts, ports = tuple(settings.allowed_hosts), tuple(settings.allowed_ports)
         rules = FetchRules(settings.max_bytes, settings.fetch_seconds, hosts, ports)
-    classifier = classifier or load_model(settings)
-    gateway = Gateway(settings, classifier, rules)
+    if classifier is None:
+        classifier, model = load_model(settings)
+    gateway = Gateway(settings, classifier, rules, model or settings.model)
     app = _App(
         title="trash-classifier",
         version=__version__,
@@ -210,9 +252,11 @@ def create_app(
     _add_middleware(app, gateway)
     _add_error_handlers(app)
     _add_routes(app, gateway)
-    page.add_routes(app, classifier.config, settings.model)
+    page.add_routes(app, lambda: gateway.offer)
+    if settings.reload_route:
+        add_reload_route(app, gateway)
     for protocol in PROTOCOLS:
-        protocol.add_state_routes(app, classifier.config, gateway.is_ready)
+        protocol.add_state_routes(app, lambda: gateway.classifier, gateway.is_ready)
         _add_protocol(app, gateway, protocol)
     return app
 
@@ -239,26 +283,6 @@ def _add_middleware(app: _App, gateway: Gateway) -> None:
         app.around = (cors, *app.around)
 
 
-def load_model(settings: ServeSettings) -> TrashClassifier:
-    """Load the settings' model, or the newest bundle.
-
-    Raises:
-        BundleError: there is no model, or it is damaged.
-        MissingExtraError: its engine is not installed.
-    """
-    model = chosen_model(settings.model, settings.models_dir)
-    if settings.backend_url is None:
-        return TrashClassifier.load(model, settings.runtime, settings.threads)
-    server = ModelServer(
-        settings.backend_url,
-        settings.backend_model,
-        settings.backend_seconds,
-        settings.backend_retries,
-        settings.backend_connections,
-    )
-    return TrashClassifier.connect(model, server)
-
-
 def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/predict",
@@ -267,10 +291,12 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
         summary="Classify photos",
         response_model=PredictAnswer,
     )
-    async def predict(request: Request) -> Json:
-        photos = await gateway.decode(request)
-        answers = await gateway.predict(photos)
-        return gateway.pipeline.encode(answers)
+    async def predict(request: Request, response: Response) -> Json:
+        here = gateway.as_now()
+        photos = await here.decode(request)
+        answers = await here.predict(photos)
+        response.headers.update(digest_header(here.classifier))
+        return here.pipeline.encode(answers)
 
     @app.get("/healthz", summary="Is the process alive?")
     async def alive() -> dict[str, str]:
@@ -288,9 +314,11 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_protocol(app: FastAPI, gateway: Gateway, protocol: ForeignProtocol) -> None:
-    async def predict(request: Request) -> Json:
-        body = await gateway.body(request)
-        batch, rows = await gateway.predict_batch(protocol, body)
+    async def predict(request: Request, response: Response) -> Json:
+        here = gateway.as_now()
+        body = await here.body(request)
+        batch, rows = await here.predict_batch(protocol, body)
+        response.headers.update(digest_header(here.classifier))
         return protocol.encode(batch, rows.tolist())
 
     for path in protocol.paths:

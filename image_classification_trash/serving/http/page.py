@@ -10,6 +10,8 @@ Without a .tflite the page can only send photos to the server.
 
 import gzip
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
-from image_classification_trash.inference.bundle import BundleConfig, read_bundle
+from image_classification_trash.files import sha256_of
+from image_classification_trash.inference.bundle import read_bundle
+from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.serving.http.middleware import WORKER_POLICY, page_policy
 
 PAGE = Path(__file__).parents[1] / "page.html"
@@ -47,48 +51,82 @@ def tflite_of(model: Path | None) -> Path | None:
     return read_bundle(model).exported("model.tflite") if there else None
 
 
-def add_routes(app: FastAPI, config: BundleConfig, model: Path | None) -> None:
-    """Add the page and, where the model has a .tflite, the routes that a browser needs to run it."""
-    tflite = tflite_of(model)
-    text = PAGE.read_text(encoding="utf-8")
-    if tflite is not None:
-        text = text.replace('<html lang="en">', _OFFER)
-        _add_model_routes(app, config, tflite)
-    policy = {"Content-Security-Policy": page_policy(text, with_worker=tflite is not None)}
+@dataclass(frozen=True)
+class Offer:
+    """What the page offers with one model.
+
+    Attributes:
+        text: the page.
+        tflite: the model that a browser may run; None if there is none.
+        about: labels, input size and thresholds, for a browser that runs it.
+        digest: SHA-256 of `tflite`.
+    """
+
+    text: str
+    tflite: bytes | None
+    about: dict[str, object]
+    digest: str
+
+    @classmethod
+    def of(cls, classifier: TrashClassifier, model: Path | None) -> "Offer":
+        """Read what is needed of a model that was loaded; the file that LiteRT runs is not read again.
+
+        Raises:
+            BundleError: the bundle's .tflite was changed after the export.
+        """
+        path, text = tflite_of(model), PAGE.read_text(encoding="utf-8")
+        if path is None:
+            return cls(text, None, {}, "")
+        config, tflite = classifier.config, classifier.tflite or path.read_bytes()
+        about: dict[str, object] = {
+            "name": config.name,
+            "labels": config.labels,
+            "height": config.input_height,
+            "width": config.input_width,
+            "fit": config.resize_mode,  # the name that web/src/worker.js reads
+            "threshold": config.threshold,
+            "negative_label": config.negative_label,
+            "negative_threshold": config.negative_threshold,
+            "conformal_threshold": config.conformal_threshold,
+            "model_bytes": len(tflite),
+            "engine_bytes": json.loads((WEB / "built.json").read_text(encoding="utf-8"))["engine_bytes"],
+        }
+        return cls(text.replace('<html lang="en">', _OFFER), tflite, about, sha256_of(tflite))
+
+
+def add_routes(app: FastAPI, offer: Callable[[], Offer]) -> None:
+    """Add the page and what a browser needs to run the model, where `offer`, which is asked each time, has one."""
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def index() -> HTMLResponse:
-        return HTMLResponse(text, headers=policy)
-
-
-def _add_model_routes(app: FastAPI, config: BundleConfig, tflite: Path) -> None:
-    about = {
-        "name": config.name,
-        "labels": config.labels,
-        "height": config.input_height,
-        "width": config.input_width,
-        "fit": config.resize_mode,  # the name that web/src/worker.js reads
-        "threshold": config.threshold,
-        "negative_label": config.negative_label,
-        "negative_threshold": config.negative_threshold,
-        "conformal_threshold": config.conformal_threshold,
-        "model_bytes": tflite.stat().st_size,
-        "engine_bytes": json.loads((WEB / "built.json").read_text(encoding="utf-8"))["engine_bytes"],
-    }
+        now = offer()
+        policy = page_policy(now.text, with_worker=now.tflite is not None)
+        return HTMLResponse(now.text, headers={"Content-Security-Policy": policy})
 
     @app.get("/model.json", include_in_schema=False)
     async def model_json() -> dict[str, object]:
-        return about
+        return offered().about
 
     @app.get("/model.tflite", include_in_schema=False)
     async def model_tflite(request: Request) -> Response:
-        return _file(request, tflite, "application/octet-stream")
+        now = offered()
+        known = {"ETag": f'"{now.digest}"', "Cache-Control": "no-cache"}
+        if now.digest in request.headers.get("If-None-Match", ""):
+            return Response(status_code=304, headers=known)
+        return Response(now.tflite, media_type="application/octet-stream", headers=known)
 
     @app.get("/web/{name}", include_in_schema=False)
     def web_file(request: Request, name: str) -> Response:
         if name not in WEB_FILES:
             raise HTTPException(404, "Not Found")
+        offered()
         return _web_file(request, name)
+
+    def offered() -> Offer:
+        now = offer()
+        if now.tflite is None:
+            raise HTTPException(404, "Not Found")
+        return now
 
 
 def _web_file(request: Request, name: str) -> Response:

@@ -40,6 +40,22 @@ _TF_MODELS = (
     *(f"{_TF_MODEL}/labels/{label}" for label in VERSION_LABELS),
 )
 _OIP_MODELS = (_OIP_MODEL, f"{_OIP_MODEL}/versions/{VERSION}")
+
+
+class Model(Protocol):
+    """What the state routes tell of the model that answers now."""
+
+    @property
+    def config(self) -> BundleConfig:
+        """Its description."""
+        ...
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of its file."""
+        ...
+
+
 _BodyT = TypeVar("_BodyT", bound=BaseModel)
 
 
@@ -73,7 +89,9 @@ class ForeignProtocol(Protocol):
         """Turn rows of probabilities (N, C), in the order of the labels, into plain data."""
         ...
 
-    def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Callable[[], bool]) -> None:
+    def add_state_routes(
+        self, app: FastAPI, model: Callable[[], Model], is_ready: Callable[[], bool]
+    ) -> None:
         """Add the routes that tell a client what the server and its model are, and whether they can answer."""
         ...
 
@@ -118,7 +136,9 @@ class TensorFlowServing:
         """Answer one row of probabilities for each instance."""
         return {"predictions": rows}
 
-    def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Callable[[], bool]) -> None:
+    def add_state_routes(
+        self, app: FastAPI, model: Callable[[], Model], is_ready: Callable[[], bool]
+    ) -> None:
         """Add the state of the model and its signatures."""
 
         def state() -> dict[str, Any]:
@@ -129,12 +149,12 @@ class TensorFlowServing:
         async def metadata() -> dict[str, Any]:
             return {
                 "model_spec": {"name": NAME, "signature_name": "", "version": VERSION},
-                "metadata": {"signature_def": {"signature_def": _signatures(config)}},
+                "metadata": {"signature_def": {"signature_def": _signatures(model().config)}},
             }
 
-        for model in _TF_MODELS:
-            app.get(model, tags=[self.tag], summary="State of the model")(state)
-            app.get(f"{model}/metadata", tags=[self.tag], summary="Inputs and outputs of the model")(metadata)
+        for path in _TF_MODELS:
+            app.get(path, tags=[self.tag], summary="State of the model")(state)
+            app.get(f"{path}/metadata", tags=[self.tag], summary="Inputs and outputs of the model")(metadata)
 
 
 class OpenInference:
@@ -173,7 +193,9 @@ class OpenInference:
         }
         return {"model_name": NAME, "model_version": VERSION, "id": batch.request_id, "outputs": [output]}
 
-    def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Callable[[], bool]) -> None:
+    def add_state_routes(
+        self, app: FastAPI, model: Callable[[], Model], is_ready: Callable[[], bool]
+    ) -> None:
         """Add health, readiness and the description of inputs and outputs."""
         tags: list[Any] = [self.tag]
 
@@ -194,6 +216,8 @@ class OpenInference:
             return {"name": NAME, "ready": is_ready()}
 
         async def metadata() -> dict[str, Any]:
+            config, digest = model().config, model().digest
+            named = {"digest": digest} if digest else {}
             return {
                 "name": NAME,
                 "versions": [VERSION],
@@ -203,12 +227,12 @@ class OpenInference:
                     {"name": BYTES_INPUT, "datatype": "BYTES", "shape": [-1]},
                 ],
                 "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(config.labels)]}],
-                "parameters": {"labels": list(config.labels), "model": config.name},
+                "parameters": {"labels": list(config.labels), "model": config.name, **named},
             }
 
-        for model in _OIP_MODELS:
-            app.get(f"{model}/ready", tags=tags, summary="Can the model answer?")(model_ready)
-            app.get(model, tags=tags, summary="Inputs and outputs of the model")(metadata)
+        for path in _OIP_MODELS:
+            app.get(f"{path}/ready", tags=tags, summary="Can the model answer?")(model_ready)
+            app.get(path, tags=tags, summary="Inputs and outputs of the model")(metadata)
 
 
 PROTOCOLS: tuple[ForeignProtocol, ...] = (TensorFlowServing(), OpenInference())

@@ -51,6 +51,9 @@ class ModelAnswer(BaseModel):
     architecture: str
     git_commit: str = Field(description="of the code that trained it")
     created: str
+    digest: str | None = Field(
+        None, description="SHA-256 of the file that answers; null where a model server runs it"
+    )
     threshold: float = Field(description="smallest probability that is answered; below it: unsure")
 
 

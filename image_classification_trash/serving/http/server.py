@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -15,9 +16,9 @@ from uvicorn.supervisors import Multiprocess
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import SettingsError
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.serving.http.connections import BoundedConfig, ConnectionLimits
-from image_classification_trash.serving.http.gateway import create_app, load_model
+from image_classification_trash.serving.http.gateway import create_app
+from image_classification_trash.serving.http.reload import load_model
 from image_classification_trash.serving.operations.prometheus import FOLDER
 from image_classification_trash.show import Note, Result, Shown
 
@@ -31,6 +32,7 @@ class Server(Result):
     settings: ServeSettings
     classifier: TrashClassifier
     listening: socket.socket
+    model: Path | None = None
 
     @property
     def url(self) -> str:
@@ -52,7 +54,7 @@ class Server(Result):
         # uvicorn raises the signal again once it has stopped; a stop that was asked for is not a failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         if self.settings.workers == 1:
-            app = create_app(self.settings, self.classifier)
+            app = create_app(self.settings, self.classifier, model=self.model)
             uvicorn.Server(self._config(app)).run(sockets=[self.listening])
             return
         with tempfile.TemporaryDirectory(prefix="trash-metrics-") as folder:
@@ -78,12 +80,14 @@ def prepare(settings: ServeSettings) -> Server:
     """Load the model and listen, so that what cannot work fails now.
 
     Raises:
-        BundleError: there is no model, or it is damaged.
+        BundleError: there is no model, or it is damaged, or its answers are no probabilities.
         MissingExtraError: its engine is not installed.
         SettingsError: the address cannot be listened on.
     """
-    settings = settings.model_copy(update={"model": chosen_model(settings.model, settings.models_dir)})
-    return Server(settings, load_model(settings), _listen(settings))
+    classifier, model = load_model(settings)
+    if not classifier.is_remote:  # before anybody is told that it serves
+        classifier.warm_up()
+    return Server(settings, classifier, _listen(settings), model)
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

@@ -60,7 +60,8 @@ class Slow:
 def test_one_photo(client: TestClient) -> None:
     answer = client.post("/predict", files={"photos": ("dose.png", photo("red"))}).json()
     assert answer["model"] == {
-        "name": "tiny", "architecture": "mean_colour", "git_commit": "0", "created": "now", "threshold": 0.5,
+        "name": "tiny", "architecture": "mean_colour", "git_commit": "0", "created": "now", "digest": None,
+        "threshold": 0.5,
     }  # fmt: skip
     (prediction,) = answer["predictions"]
     assert (prediction["photo"], prediction["decision"], prediction["label"]) == (
