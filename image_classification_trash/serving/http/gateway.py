@@ -41,7 +41,7 @@ from image_classification_trash.serving.http.middleware import (
     SecurityHeaders,
     route_path,
 )
-from image_classification_trash.serving.http.protocols import PREFIXES, PROTOCOLS, ForeignProtocol
+from image_classification_trash.serving.http.protocols import PREFIXES, PROTOCOLS, BinaryBody, ForeignProtocol
 from image_classification_trash.serving.http.reload import (
     add_reload_route,
     digest_header,
@@ -316,7 +316,8 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
 def _add_protocol(app: FastAPI, gateway: Gateway, protocol: ForeignProtocol) -> None:
     async def predict(request: Request, response: Response) -> Json:
         here = gateway.as_now()
-        body = await here.body(request)
+        json_length = request.headers.get("inference-header-content-length")
+        body = BinaryBody.of(await here.body(request), json_length)
         batch, rows = await here.predict_batch(protocol, body)
         response.headers.update(digest_header(here.classifier))
         return protocol.encode(batch, rows.tolist())
