@@ -111,6 +111,21 @@ class AccessSettings(Part):
 
     heading: ClassVar[str] = "Access"
 
+    api_keys_file: Path | None = Field(
+        None,
+        description="Text file with API keys, one a line; requests must carry one of them, or one of TRASH_API_KEYS",
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="Number of requests that each API key has in a minute; beyond it 429"
+    )
+    server_hosts: list[str] = Field(
+        [],
+        description="Host names that requests may give this server beside addresses and private names; "
+        "*.example.org: those below it; *: all",
+    )
+    metrics_path: str = Field(
+        "/metrics", pattern=r"^(/[\w.~-]+)*$", description="Path of the metrics; empty: they are not offered"
+    )
     reload_route: bool = Field(
         False, description="POST /v1/models/trash:reload loads the model again, as SIGHUP does"
     )

@@ -37,6 +37,7 @@ from image_classification_trash.serving.http.api_errors import RefusalError, ref
 from image_classification_trash.serving.http.middleware import (
     Bounded,
     Counted,
+    Guarded,
     HeadAsGet,
     SecurityHeaders,
     route_path,
@@ -64,12 +65,15 @@ from image_classification_trash.serving.http.schemas import (
     PredictAnswer,
     json_body,
 )
+from image_classification_trash.serving.operations.access import ApiKeys, host_is_allowed
 from image_classification_trash.serving.operations.prediction_log import StatisticsFile
 from image_classification_trash.serving.operations.prometheus import CONTENT_TYPE, Metrics
 from image_classification_trash.serving.operations.worker_pool import WorkQueue, cores
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
+OPEN_PATHS = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+"""Paths, beside that of the metrics, that need no API key."""
 _T = TypeVar("_T")
 
 
@@ -243,8 +247,8 @@ def create_app(
         title="trash-classifier",
         version=__version__,
         summary="Tells waste apart by photo.",
-        description=f"Classes: {', '.join(classifier.config.labels)}. This page needs a network for its looks; "
-        "the document itself is at /openapi.json.",
+        description=f"Classes: {', '.join(classifier.config.labels)}.",
+        docs_url=None,
         redoc_url=None,
         lifespan=gateway.lifespan,
     )
@@ -253,6 +257,7 @@ def create_app(
     _add_error_handlers(app)
     _add_routes(app, gateway)
     page.add_routes(app, lambda: gateway.offer)
+    page.add_docs(app)
     if settings.reload_route:
         add_reload_route(app, gateway)
     for protocol in PROTOCOLS:
@@ -270,6 +275,19 @@ def _add_middleware(app: _App, gateway: Gateway) -> None:
         answer=_refused,
         metrics=gateway.metrics,
     )
+    keys, hosts = ApiKeys.of(gateway.settings), gateway.settings.server_hosts
+    exempt = {*OPEN_PATHS, gateway.settings.metrics_path}
+
+    def check(request: Request) -> RefusalError | None:
+        host = request.headers.get("host", "")
+        if not host_is_allowed(host, hosts):
+            message = f"This gateway is not called {host[:100]!r}. If it is, start it with --server-hosts."
+            return RefusalError(421, "wrong_host", message)
+        if keys is None or route_path(request.scope) in exempt:
+            return None
+        return keys.check(request.headers.get("authorization", ""), request.headers.get("x-api-key", ""))
+
+    app.add_middleware(Guarded, check=check, answer=_refused)
     app.add_middleware(Counted, metrics=gateway.metrics)
     app.around = (SecurityHeaders, HeadAsGet)
     if gateway.settings.cors_origins:
@@ -308,9 +326,11 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
             raise RefusalError(503, "not_ready", "The gateway is stopping, or its model server is away.")
         return {"status": "ready"}
 
-    @app.get("/metrics", response_class=PlainTextResponse, summary="For Prometheus")
-    def metrics() -> Response:
-        return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
+    if gateway.settings.metrics_path:
+
+        @app.get(gateway.settings.metrics_path, response_class=PlainTextResponse, summary="For Prometheus")
+        def metrics() -> Response:
+            return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _add_protocol(app: FastAPI, gateway: Gateway, protocol: ForeignProtocol) -> None:

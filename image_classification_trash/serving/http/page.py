@@ -4,6 +4,7 @@
     GET /model.json        labels, input size and thresholds of the model
     GET /model.tflite      the model
     GET /web/{name}        LiteRT.js and the worker that runs it, built by `make page` from web/
+    GET /docs[/{name}]     the OpenAPI document in Swagger UI
 
 Without a .tflite the page can only send photos to the server.
 """
@@ -33,6 +34,23 @@ WEB_FILES = {
     "NOTICE.txt": "text/plain",
 }
 """Files that anybody may download, with their content types; the .wasm is stored compressed."""
+SWAGGER = Path(__file__).parents[1] / "swagger"
+"""Swagger UI as swagger-ui-dist has it, compressed; its licence, Apache 2.0, and those of what it contains lie beside it."""
+SWAGGER_FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+DOCS = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>trash-classifier</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: OPENAPI_URL, dom_id: "#swagger-ui"})</script>
+</body>
+</html>
+"""
 _OFFER = '<html lang="en" data-on-device>'
 
 
@@ -129,15 +147,41 @@ def add_routes(app: FastAPI, offer: Callable[[], Offer]) -> None:
         return now
 
 
+def add_docs(app: FastAPI) -> None:
+    """Add /docs, the OpenAPI document for people: Swagger UI, all of whose files come from this package."""
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        url = json.dumps(f"{request.scope.get('root_path', '')}/openapi.json").replace("<", "\\u003c")
+        text = DOCS.replace("OPENAPI_URL", url)
+        # Swagger UI sets styles of its own on what it draws.
+        script = page_policy(text).partition("script-src ")[2].partition(";")[0]
+        policy = (
+            f"default-src 'none'; script-src 'self' {script}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+
+    @app.get("/docs/{name}", include_in_schema=False)
+    def docs_file(request: Request, name: str) -> Response:
+        if name not in SWAGGER_FILES:
+            raise HTTPException(404, "Not Found")
+        return _packed_file(request, SWAGGER / f"{name}.gz", SWAGGER_FILES[name])
+
+
 def _web_file(request: Request, name: str) -> Response:
     path = WEB / name
     if path.exists():
         return _file(request, path, WEB_FILES[name], {"Content-Security-Policy": WORKER_POLICY})
-    packed = WEB / f"{name}.gz"
+    return _packed_file(request, WEB / f"{name}.gz", WEB_FILES[name])
+
+
+def _packed_file(request: Request, packed: Path, kind: str) -> Response:
+    """Send a file that is stored compressed."""
     headers = {"Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("Accept-Encoding", ""):
-        return _file(request, packed, WEB_FILES[name], headers | {"Content-Encoding": "gzip"})
-    return Response(gzip.decompress(packed.read_bytes()), media_type=WEB_FILES[name], headers=headers)
+        return _file(request, packed, kind, headers | {"Content-Encoding": "gzip"})
+    return Response(gzip.decompress(packed.read_bytes()), media_type=kind, headers=headers)
 
 
 def _file(request: Request, path: Path, kind: str, headers: dict[str, str] | None = None) -> Response:

@@ -19,6 +19,7 @@ from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.serving.http.connections import BoundedConfig, ConnectionLimits
 from image_classification_trash.serving.http.gateway import create_app
 from image_classification_trash.serving.http.reload import load_model
+from image_classification_trash.serving.operations.access import KEYS, ApiKeys
 from image_classification_trash.serving.operations.prometheus import FOLDER
 from image_classification_trash.show import Note, Result, Shown
 
@@ -43,6 +44,12 @@ class Server(Result):
     def for_people(self) -> Iterator[Shown]:
         """Yield where it can be reached, and answer requests until it is stopped."""
         yield Note(f"serving {self.classifier.config.name} at {self.url}, until Ctrl-C")
+        settings = self.settings
+        if self.listening.getsockname()[0] not in ("127.0.0.1", "::1"):
+            hosts = ", ".join(settings.server_hosts) or "no others; --server-hosts adds some"
+            yield Note(f"it answers to its addresses, private names and these host names: {hosts}")
+            if settings.api_keys_file is None and KEYS not in os.environ:
+                yield Note("it asks for no API key; --api-keys-file FILE makes it")
         self.run()
 
     def as_json(self) -> dict[str, str]:
@@ -82,8 +89,9 @@ def prepare(settings: ServeSettings) -> Server:
     Raises:
         BundleError: there is no model, or it is damaged, or its answers are no probabilities.
         MissingExtraError: its engine is not installed.
-        SettingsError: the address cannot be listened on.
+        SettingsError: the address cannot be listened on, or API keys cannot be read.
     """
+    ApiKeys.of(settings)  # refuses bad ones before the model is loaded
     classifier, model = load_model(settings)
     if not classifier.is_remote:  # before anybody is told that it serves
         classifier.warm_up()
