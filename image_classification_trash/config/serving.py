@@ -126,6 +126,9 @@ class AccessSettings(Part):
     metrics_path: str = Field(
         "/metrics", pattern=r"^(/[\w.~-]+)*$", description="Path of the metrics; empty: they are not offered"
     )
+    traces: bool = Field(
+        False, description="Traces of requests go to the OpenTelemetry collector that OTEL_* variables name"
+    )
     reload_route: bool = Field(
         False, description="POST /v1/models/trash:reload loads the model again, as SIGHUP does"
     )

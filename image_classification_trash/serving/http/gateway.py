@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from image_classification_trash import __version__
 from image_classification_trash.config.serving import ServeSettings
@@ -68,6 +68,7 @@ from image_classification_trash.serving.http.schemas import (
 from image_classification_trash.serving.operations.access import ApiKeys, host_is_allowed
 from image_classification_trash.serving.operations.prediction_log import StatisticsFile
 from image_classification_trash.serving.operations.prometheus import CONTENT_TYPE, Metrics
+from image_classification_trash.serving.operations.tracing import add_traces
 from image_classification_trash.serving.operations.worker_pool import WorkQueue, cores
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
@@ -213,10 +214,16 @@ class _App(FastAPI):
     middleware does not see, and those of CORS and redirects too."""
 
     around: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
+    _whole: ASGIApp | None = None
 
-    def build_middleware_stack(self) -> ASGIApp:
-        """Wrap the whole of FastAPI's stack; the last of `around` is outermost."""
-        return functools.reduce(lambda app, wrap: wrap(app), self.around, super().build_middleware_stack())
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, through the whole; the last of `around` is outermost."""
+        if self._whole is None:
+            whole: ASGIApp = super().__call__
+            for wrap in self.around:
+                whole = wrap(whole)
+            self._whole = whole
+        await self._whole(scope, receive, send)
 
 
 def create_app(
@@ -235,7 +242,7 @@ def create_app(
 
     Raises:
         BundleError: there is no model, or it is damaged, or its answers are no probabilities.
-        MissingExtraError: its engine is not installed.
+        MissingExtraError: its engine, or OpenTelemetry for `traces`, is not installed.
     """
     if rules is None:
         hosts, ports = tuple(settings.allowed_hosts), tuple(settings.allowed_ports)
@@ -263,6 +270,8 @@ def create_app(
     for protocol in PROTOCOLS:
         protocol.add_state_routes(app, lambda: gateway.classifier, gateway.is_ready)
         _add_protocol(app, gateway, protocol)
+    if settings.traces:
+        add_traces(app, settings.metrics_path)
     return app
 
 

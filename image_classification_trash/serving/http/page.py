@@ -42,6 +42,7 @@ DOCS = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <title>trash-classifier</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="docs/swagger-ui.css">
 </head>
 <body>
