@@ -324,7 +324,7 @@ async def _answer(events: AsyncIterator[h11.Event], max_bytes: int) -> bytes | s
             body += event.data
             _check_length(len(body), max_bytes)
             pieces += 1
-            if pieces > 1000 + len(body) // 64:
+            if pieces > 1000 + len(body) // 32:
                 raise FetchError("The address sends its photo in pieces that are too small.", _SAVE_IT)
     return bytes(body)
 

@@ -298,6 +298,6 @@ class _Connection(h11.Connection):
             self._chunks = self._bytes = 0
         elif isinstance(event, h11.Data):
             self._chunks, self._bytes = self._chunks + 1, self._bytes + len(event.data)
-            if self._chunks > 1000 + self._bytes // 64:
+            if self._chunks > 1000 + self._bytes // 32:
                 raise h11.RemoteProtocolError("the body comes in chunks that are too small")
         return event
