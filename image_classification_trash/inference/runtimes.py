@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_classification_trash.errors import BundleError, MissingExtraError, first_line
+from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description
 from image_classification_trash.inference.file_digest import check_digest
 from image_classification_trash.inference.images import Pixels, Size
@@ -54,7 +55,8 @@ class LiteRtRuntime:
         except ImportError as error:
             raise _missing("litert", "") from error
         self._interpreter_class: Callable[..., Any] = Interpreter
-        self._content, self._path, self._threads = content, path, threads or 1
+        self.content, self.digest = content, sha256_of(content)
+        self._path, self._threads = path, threads or 1
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         interpreter = self._open()
         (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -79,7 +81,7 @@ class LiteRtRuntime:
     def description(self) -> str | None:
         """Read the bundle's description inside the file; None if there is none."""
         try:
-            with zipfile.ZipFile(io.BytesIO(self._content)) as packed:
+            with zipfile.ZipFile(io.BytesIO(self.content)) as packed:
                 return packed.read(DESCRIPTION).decode()
         except (zipfile.BadZipFile, KeyError):
             return None
@@ -91,7 +93,7 @@ class LiteRtRuntime:
 
     def _open(self) -> Any:
         try:
-            interpreter = self._interpreter_class(model_content=self._content, num_threads=self._threads)
+            interpreter = self._interpreter_class(model_content=self.content, num_threads=self._threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _cannot_be_loaded(self._path, error) from error
@@ -106,6 +108,7 @@ class OnnxRuntime:
             import onnxruntime  # noqa: PLC0415  optional
         except ImportError as error:
             raise _missing("onnxruntime", "serve") from error
+        self.digest = sha256_of(content)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 1
         options.log_severity_level = 3
