@@ -154,8 +154,9 @@ def seal(model: bytes, suffix: str) -> bytes:
 def damaged(choose: random.Random, model: bytes, suffix: str) -> tuple[str, bytes]:
     """A kind of damage, and the model with it."""
     data = bytearray(model)
-    kind = choose.choice([*DAMAGES])
-    DAMAGES[kind](choose, data, suffix)
+    while data == model:  # zeros may meet zeros
+        kind = choose.choice([*DAMAGES])
+        DAMAGES[kind](choose, data, suffix)
     return kind, bytes(data)
 
 
