@@ -9,7 +9,7 @@ set -eu
 folder=$1
 python=${2:-python3}
 "$python" -m pip install --quiet --no-cache-dir --no-compile --no-deps --only-binary :all: \
-    --requirement deploy/serverless-requirements.txt --target "$folder"
+    --require-hashes --requirement deploy/serverless-requirements.txt --target "$folder"
 
 # The package, but for what trains, draws or serves over HTTP.
 source=image_classification_trash
