@@ -55,11 +55,16 @@ else
 endif
 	@touch $@
 
-tools: $(VENV)-tools/.installed $(VENV)-deploy/.installed $(VENV)-stand-in/.installed ## install what the checks of workflows, wheel and deploy/ need, and a model server to test with, into .venv-*
+tools: $(VENV)-tools/.installed $(VENV)-build/.installed $(VENV)-deploy/.installed $(VENV)-stand-in/.installed ## install what the checks of workflows, wheel and deploy/ need, and a model server to test with, into .venv-*
 
 $(VENV)-tools/.installed: .github/tools-requirements.txt
 	$(PYTHON) -m venv $(VENV)-tools
 	$(VENV)-tools/bin/pip install $(PIP_FLAGS) -r .github/tools-requirements.txt
+	@touch $@
+
+$(VENV)-build/.installed: deploy/build-requirements.txt .github/release-requirements.txt
+	$(PYTHON) -m venv $(VENV)-build
+	$(VENV)-build/bin/pip install $(PIP_FLAGS) --require-hashes $(addprefix -r ,$^)
 	@touch $@
 
 $(VENV)-deploy/.installed: deploy/tools-requirements.txt
@@ -69,18 +74,18 @@ $(VENV)-deploy/.installed: deploy/tools-requirements.txt
 
 $(VENV)-stand-in/.installed: deploy/stand-in-requirements.txt
 	$(PYTHON) -m venv $(VENV)-stand-in
-	$(VENV)-stand-in/bin/pip install $(PIP_FLAGS) -r deploy/stand-in-requirements.txt
+	$(VENV)-stand-in/bin/pip install $(PIP_FLAGS) --require-hashes -r deploy/stand-in-requirements.txt
 	$(VENV)-stand-in/bin/pip install $(PIP_FLAGS) --no-deps -e .
 	@touch $@
 
 data: install ## prepare a data set: make data DATA=trashnet
-	$(RUN) data $(DATA)
+	$(RUN) data "$(DATA)"
 
 train: install ## train a model: make train DATA=trashnet CONFIG=configs/efficientnet_lite0.yaml
-	$(RUN) train $(DATA) --config $(CONFIG)
+	$(RUN) train "$(DATA)" --config "$(CONFIG)"
 
 evaluate: install ## measure a model and write its report
-	$(RUN) evaluate $(MODEL)
+	$(RUN) evaluate "$(MODEL)"
 
 release-model: install ## train, export, measure and ship the model of the package: make release-model ARCHIVE=dataset-resized.zip
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
@@ -139,13 +144,14 @@ notebooks: install ## bring both halves of the notebooks into step, run them, wr
 	$(VENV)/bin/nbstripout --keep-id $(wildcard notebooks/*.ipynb)
 	$(VENV)/bin/python scripts/render_notebooks.py
 
-wheel: $(VENV)-tools/.installed ## build the wheel and the source archive into dist/ and check them
+wheel: $(VENV)-build/.installed ## build the wheel and the source archive into dist/ and check them
 	rm -rf dist
-	$(VENV)-tools/bin/python -m build --outdir dist .
-	$(VENV)-tools/bin/twine check --strict dist/*
-	$(VENV)-tools/bin/check-wheel-contents dist/*.whl
+	$(VENV)-build/bin/python -m build --no-isolation --outdir dist .
+	$(VENV)-build/bin/twine check --strict dist/*
+	$(VENV)-build/bin/check-wheel-contents dist/*.whl
 
-deploy-lint: $(VENV)-deploy/.installed ## check the SAM template, the compose files, the Kubernetes manifest and the dockerfiles
+deploy-lint: $(VENV)-deploy/.installed ## check the SAM template, the compose files, the Kubernetes manifest, the dockerfiles and what images are made from
+	$(PYTHON) scripts/check_supply_chain.py
 	$(VENV)-deploy/bin/cfn-lint deploy/template.yaml
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 $(VENV)-deploy/bin/sam validate --lint --template deploy/template.yaml
 	$(VENV)-deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec $(wildcard deploy/docker-compose*.yaml)

@@ -10,11 +10,15 @@
 # Another package index: --secret id=pip-config,src=FILE with pip's configuration; it leaves no trace in the image.
 FROM docker.io/library/python:3.13-slim AS build
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE requirements.txt ./
+COPY pyproject.toml README.md LICENSE deploy/build-requirements.txt deploy/gateway-requirements.txt ./
 COPY image_classification_trash image_classification_trash
+# Whatever comes from the package index must have the hash that the locks state, what builds the wheel too.
 RUN --mount=type=secret,id=pip-config,target=/etc/pip.conf \
-    python3 -m venv --without-pip /opt/trash \
-    && python3 -m pip --python /opt/trash/bin/python --no-cache-dir install --constraint requirements.txt ".[serve]"
+    python3 -m venv --without-pip /opt/build && python3 -m venv --without-pip /opt/trash \
+    && python3 -m pip --python /opt/build/bin/python --no-cache-dir install --require-hashes -r build-requirements.txt \
+    && python3 -m pip --python /opt/trash/bin/python --no-cache-dir install --require-hashes -r gateway-requirements.txt \
+    && python3 -m pip --python /opt/build/bin/python --no-cache-dir wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel . \
+    && python3 -m pip --python /opt/trash/bin/python --no-cache-dir install --no-index --no-deps /wheel/*.whl
 
 FROM docker.io/library/python:3.13-slim AS gateway
 COPY --from=build /opt/trash /opt/trash

@@ -3,31 +3,38 @@
     python scripts/fuzz_photos.py --seconds 600
 
 A child process decodes, so that a crash in a decoder's C code is seen; the file that it was given is kept. Photos of
-every accepted format and kind are cut, spliced, flipped bit by bit and given odd numbers in their headers.
+every accepted format and kind, and sample photos, are cut, spliced, flipped bit by bit and given odd numbers in their
+headers; bombs come in between, some of them damaged. The time of computing and the memory of each are limited.
 """
 
 import argparse
+import functools
 import io
-import multiprocessing
 import random
-import resource
 import sys
 import time
 from collections import Counter
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pillow_heif
 from PIL import Image
 from tqdm import tqdm
+from watched_child import Limits, WatchedChild
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers.photo_bombs import BOMBS  # the bombs of the tests
 
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.inference.images import RESIZE_MODES, read_photo
+from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, SERVING
 
+ROOT = Path(__file__).parents[1]
 SIZE = (64, 80)
-ONE_PHOTO_SECONDS = 20
-MEMORY = 4 * 2**30
+LIMITS = Limits(seconds=120, memory=4 * 2**30)
+CPU_SECONDS, MEBIBYTES = 5, 400
+"""What one photo may take beside the bytes of its file."""
+BUDGETS = {"own": DEFAULT_BUDGET, "stranger's": SERVING}
 ODD = [0, 1, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1]
 
 
@@ -35,21 +42,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=1200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bombs", type=float, default=0.01, help="share of bombs, which take longer")
     parser.add_argument("--keep", type=Path, default=Path("reports/fuzz"), help="where failing files go")
     options = parser.parse_args()
     choose, seeds = random.Random(options.seed), seed_photos()
     outcomes: Counter[str] = Counter()
     failures: list[str] = []
     until = time.monotonic() + options.seconds
-    decoder = Decoder()
+    decoder = WatchedChild(decode, LIMITS)
     with tqdm(
         total=round(options.seconds), unit="s", desc="fuzz", bar_format="{l_bar}{bar}| {elapsed}"
     ) as bar:
         while time.monotonic() < until:
-            data = damaged(choose, seeds)
-            outcome = decoder.decode(data, choose.choice(RESIZE_MODES))
+            data = bomb(choose) if choose.random() < options.bombs else damaged(choose, seeds)
+            outcome = decoder.run(data, choose.choice(RESIZE_MODES), choose.choice([*BUDGETS]))
             outcomes[outcome.partition(":")[0]] += 1
             if not outcome.startswith(("pixels", "refused")):
                 failures.append(keep(options.keep, data, outcome))
@@ -57,57 +65,31 @@ def main() -> int:
             bar.refresh() if sum(outcomes.values()) % 200 == 0 else None
     decoder.close()
     counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-    print(f"{sum(outcomes.values())} files: {counts}; {len(failures)} failures")
+    print(f"seed {options.seed}, {sum(outcomes.values())} files: {counts}; {len(failures)} failures")
     print("\n".join(failures[:20]), end="\n" if failures else "")
     return 1 if failures else 0
 
 
-class Decoder:
-    """A child process that decodes; a new one is started when it dies or hangs."""
-
-    def __init__(self) -> None:
-        self._start()
-
-    def decode(self, data: bytes, resize_mode: str) -> str:
-        """What became of a photo: `pixels`, `refused`, or a failure and its cause."""
-        try:
-            self._pipe.send((data, resize_mode))
-            if self._pipe.poll(ONE_PHOTO_SECONDS):
-                return str(self._pipe.recv())
-            outcome = f"hung: longer than {ONE_PHOTO_SECONDS} s"
-        except (EOFError, OSError):
-            self._process.join(5)
-            outcome = f"crashed: exit status {self._process.exitcode}"
-        self.close()
-        self._start()
-        return outcome
-
-    def close(self) -> None:
-        """End the child."""
-        self._process.kill()
-        self._process.join()
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=decode_all, args=(other,), daemon=True)
-        self._process.start()
-        other.close()
+def decode(data: bytes, resize_mode: str, budget: str) -> str:
+    """The child's work: what became of a photo and what it took."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the most memory so far
+    before, start = peak_mebibytes(), time.process_time()
+    try:
+        pixels = read_photo(data, SIZE, resize_mode, budget=BUDGETS[budget])
+        outcome = (
+            "pixels" if pixels.dtype == np.uint8 and pixels.shape == (*SIZE, 3) else f"wrong: {pixels.shape}"
+        )
+    except PhotoError as error:
+        outcome = "refused" if error.found and error.hint else f"silent: {error!r}"
+    seconds, mebibytes = time.process_time() - start, peak_mebibytes() - before
+    if seconds > CPU_SECONDS or mebibytes > MEBIBYTES:
+        return f"costly: {outcome} after {seconds:.1f} s of computing and with {mebibytes:.0f} MiB"
+    return outcome
 
 
-def decode_all(pipe: Connection) -> None:
-    """The child: decodes what comes, within bounded memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    while True:
-        data, resize_mode = pipe.recv()
-        try:
-            pixels = read_photo(data, SIZE, resize_mode)
-            good = pixels.dtype == np.uint8 and pixels.shape == (*SIZE, 3)
-            pipe.send("pixels" if good else f"wrong: {pixels.dtype} {pixels.shape}")
-        except PhotoError as error:
-            pipe.send("refused" if error.found and error.hint else f"silent: {error!r}")
-        except BaseException as error:
-            pipe.send(f"raised: {error!r}")
+def peak_mebibytes() -> float:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def seed_photos() -> list[bytes]:
@@ -127,7 +109,22 @@ def seed_photos() -> list[bytes]:
         (rgb, "GIF", {}), (rgb, "GIF", {"save_all": True, "append_images": [rgb.rotate(90)]}), (rgb, "AVIF", {}),
         (rgb, "HEIF", {}),
     ]  # fmt: skip
-    return [encoded(image, kind, options) for image, kind, options in saved]
+    made = [encoded(image, kind, options) for image, kind, options in saved]
+    real = [path.read_bytes() for path in sorted((ROOT / "data/sample").rglob("*.jpg"))[::100]]
+    return made + real
+
+
+def bomb(choose: random.Random) -> bytes:
+    """A bomb as it is, or with a damage."""
+    data = bytearray(made_bomb(choose.choice([*BOMBS])))
+    if choose.random() < 0.5:
+        damage(choose, data, [bytes(data)])
+    return bytes(data)
+
+
+@functools.lru_cache(maxsize=16)
+def made_bomb(name: str) -> bytes:
+    return BOMBS[name]()
 
 
 def encoded(image: Image.Image, kind: str, options: dict[str, object]) -> bytes:

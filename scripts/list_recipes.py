@@ -1,5 +1,6 @@
 """The recipes in configs/ that changed since a commit and train a model by themselves, as JSON: list_recipes.py HEAD^
 
+Or the one that a person asked for, once it is known to be one: list_recipes.py --recipe configs/field.yaml
 A recipe whose name ends in _finish goes on from another's model, and is left out; so is what has no `train:` section.
 It needs the standard library alone: a workflow runs it before anything is installed.
 """
@@ -19,6 +20,13 @@ def main(since: str) -> None:
     print(json.dumps([path for path in done.stdout.splitlines() if trains_alone(Path(path))]))
 
 
+def one(recipe: str) -> None:
+    path = Path(recipe)
+    if path.parts != ("configs", path.name) or not path.is_file() or not trains_alone(path):
+        sys.exit(f"{recipe!r} is no recipe in configs/ that trains a model by itself")
+    print(json.dumps([recipe]))
+
+
 def trains_alone(path: Path) -> bool:
     if path.suffix != ".yaml" or path.stem.endswith("_finish"):
         return False
@@ -26,4 +34,4 @@ def trains_alone(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    one(sys.argv[2]) if sys.argv[1] == "--recipe" else main(sys.argv[1])

@@ -42,9 +42,17 @@ class LimitSettings(Part):
         ge=1,
         description="Number of requests that a worker holds at once, uploads included; beyond it 503",
     )
+    max_connections: int = Field(
+        512,
+        ge=4,
+        description="Number of connections that a worker holds at once; fewer where it may not open as many files",
+    )
     max_photos: int = Field(16, ge=1, description="Largest number of photos in a request")
     max_mb: float = Field(
         32, gt=0, description="Largest request body, and largest photo behind a link, in MiB"
+    )
+    head_seconds: float = Field(
+        10, gt=0, description="Seconds a request's first line and headers may take; beyond it 408"
     )
     upload_seconds: float = Field(60, gt=0, description="Seconds a request's body may take; beyond it 408")
     model_seconds: float = Field(
@@ -98,6 +106,34 @@ class WebSettings(Part):
         return origins
 
 
+class AccessSettings(Part):
+    """Who may ask what."""
+
+    heading: ClassVar[str] = "Access"
+
+    api_keys_file: Path | None = Field(
+        None,
+        description="Text file with API keys, one a line; requests must carry one of them, or one of TRASH_API_KEYS",
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="Number of requests that each API key has in a minute; beyond it 429"
+    )
+    server_hosts: list[str] = Field(
+        [],
+        description="Host names that requests may give this server beside addresses and private names; "
+        "*.example.org: those below it; *: all",
+    )
+    metrics_path: str = Field(
+        "/metrics", pattern=r"^(/[\w.~-]+)*$", description="Path of the metrics; empty: they are not offered"
+    )
+    traces: bool = Field(
+        False, description="Traces of requests go to the OpenTelemetry collector that OTEL_* variables name"
+    )
+    reload_route: bool = Field(
+        False, description="POST /v1/models/trash:reload loads the model again, as SIGHUP does"
+    )
+
+
 class StatisticsSettings(Part):
     """Counts of the answers, for `monitor`."""
 
@@ -112,7 +148,14 @@ class StatisticsSettings(Part):
 
 
 class ServeSettings(
-    StatisticsSettings, WebSettings, LinkSettings, LimitSettings, BackendSettings, ModelsFolder, StageSettings
+    StatisticsSettings,
+    AccessSettings,
+    WebSettings,
+    LinkSettings,
+    LimitSettings,
+    BackendSettings,
+    ModelsFolder,
+    StageSettings,
 ):
     """Answer requests: a REST gateway with a web page, for one model or one exported file."""
 

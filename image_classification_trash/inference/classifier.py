@@ -37,11 +37,19 @@ from image_classification_trash.inference.images import (
 )
 from image_classification_trash.inference.model_store import SHIPPED, chosen_bundle, chosen_model
 from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
-from image_classification_trash.inference.runtimes import Runtime, engine_name, open_bundle, open_file
+from image_classification_trash.inference.runtimes import (
+    LiteRtRuntime,
+    Runtime,
+    engine_name,
+    open_bundle,
+    open_file,
+)
 from image_classification_trash.inference.tf_serving import ModelServer, TfServingRuntime
 from image_classification_trash.inference.web_photos import fetch_url, is_url
 
 UNSURE = "unsure"
+WARM_UP_TOLERANCE = 0.03
+"""By how much probabilities of an int8 model, rounded to 1/256 each, may miss 1 in all."""
 BATCH_SIZE = 8
 OnePhoto = EncodedPhoto | Image.Image | np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 """What `predict` gives one answer for."""
@@ -160,6 +168,32 @@ class TrashClassifier:
     def is_remote(self) -> bool:
         """Return whether a model server runs the model."""
         return isinstance(self._runtime, TfServingRuntime)
+
+    @property
+    def digest(self) -> str | None:
+        """Return the SHA-256 of the file that the engine was opened from; None if a model server runs the model."""
+        digest: str | None = getattr(self._runtime, "digest", None)
+        return digest
+
+    @property
+    def tflite(self) -> bytes | None:
+        """Return the .tflite file that LiteRT runs; None in another engine."""
+        return self._runtime.content if isinstance(self._runtime, LiteRtRuntime) else None
+
+    def warm_up(self) -> None:
+        """Run the model once on a black photo, so that the first photo is not the slowest, and check its answer.
+
+        Raises:
+            BundleError: the answer is not finite, or its probabilities are not between 0 and 1 or do not sum to 1.
+        """
+        (row,) = self.probabilities(np.zeros((1, *self.config.input_size, 3), np.uint8))
+        if row.min() < 0 or abs(float(row.sum()) - 1) > WARM_UP_TOLERANCE:
+            found = (
+                f"The model {self.config.name} answers a black photo with {row.sum():g} in all, not with 1."
+            )
+            raise BundleError(
+                found, "Its file is damaged or no classifier: copy it again, or export it again."
+            )
 
     def is_ready(self) -> bool:
         """Return whether the model can answer now; only a model server, which is asked, may be unable to."""

@@ -12,6 +12,7 @@ Every engine may be called from several threads at once. `threads` is the number
 import io
 import queue
 import zipfile
+import zlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from image_classification_trash.errors import BundleError, MissingExtraError, first_line
+from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description
 from image_classification_trash.inference.file_digest import check_digest
 from image_classification_trash.inference.images import Pixels, Size
@@ -54,7 +56,8 @@ class LiteRtRuntime:
         except ImportError as error:
             raise _missing("litert", "") from error
         self._interpreter_class: Callable[..., Any] = Interpreter
-        self._content, self._path, self._threads = content, path, threads or 1
+        self.content, self.digest = content, sha256_of(content)
+        self._path, self._threads = path, threads or 1
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         interpreter = self._open()
         (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -65,7 +68,11 @@ class LiteRtRuntime:
         self._idle.put(interpreter)
 
     def __call__(self, photos: Pixels) -> Probabilities:
-        """Run photos uint8 (B, H, W, 3) to probabilities float32 (B, C)."""
+        """Run photos uint8 (B, H, W, 3) to probabilities float32 (B, C).
+
+        Raises:
+            BundleError: the file is damaged in a way that only a run shows.
+        """
         try:  # one interpreter serves one thread at a time
             interpreter = self._idle.get_nowait()
         except queue.Empty:
@@ -73,16 +80,24 @@ class LiteRtRuntime:
         try:
             answers = [self._run(interpreter, photo) for photo in photos]
             return np.array(answers, np.float32).reshape(len(photos), self.classes)
+        except RuntimeError as error:  # a damaged file may load, and fail only where it is run
+            raise _unusable(self._path, "run", error) from error
         finally:
             self._idle.put(interpreter)
 
     def description(self) -> str | None:
-        """Read the bundle's description inside the file; None if there is none."""
+        """Read the bundle's description inside the file; None if there is none.
+
+        Raises:
+            BundleError: it is damaged.
+        """
         try:
-            with zipfile.ZipFile(io.BytesIO(self._content)) as packed:
+            with zipfile.ZipFile(io.BytesIO(self.content)) as packed:
                 return packed.read(DESCRIPTION).decode()
         except (zipfile.BadZipFile, KeyError):
             return None
+        except (zlib.error, EOFError, ValueError, NotImplementedError) as error:
+            raise _unusable(self._path, "loaded", error) from error
 
     def _run(self, interpreter: Any, photo: Pixels) -> Probabilities:
         interpreter.set_tensor(self._input, photo[None])
@@ -91,10 +106,10 @@ class LiteRtRuntime:
 
     def _open(self) -> Any:
         try:
-            interpreter = self._interpreter_class(model_content=self._content, num_threads=self._threads)
+            interpreter = self._interpreter_class(model_content=self.content, num_threads=self._threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise _cannot_be_loaded(self._path, error) from error
+            raise _unusable(self._path, "loaded", error) from error
         return interpreter
 
 
@@ -106,13 +121,15 @@ class OnnxRuntime:
             import onnxruntime  # noqa: PLC0415  optional
         except ImportError as error:
             raise _missing("onnxruntime", "serve") from error
+        self.digest = sha256_of(content)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 1
         options.log_severity_level = 3
+        self._path = path
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no common base but Exception
-            raise _cannot_be_loaded(path, error) from error
+            raise _unusable(path, "loaded", error) from error
         (given,), (returned,) = self._session.get_inputs(), self._session.get_outputs()
         _check_input(path, np.uint8 if given.type == "tensor(uint8)" else given.type, given.shape)
         self._input = given.name
@@ -120,12 +137,26 @@ class OnnxRuntime:
         self.classes = int(returned.shape[-1])
 
     def __call__(self, photos: Pixels) -> Probabilities:
-        """Run photos uint8 (B, H, W, 3) to probabilities float32 (B, C)."""
-        return np.asarray(self._session.run(None, {self._input: photos})[0])
+        """Run photos uint8 (B, H, W, 3) to probabilities float32 (B, C).
+
+        Raises:
+            BundleError: the file is damaged in a way that only a run shows.
+        """
+        try:
+            return np.asarray(self._session.run(None, {self._input: photos})[0])
+        except Exception as error:  # a damaged file may load, and fail only where it is run
+            raise _unusable(self._path, "run", error) from error
 
     def description(self) -> str | None:
-        """Read the bundle's description inside the file; None if there is none."""
-        text: str | None = self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
+        """Read the bundle's description inside the file; None if there is none.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        try:
+            text: str | None = self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
+        except UnicodeDecodeError as error:
+            raise _unusable(self._path, "loaded", error) from error
         return text
 
 
@@ -194,7 +225,7 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _cannot_be_loaded(path, error) from error
+        raise _unusable(path, "loaded", error) from error
     check_digest(content, path)
     runtime = FILE_RUNTIMES[engine][1](content, path, threads)
     text = runtime.description()
@@ -257,7 +288,7 @@ def _check_input(path: Path, dtype: Any, shape: Any) -> None:
         raise BundleError(found, "Give a file that trash-classifier export made.")
 
 
-def _cannot_be_loaded(path: Path, error: Exception) -> BundleError:
+def _unusable(path: Path, done: str, error: Exception) -> BundleError:
     return BundleError(
-        f"{path} cannot be loaded: {first_line(error)}", "Copy the file again, or export the model again."
+        f"{path} cannot be {done}: {first_line(error)}", "Copy the file again, or export the model again."
     )

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from image_classification_trash.inference.bundle import Bundle
+from image_classification_trash.files import sha256_of_file
+from image_classification_trash.inference.bundle import WEIGHTS, Bundle
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.networks.network import load_network
 
@@ -18,6 +19,7 @@ class TorchRuntime:
         if threads is not None:
             torch.set_num_threads(threads)
         self._network = load_network(bundle)
+        self.digest = sha256_of_file(bundle.path / WEIGHTS)
         self._lock = (
             threading.Lock()
         )  # torch spreads one run over all cores; concurrent runs would slow each other

@@ -61,10 +61,17 @@ class Photo:
 
 @dataclass(frozen=True)
 class Batch:
-    """Decoded photos, uint8 (N, H, W, 3), and the id of their request, which some protocols repeat in the answer."""
+    """Decoded photos, uint8 (N, H, W, 3), and what of their request decides on the form of the answer.
+
+    Attributes:
+        photos: in the order of the request.
+        request_id: repeated in the answer.
+        is_column: whether the request was in TensorFlow Serving's column format.
+    """
 
     photos: Pixels
     request_id: str | None = None
+    is_column: bool = False
 
 
 @dataclass
@@ -154,6 +161,7 @@ class Pipeline:
             "architecture": config.architecture,
             "git_commit": config.git_commit,
             "created": config.created,
+            "digest": self.classifier.digest,
             "threshold": config.threshold,
         }
         return {"model": model, "predictions": [self._encode_one(answer) for answer in answers]}

@@ -11,13 +11,18 @@ The library requests-hardened does not serve: it lets through `[::127.0.0.1]`, `
 """
 
 import asyncio
+import contextlib
+import itertools
 import re
 import socket
 import ssl
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import h11
@@ -59,13 +64,72 @@ def is_public(address: Address) -> bool:
     return address.is_global and not odd
 
 
+class Resolver:
+    """Looks names up in threads of its own, which nothing else waits for; a slow domain cannot take all of them.
+
+    The system's resolver cannot be interrupted: a name whose server is silent holds its thread for half a minute, longer
+    than anybody waits for the photo. Once half of the threads are taken, each domain gets a few.
+
+    Args:
+        threads: names that are looked up at once.
+        per_domain: of one domain, such as example.org, once half of `threads` are taken.
+        look_up: `socket.getaddrinfo`, or what stands for it in a test.
+    """
+
+    def __init__(
+        self, threads: int = 64, per_domain: int = 8, look_up: Callable[..., list[Any]] | None = None
+    ) -> None:
+        self._threads, self._per_domain, self._look_up = threads, per_domain, look_up
+        self._taken: Counter[str] = Counter()
+
+    async def resolve(self, host: str, port: int) -> list[Any]:
+        """Look a name up, as `socket.getaddrinfo` does.
+
+        Raises:
+            FetchError: too many names are being looked up.
+            OSError: the host is unknown.
+        """
+        domain, taken = ".".join(host.split(".")[-2:]), self._taken.total()
+        if taken >= self._threads or (2 * taken >= self._threads and self._taken[domain] >= self._per_domain):
+            raise FetchError(
+                "Too many names are being looked up.", "Try again in a moment, or send the file."
+            )
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
+
+        def finish(found: list[Any] | OSError) -> None:
+            self._taken -= Counter([domain])
+            if answer.done():  # nobody waits any more
+                return
+            if isinstance(found, OSError):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        def work() -> None:
+            found: list[Any] | OSError
+            try:
+                found = (self._look_up or socket.getaddrinfo)(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:
+                found = error if isinstance(error, OSError) else OSError(str(error))
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(finish, found)
+
+        self._taken[domain] += 1
+        threading.Thread(target=work, daemon=True, name="resolve").start()  # daemon: a stop does not wait
+        return await answer
+
+
+_RESOLVER = Resolver()
+
+
 async def resolve(host: str, port: int) -> list[Address]:
     """Resolve a host to all its addresses, as the system does.
 
     Raises:
         OSError: the host is unknown.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await _RESOLVER.resolve(host, port)
     return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
@@ -237,7 +301,9 @@ def _request(connection: h11.Connection, target: Target) -> bytes:
 
 async def _events(connection: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[h11.Event]:
     """Yield the server's events until its response ends."""
-    while True:
+    for number in itertools.count(1):
+        if number % 64 == 0:  # what was received at once may hold thousands of events: others have their turn
+            await asyncio.sleep(0)
         event = connection.next_event()
         if event is h11.NEED_DATA:
             connection.receive_data(await reader.read(_PIECE))
@@ -248,7 +314,7 @@ async def _events(connection: h11.Connection, reader: asyncio.StreamReader) -> A
 
 
 async def _answer(events: AsyncIterator[h11.Event], max_bytes: int) -> bytes | str:
-    body = bytearray()
+    body, pieces = bytearray(), 0
     async for event in events:
         if isinstance(event, h11.Response):
             location = _read_head(event, max_bytes)
@@ -257,6 +323,9 @@ async def _answer(events: AsyncIterator[h11.Event], max_bytes: int) -> bytes | s
         elif isinstance(event, h11.Data):
             body += event.data
             _check_length(len(body), max_bytes)
+            pieces += 1
+            if pieces > 1000 + len(body) // 32:
+                raise FetchError("The address sends its photo in pieces that are too small.", _SAVE_IT)
     return bytes(body)
 
 

@@ -17,7 +17,6 @@ from helpers.tiny_model import CONFIG, LABELS, SIZE, MakeClient, mean_colour
 from PIL import Image
 
 from image_classification_trash.errors import FetchError, PhotoError, PhotoTooLargeError
-from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.serving.http import gateway as gateway_module
@@ -130,7 +129,7 @@ class BareTensor:
     def encode(self, batch: Batch, rows: list[list[float]]) -> dict[str, Any]:
         return {"predictions": rows}
 
-    def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Any) -> None:
+    def add_state_routes(self, app: FastAPI, model: Any, is_ready: Any) -> None:
         pass
 
 

@@ -1,6 +1,8 @@
 """What a user's address may lead to, and what it may not: hostile addresses, redirects, names, lengths and delays."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
@@ -8,7 +10,7 @@ import pytest
 from helpers.patient import PATIENCE
 
 from image_classification_trash.errors import FetchError, FetchTooLargeError, UrlRefusedError
-from image_classification_trash.serving.safe_fetch import Address, FetchRules, fetch, is_public
+from image_classification_trash.serving.safe_fetch import Address, FetchRules, Resolver, fetch, is_public
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Served = tuple[bytes, list[bytes]]
@@ -313,6 +315,50 @@ def test_unknown_and_silent_hosts_and_bad_certificates_are_named() -> None:
 
     with pytest.raises(FetchError, match=r"certificate is not good|does not answer"):
         served(no_tls, "https://photos.example:{port}/")
+
+
+def test_slow_names_do_not_starve_others() -> None:
+    """More slow names than the resolver has threads for one domain; another domain's is looked up at once."""
+    go, asked = threading.Event(), []
+
+    def look_up(host: str, port: int, **_: object) -> list[object]:
+        asked.append(host)
+        if host.endswith("slow.example"):
+            assert go.wait(PATIENCE)
+        return [host]
+
+    async def run() -> list[BaseException | list[object]]:
+        resolver = Resolver(8, 2, look_up)
+        slow = [asyncio.create_task(resolver.resolve(f"{n}.slow.example", 80)) for n in range(40)]
+        await asyncio.sleep(0)
+        assert await resolver.resolve("photos.example.org", 80) == ["photos.example.org"]
+        slow[0].cancel()
+        go.set()
+        answers = await asyncio.gather(*slow, return_exceptions=True)
+        assert await resolver.resolve("9.slow.example", 80) == ["9.slow.example"]
+        return answers
+
+    answers = asyncio.run(run())
+    assert sum(isinstance(answer, list) for answer in answers) == 3
+    assert sum(isinstance(answer, FetchError) for answer in answers) == 36
+
+
+def test_a_name_that_is_not_known_is_an_error_of_the_system() -> None:
+    def look_up(host: str, port: int, **_: object) -> list[object]:
+        raise UnicodeError("label too long")
+
+    with pytest.raises(OSError, match="label too long"):
+        asyncio.run(Resolver(look_up=look_up).resolve("a.example", 80))
+
+
+def test_pieces_that_are_too_small_are_refused_and_others_have_their_turn() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+
+    with pytest.raises(FetchError, match="too small"):
+        served(drip)
 
 
 def test_allow_list() -> None:

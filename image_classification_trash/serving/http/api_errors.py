@@ -1,5 +1,7 @@
 """Says why a request gets no answer: a status, a code for programs, a sentence for people."""
 
+from collections.abc import Mapping
+
 from image_classification_trash.errors import (
     FetchError,
     FetchTooLargeError,
@@ -22,14 +24,17 @@ class RefusalError(Exception):
         message: what was found and what to do, for people.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+        self._headers = dict(headers or {})
 
     @property
     def headers(self) -> dict[str, str]:
         """Headers that the response has because of it."""
-        return {"Retry-After": str(RETRY_SECONDS)} if self.status == 503 else {}
+        return {"Retry-After": str(RETRY_SECONDS)} if self.status == 503 else self._headers
 
     def as_json(self) -> dict[str, str]:
         """Return what an answer has under `error`."""

@@ -11,37 +11,44 @@ Every GET route answers HEAD too.
 Every request takes the pipeline's steps (pipeline.py); the gateway adds the queue, the metrics and the counts.
 """
 
+import copy
 import functools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from image_classification_trash import __version__
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.inference.runtimes import Probabilities
-from image_classification_trash.inference.tf_serving import ModelServer
 from image_classification_trash.serving.http import page
 from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of
 from image_classification_trash.serving.http.middleware import (
     Bounded,
     Counted,
+    Guarded,
     HeadAsGet,
     SecurityHeaders,
     route_path,
 )
-from image_classification_trash.serving.http.protocols import PREFIXES, PROTOCOLS, ForeignProtocol
+from image_classification_trash.serving.http.protocols import PREFIXES, PROTOCOLS, BinaryBody, ForeignProtocol
+from image_classification_trash.serving.http.reload import (
+    add_reload_route,
+    digest_header,
+    load_model,
+    reload_on_hangup,
+)
 from image_classification_trash.serving.http.request_body import (
     JSON,
     MULTIPART,
@@ -49,7 +56,7 @@ from image_classification_trash.serving.http.request_body import (
     read_body,
     uploads,
 )
-from image_classification_trash.serving.http.request_json import Link, asked_photo, parse_json
+from image_classification_trash.serving.http.request_json import SMALL_BODY, Link, asked_photo, parse_json
 from image_classification_trash.serving.http.schemas import (
     PREDICT_BODY,
     PREDICT_ERRORS,
@@ -58,22 +65,34 @@ from image_classification_trash.serving.http.schemas import (
     PredictAnswer,
     json_body,
 )
+from image_classification_trash.serving.operations.access import ApiKeys, host_is_allowed
 from image_classification_trash.serving.operations.prediction_log import StatisticsFile
 from image_classification_trash.serving.operations.prometheus import CONTENT_TYPE, Metrics
+from image_classification_trash.serving.operations.tracing import add_traces
 from image_classification_trash.serving.operations.worker_pool import WorkQueue, cores
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
-SMALL_BODY = 2**16
-"""Bytes of JSON that are parsed on the event loop, where that costs less than a thread."""
+OPEN_PATHS = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+"""Paths, beside that of the metrics, that need no API key."""
 _T = TypeVar("_T")
 
 
 class Gateway:
     """A pipeline behind a queue, with its metrics and its counts of answers."""
 
-    def __init__(self, settings: ServeSettings, classifier: TrashClassifier, rules: FetchRules) -> None:
-        """Set up, and run the model once, so that the first request is not the slowest."""
+    def __init__(
+        self,
+        settings: ServeSettings,
+        classifier: TrashClassifier,
+        rules: FetchRules,
+        model: Path | None = None,
+    ) -> None:
+        """Set up, and run the model once, so that the first request is not the slowest.
+
+        Raises:
+            BundleError: the model's answer to a black photo is not one of probabilities.
+        """
         self.settings, self.rules = settings, rules
         self.pipeline = Pipeline(classifier, Limits(settings.max_bytes, settings.max_photos))
         self.metrics = Metrics()
@@ -84,8 +103,18 @@ class Gateway:
         self.queue = WorkQueue(jobs, settings.queue_size, settings.model_seconds)
         self.metrics.waiting.set_function(lambda: self.queue.waiting)
         if not classifier.is_remote:  # a model server warms itself up, and may start later than the gateway
-            classifier.probabilities(np.zeros((1, *classifier.config.input_size, 3), np.uint8))
+            classifier.warm_up()
+        self.offer = page.Offer.of(classifier, model)
         self._open = True
+
+    def as_now(self) -> "Gateway":
+        """Return a view with the model of this moment, for one request: a reload replaces the model here, not there."""
+        return copy.copy(self)
+
+    @property
+    def classifier(self) -> TrashClassifier:
+        """The model that answers now."""
+        return self.pipeline.classifier
 
     async def decode(self, request: Request) -> list[Photo]:
         """Take the photos, still encoded, out of a request to /predict; fetch the one behind an address.
@@ -147,6 +176,16 @@ class Gateway:
         self.statistics.add(rows)
         return batch, rows
 
+    def use(self, classifier: TrashClassifier, model: Path) -> None:
+        """Let another model answer from now on; requests that have begun are answered by the one before.
+
+        Raises:
+            BundleError: its .tflite was changed after the export.
+        """
+        offer = page.Offer.of(classifier, model)
+        self.pipeline, self.offer = replace(self.pipeline, classifier=classifier), offer
+        self.statistics.restart(classifier)
+
     def is_ready(self) -> bool:
         """Tell whether a photo would be answered now; asks the model server where there is one."""
         return self._open and self.pipeline.classifier.is_ready()
@@ -155,7 +194,8 @@ class Gateway:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Keep the counts of answers while the gateway runs; when it stops, take no more work."""
         async with self.statistics.kept():
-            yield
+            with reload_on_hangup(self):
+                yield
         self._open = False
         self.queue.close()
         self.metrics.close()
@@ -174,14 +214,23 @@ class _App(FastAPI):
     middleware does not see, and those of CORS and redirects too."""
 
     around: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
+    _whole: ASGIApp | None = None
 
-    def build_middleware_stack(self) -> ASGIApp:
-        """Wrap the whole of FastAPI's stack; the last of `around` is outermost."""
-        return functools.reduce(lambda app, wrap: wrap(app), self.around, super().build_middleware_stack())
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, through the whole; the last of `around` is outermost."""
+        if self._whole is None:
+            whole: ASGIApp = super().__call__
+            for wrap in self.around:
+                whole = wrap(whole)
+            self._whole = whole
+        await self._whole(scope, receive, send)
 
 
 def create_app(
-    settings: ServeSettings, classifier: TrashClassifier | None = None, rules: FetchRules | None = None
+    settings: ServeSettings,
+    classifier: TrashClassifier | None = None,
+    rules: FetchRules | None = None,
+    model: Path | None = None,
 ) -> FastAPI:
     """Make the gateway as an ASGI application.
 
@@ -189,22 +238,24 @@ def create_app(
         settings: of the stage `serve`.
         classifier: a model that is loaded already; by default the settings' model is loaded here.
         rules: what may be fetched; by default what the settings say.
+        model: where `classifier` was loaded from; by default what the settings name.
 
     Raises:
-        BundleError: there is no model, or it is damaged.
-        MissingExtraError: its engine is not installed.
+        BundleError: there is no model, or it is damaged, or its answers are no probabilities.
+        MissingExtraError: its engine, or OpenTelemetry for `traces`, is not installed.
     """
     if rules is None:
         hosts, ports = tuple(settings.allowed_hosts), tuple(settings.allowed_ports)
         rules = FetchRules(settings.max_bytes, settings.fetch_seconds, hosts, ports)
-    classifier = classifier or load_model(settings)
-    gateway = Gateway(settings, classifier, rules)
+    if classifier is None:
+        classifier, model = load_model(settings)
+    gateway = Gateway(settings, classifier, rules, model or settings.model)
     app = _App(
         title="trash-classifier",
         version=__version__,
         summary="Tells waste apart by photo.",
-        description=f"Classes: {', '.join(classifier.config.labels)}. This page needs a network for its looks; "
-        "the document itself is at /openapi.json.",
+        description=f"Classes: {', '.join(classifier.config.labels)}.",
+        docs_url=None,
         redoc_url=None,
         lifespan=gateway.lifespan,
     )
@@ -212,10 +263,15 @@ def create_app(
     _add_middleware(app, gateway)
     _add_error_handlers(app)
     _add_routes(app, gateway)
-    page.add_routes(app, classifier.config, settings.model)
+    page.add_routes(app, lambda: gateway.offer)
+    page.add_docs(app)
+    if settings.reload_route:
+        add_reload_route(app, gateway)
     for protocol in PROTOCOLS:
-        protocol.add_state_routes(app, classifier.config, gateway.is_ready)
+        protocol.add_state_routes(app, lambda: gateway.classifier, gateway.is_ready)
         _add_protocol(app, gateway, protocol)
+    if settings.traces:
+        add_traces(app, settings.metrics_path)
     return app
 
 
@@ -228,6 +284,19 @@ def _add_middleware(app: _App, gateway: Gateway) -> None:
         answer=_refused,
         metrics=gateway.metrics,
     )
+    keys, hosts = ApiKeys.of(gateway.settings), gateway.settings.server_hosts
+    exempt = {*OPEN_PATHS, gateway.settings.metrics_path}
+
+    def check(request: Request) -> RefusalError | None:
+        host = request.headers.get("host", "")
+        if not host_is_allowed(host, hosts):
+            message = f"This gateway is not called {host[:100]!r}. If it is, start it with --server-hosts."
+            return RefusalError(421, "wrong_host", message)
+        if keys is None or route_path(request.scope) in exempt:
+            return None
+        return keys.check(request.headers.get("authorization", ""), request.headers.get("x-api-key", ""))
+
+    app.add_middleware(Guarded, check=check, answer=_refused)
     app.add_middleware(Counted, metrics=gateway.metrics)
     app.around = (SecurityHeaders, HeadAsGet)
     if gateway.settings.cors_origins:
@@ -241,26 +310,6 @@ def _add_middleware(app: _App, gateway: Gateway) -> None:
         app.around = (cors, *app.around)
 
 
-def load_model(settings: ServeSettings) -> TrashClassifier:
-    """Load the settings' model, or the newest bundle.
-
-    Raises:
-        BundleError: there is no model, or it is damaged.
-        MissingExtraError: its engine is not installed.
-    """
-    model = chosen_model(settings.model, settings.models_dir)
-    if settings.backend_url is None:
-        return TrashClassifier.load(model, settings.runtime, settings.threads)
-    server = ModelServer(
-        settings.backend_url,
-        settings.backend_model,
-        settings.backend_seconds,
-        settings.backend_retries,
-        settings.backend_connections,
-    )
-    return TrashClassifier.connect(model, server)
-
-
 def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/predict",
@@ -269,10 +318,12 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
         summary="Classify photos",
         response_model=PredictAnswer,
     )
-    async def predict(request: Request) -> Json:
-        photos = await gateway.decode(request)
-        answers = await gateway.predict(photos)
-        return gateway.pipeline.encode(answers)
+    async def predict(request: Request, response: Response) -> Json:
+        here = gateway.as_now()
+        photos = await here.decode(request)
+        answers = await here.predict(photos)
+        response.headers.update(digest_header(here.classifier))
+        return here.pipeline.encode(answers)
 
     @app.get("/healthz", summary="Is the process alive?")
     async def alive() -> dict[str, str]:
@@ -284,15 +335,20 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
             raise RefusalError(503, "not_ready", "The gateway is stopping, or its model server is away.")
         return {"status": "ready"}
 
-    @app.get("/metrics", response_class=PlainTextResponse, summary="For Prometheus")
-    def metrics() -> Response:
-        return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
+    if gateway.settings.metrics_path:
+
+        @app.get(gateway.settings.metrics_path, response_class=PlainTextResponse, summary="For Prometheus")
+        def metrics() -> Response:
+            return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _add_protocol(app: FastAPI, gateway: Gateway, protocol: ForeignProtocol) -> None:
-    async def predict(request: Request) -> Json:
-        body = await gateway.body(request)
-        batch, rows = await gateway.predict_batch(protocol, body)
+    async def predict(request: Request, response: Response) -> Json:
+        here = gateway.as_now()
+        json_length = request.headers.get("inference-header-content-length")
+        body = BinaryBody.of(await here.body(request), json_length)
+        batch, rows = await here.predict_batch(protocol, body)
+        response.headers.update(digest_header(here.classifier))
         return protocol.encode(batch, rows.tolist())
 
     for path in protocol.paths:

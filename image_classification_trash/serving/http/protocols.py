@@ -1,12 +1,14 @@
 """Speaks two protocols of other model servers, so that their clients work unchanged; each is a decode and an encode.
 
 TensorFlow Serving's REST format: `instances` are nested uint8 lists (H, W, 3), or `{"b64": ...}` with an encoded photo.
-The Open Inference Protocol: one input, `images` as UINT8 (N, H, W, 3), or `image_bytes` as BYTES (N) in base64.
+The Open Inference Protocol: one input, `images` as UINT8 (N, H, W, 3), or `image_bytes` as BYTES (N) in base64; or either in
+Triton's binary form, behind the JSON. Answers are JSON.
 Errors are `{"error": "a sentence"}`, as in both originals. Like them, these routes accept any content type.
 """
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -17,6 +19,7 @@ from image_classification_trash import __version__
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.serving.http.api_errors import wrong_body
+from image_classification_trash.serving.http.long_json import LongText
 from image_classification_trash.serving.http.request_json import FEW_VALUES, decode_base64, parse_json
 from image_classification_trash.serving.http.schemas import (
     InferAnswer,
@@ -39,7 +42,62 @@ _TF_MODELS = (
     *(f"{_TF_MODEL}/labels/{label}" for label in VERSION_LABELS),
 )
 _OIP_MODELS = (_OIP_MODEL, f"{_OIP_MODEL}/versions/{VERSION}")
+
+
+class Model(Protocol):
+    """What the state routes tell of the model that answers now."""
+
+    @property
+    def config(self) -> BundleConfig:
+        """Its description."""
+        ...
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of its file."""
+        ...
+
+
 _BodyT = TypeVar("_BodyT", bound=BaseModel)
+
+
+class BinaryBody(bytes):
+    """A body of Triton's binary extension: JSON, and behind it the tensor's bytes."""
+
+    json_length: int
+
+    @classmethod
+    def of(cls, body: bytes, header: str | None) -> bytes:
+        """Mark the length of the JSON, as the header Inference-Header-Content-Length says it; without one, the body.
+
+        Raises:
+            RefusalError: 422, it is no length, or longer than the body.
+        """
+        if header is None:
+            return body
+        if not (header.isascii() and header.isdecimal() and len(header) < 12 and int(header) <= len(body)):
+            raise wrong_body("The header Inference-Header-Content-Length is not a length within the body.")
+        marked = cls(body)
+        marked.json_length = int(header)
+        return marked
+
+
+def split_binary(data: bytes) -> list[bytes]:
+    """Split a tensor of BYTES: each element follows its length, four bytes, the lowest first.
+
+    Raises:
+        RefusalError: 422, an element is cut off.
+    """
+    elements, start = [], 0
+    while start < len(data):
+        stop = start + 4 + int.from_bytes(data[start : start + 4], "little")
+        if stop > len(data) or stop < start + 4:
+            raise wrong_body("An encoded photo is cut off.")
+        elements.append(data[start + 4 : stop])
+        start = stop
+        if len(elements) > FEW_VALUES:
+            raise wrong_body(f"There are more than {FEW_VALUES} elements.")
+    return elements
 
 
 class ForeignProtocol(Protocol):
@@ -72,7 +130,9 @@ class ForeignProtocol(Protocol):
         """Turn rows of probabilities (N, C), in the order of the labels, into plain data."""
         ...
 
-    def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Callable[[], bool]) -> None:
+    def add_state_routes(
+        self, app: FastAPI, model: Callable[[], Model], is_ready: Callable[[], bool]
+    ) -> None:
         """Add the routes that tell a client what the server and its model are, and whether they can answer."""
         ...
 
@@ -92,39 +152,65 @@ class TensorFlowServing:
             raise wrong_body(
                 f"There is no signature {asked.signature_name!r}; there is {' and '.join(SIGNATURES)}."
             )
-        pipeline.limits.check_count(len(asked.instances))
-        rows = [_unwrap(instance) for instance in asked.instances]
+        instances, column = asked.instances, asked.inputs
+        if (column is None) == (not instances):
+            raise wrong_body("Send either instances or inputs.")
+        if isinstance(column, dict):
+            if len(column) != 1 or not {*column} <= {INPUT, BYTES_INPUT}:
+                raise wrong_body(f"The inputs are {INPUT}, or {BYTES_INPUT}.")
+            (column,) = column.values()
+        return replace(self._batch(instances or column or [], pipeline), is_column=column is not None)
+
+    def encode(self, batch: Batch, rows: list[list[float]]) -> Json:
+        """Answer one row of probabilities for each instance."""
+        return {"outputs": rows} if batch.is_column else {"predictions": rows}
+
+    def _batch(self, instances: list[Any], pipeline: Pipeline) -> Batch:
+        whole = instances[0] if len(instances) == 1 else None
+        if isinstance(whole, np.ndarray):  # a long list, see `parse_long_json`
+            return Batch(self._fitting(whole, pipeline))
+        pipeline.limits.check_count(len(instances))
+        rows = [_unwrap(instance) for instance in instances]
         encoded = [row["b64"] for row in rows if isinstance(row, dict)]
         if encoded and len(encoded) < len(rows):
             raise wrong_body("Instances are all encoded photos, or all pixels.")
         if encoded:
             return Batch(_decode_photos(encoded, pipeline))
-        pixels, (height, width) = _integers(rows), pipeline.classifier.config.input_size
+        return Batch(self._fitting(_integers(rows), pipeline))
+
+    @staticmethod
+    def _fitting(pixels: Pixels, pipeline: Pipeline) -> Pixels:
+        """Refuse pixels of another shape than the model's, or of too many photos."""
+        height, width = pipeline.classifier.config.input_size
         if pixels.shape[1:] != (height, width, 3):
             raise wrong_body(f"Pixels are (N, {height}, {width}, 3), not {pixels.shape}.")
-        return Batch(pixels)
+        pipeline.limits.check_count(len(pixels))
+        return pixels
 
-    def encode(self, batch: Batch, rows: list[list[float]]) -> Json:
-        """Answer one row of probabilities for each instance."""
-        return {"predictions": rows}
-
-    def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Callable[[], bool]) -> None:
+    def add_state_routes(
+        self, app: FastAPI, model: Callable[[], Model], is_ready: Callable[[], bool]
+    ) -> None:
         """Add the state of the model and its signatures."""
 
         def state() -> dict[str, Any]:
-            state = "AVAILABLE" if is_ready() else "UNKNOWN"
-            status = {"error_code": "OK", "error_message": ""}
-            return {"model_version_status": [{"version": VERSION, "state": state, "status": status}]}
+            ready = is_ready()
+            state, status = "AVAILABLE" if ready else "UNKNOWN", {"error_code": "OK", "error_message": ""}
+            versions = [{"version": VERSION, "state": state, "status": status}]
+            return {
+                "model_version_status": versions,
+                "name": NAME,
+                "ready": ready,
+            }  # the rest: KServe's V1 protocol
 
         async def metadata() -> dict[str, Any]:
             return {
                 "model_spec": {"name": NAME, "signature_name": "", "version": VERSION},
-                "metadata": {"signature_def": {"signature_def": _signatures(config)}},
+                "metadata": {"signature_def": {"signature_def": _signatures(model().config)}},
             }
 
-        for model in _TF_MODELS:
-            app.get(model, tags=[self.tag], summary="State of the model")(state)
-            app.get(f"{model}/metadata", tags=[self.tag], summary="Inputs and outputs of the model")(metadata)
+        for path in _TF_MODELS:
+            app.get(path, tags=[self.tag], summary="State of the model")(state)
+            app.get(f"{path}/metadata", tags=[self.tag], summary="Inputs and outputs of the model")(metadata)
 
 
 class OpenInference:
@@ -137,18 +223,22 @@ class OpenInference:
 
     def decode(self, body: bytes, pipeline: Pipeline) -> Batch:
         """Decode the one input tensor, pixels or encoded photos."""
-        asked = _parse(body, InferBody, pipeline)
+        text = body[: body.json_length] if isinstance(body, BinaryBody) else body
+        asked, binary = _parse(text, InferBody, pipeline), body[len(text) :]
         tensor, (height, width) = asked.inputs[0], pipeline.classifier.config.input_size
         pipeline.limits.check_count(tensor.shape[0] if tensor.shape else 0)
+        if tensor.parameters.get("binary_data_size", 0) != len(binary) or (tensor.data and binary):
+            raise wrong_body(f"{len(binary)} bytes follow the JSON, but it announces another number of them.")
         if (tensor.name, tensor.datatype) == (BYTES_INPUT, "BYTES"):
-            if tensor.shape != [len(tensor.data)]:
-                raise wrong_body(f"The shape is {tensor.shape}, but there are {len(tensor.data)} photos.")
-            return Batch(_decode_photos(tensor.data, pipeline), asked.id)
+            photos = split_binary(binary) if binary else tensor.data
+            if tensor.shape != [len(photos)]:
+                raise wrong_body(f"The shape is {tensor.shape}, but there are {len(photos)} photos.")
+            return Batch(_decode_photos(photos, pipeline), asked.id)
         if (tensor.name, tensor.datatype) != (INPUT, "UINT8") or tensor.shape[1:] != [height, width, 3]:
             raise wrong_body(
                 f"Send {INPUT} as UINT8 [N, {height}, {width}, 3], or {BYTES_INPUT} as BYTES [N]."
             )
-        values = _integers(tensor.data)
+        values = np.frombuffer(binary, np.uint8) if binary else _integers(tensor.data)
         if values.size != np.prod(tensor.shape):
             raise wrong_body(f"The shape is {tensor.shape}, but there are {values.size} values.")
         return Batch(values.reshape(tensor.shape), asked.id)
@@ -163,7 +253,9 @@ class OpenInference:
         }
         return {"model_name": NAME, "model_version": VERSION, "id": batch.request_id, "outputs": [output]}
 
-    def add_state_routes(self, app: FastAPI, config: BundleConfig, is_ready: Callable[[], bool]) -> None:
+    def add_state_routes(
+        self, app: FastAPI, model: Callable[[], Model], is_ready: Callable[[], bool]
+    ) -> None:
         """Add health, readiness and the description of inputs and outputs."""
         tags: list[Any] = [self.tag]
 
@@ -184,6 +276,8 @@ class OpenInference:
             return {"name": NAME, "ready": is_ready()}
 
         async def metadata() -> dict[str, Any]:
+            config, digest = model().config, model().digest
+            named = {"digest": digest} if digest else {}
             return {
                 "name": NAME,
                 "versions": [VERSION],
@@ -193,12 +287,12 @@ class OpenInference:
                     {"name": BYTES_INPUT, "datatype": "BYTES", "shape": [-1]},
                 ],
                 "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, len(config.labels)]}],
-                "parameters": {"labels": list(config.labels), "model": config.name},
+                "parameters": {"labels": list(config.labels), "model": config.name, **named},
             }
 
-        for model in _OIP_MODELS:
-            app.get(f"{model}/ready", tags=tags, summary="Can the model answer?")(model_ready)
-            app.get(model, tags=tags, summary="Inputs and outputs of the model")(metadata)
+        for path in _OIP_MODELS:
+            app.get(f"{path}/ready", tags=tags, summary="Can the model answer?")(model_ready)
+            app.get(path, tags=tags, summary="Inputs and outputs of the model")(metadata)
 
 
 PROTOCOLS: tuple[ForeignProtocol, ...] = (TensorFlowServing(), OpenInference())
@@ -239,7 +333,7 @@ def _unwrap(instance: Any) -> Any:
     """Take X out of `{"images": X}` and `{"image_bytes": X}`, TensorFlow Serving's named inputs."""
     if isinstance(instance, dict) and len(instance) == 1:
         ((name, value),) = instance.items()
-        if name == "b64" and isinstance(value, str):
+        if name == "b64" and isinstance(value, str | LongText):
             return instance
         if name in (INPUT, BYTES_INPUT):
             return _unwrap(value)
@@ -249,10 +343,11 @@ def _unwrap(instance: Any) -> Any:
 
 
 def _decode_photos(texts: Sequence[Any], pipeline: Pipeline) -> Pixels:
-    """Decode photos that were sent as base64: uint8 (N, H, W, 3)."""
-    if not all(isinstance(text, str) for text in texts):
+    """Decode photos that were sent as base64, or as they are: uint8 (N, H, W, 3)."""
+    if not all(isinstance(text, str | LongText | bytes) for text in texts):
         raise wrong_body("Encoded photos are base64 strings.")
-    return np.stack([pipeline.decode(decode_base64(text)) for text in texts])
+    photos = (text if isinstance(text, bytes) else decode_base64(text) for text in texts)
+    return np.stack([pipeline.decode(photo) for photo in photos])
 
 
 def _integers(values: Sequence[Any]) -> Pixels:
@@ -261,6 +356,17 @@ def _integers(values: Sequence[Any]) -> Pixels:
     Raises:
         RefusalError: they are ragged, or hold anything but whole numbers from 0 to 255.
     """
+    if any(isinstance(value, np.ndarray) for value in values):
+        (whole,) = values if len(values) == 1 else (None,)
+        if whole is None:
+            raise wrong_body("The lists differ in length.")
+        return np.asarray(whole, np.uint8)
+    if values and all(
+        isinstance(row, list) and len(row) == 1 and isinstance(row[0], np.ndarray) for row in values
+    ):
+        if len({row[0].shape for row in values}) > 1:
+            raise wrong_body("The lists differ in length.")
+        return np.stack([row[0] for row in values])
     array = np.asarray(
         values, dtype=object
     )  # of any other type, one long string would make every item as long

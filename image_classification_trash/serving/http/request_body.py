@@ -17,7 +17,7 @@ from image_classification_trash.serving.http.schemas import MAX_NAME
 from image_classification_trash.serving.pipeline import Limits, Photo
 
 MULTIPART, JSON, IMAGES = "multipart/form-data", "application/json", "image/"
-_PIECE = 2**16
+_PIECE = 2**13
 
 
 async def read_body(request: Request, limits: Limits, seconds: float) -> bytes:

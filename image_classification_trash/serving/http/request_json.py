@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 
 from image_classification_trash.serving.http.api_errors import RefusalError, wrong_body
+from image_classification_trash.serving.http.long_json import LongText, parse_long_json
 from image_classification_trash.serving.pipeline import Limits, Photo
 
 MAX_DEPTH = 64
 """How deeply lists and objects may be nested in a request."""
 FEW_VALUES = 1024
 """Values, commas and brackets counted, that a body without pixels may hold."""
+SMALL_BODY = 2**16
+"""Bytes of JSON that are parsed in one go, and on the event loop, where that costs less than a thread."""
 CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1"})
 """Charsets that a request may state: its text is read as UTF-8, of which ASCII is a part."""
+LONGEST_DATA_HEAD = 1024
+"""Bytes before the comma of a data: URI."""
 _PIECE = 2**18
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
@@ -55,9 +60,17 @@ def check_charset(header: str) -> None:
 def parse_json(body: bytes, max_values: int = FEW_VALUES) -> Any:
     """Parse a body as JSON in UTF-8, once it is known to be neither deep nor full.
 
+    A body longer than `SMALL_BODY` is parsed in short steps: long lists of numbers become arrays, see `parse_long_json`.
+
     Raises:
         RefusalError: 422 if it is not JSON, is nested deeper than `MAX_DEPTH`, or holds more than `max_values`.
     """
+    if len(body) > SMALL_BODY:
+        return parse_long_json(body, max_values, lambda rest: _parse(rest, FEW_VALUES))
+    return _parse(body, max_values)
+
+
+def _parse(body: bytes, max_values: int) -> Any:
     check_json(body, max_values)
     try:
         return json.loads(body.decode("utf-8-sig"))
@@ -106,18 +119,21 @@ def _structure(body: bytes) -> Iterator["np.ndarray[Any, np.dtype[np.uint8]]"]:
             yield structure
 
 
-def decode_base64(text: str) -> bytes:
+def decode_base64(text: str | LongText) -> bytes:
     """Decode a photo that was sent as base64: standard or URL-safe, padded or not, in one line or wrapped, or a data: URI.
 
     Raises:
         RefusalError: 422 if it is not base64.
     """
-    if text[:5].lower() == "data:":
-        head, _, text = text.partition(",")
-        if not head.lower().endswith(";base64"):
-            raise wrong_body("A data: URI does not hold base64.")
     try:
-        digits = text.encode("ascii").translate(_STANDARD, b" \t\r\n").rstrip(b"=")
+        long = text if isinstance(text, LongText) else LongText(text.encode("ascii").replace(b"\\", b"\\\\"))
+        if long.raw[:5].lower() == b"data:":
+            comma = long.raw.find(b",", 0, LONGEST_DATA_HEAD)
+            if not long.raw[: max(comma, 0)].lower().endswith(b";base64"):
+                raise wrong_body("A data: URI does not hold base64.")
+            long = LongText(long.raw[comma + 1 :])
+        digits = b"".join(map(base64_digits, long.pieces()))
+        digits = digits[:-2] + digits[-2:].rstrip(b"=")
         if b"=" in digits:
             raise wrong_body("A photo is not valid base64.")
         digits += b"=" * (-len(digits) % 4)
@@ -125,6 +141,15 @@ def decode_base64(text: str) -> bytes:
         return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
     except (binascii.Error, ValueError) as error:
         raise wrong_body("A photo is not valid base64.") from error
+
+
+def base64_digits(piece: bytes) -> bytes:
+    """Write a piece of base64 with the standard's digits and without white space; JSON may escape slashes and line ends."""
+    if b"\\" in piece:
+        piece = piece.replace(b"\\/", b"/")
+        for line_end in (b"\\r", b"\\n", b"\\t"):
+            piece = piece.replace(line_end, b"")
+    return piece.translate(_STANDARD, b" \t\r\n")
 
 
 def inflate(body: bytes, encoding: str, limits: Limits) -> bytes:
@@ -164,6 +189,6 @@ def asked_photo(value: Any) -> Link | Photo:
     match value:
         case {"url": str(url), **others} if not others:
             return Link(url)
-        case {"image": str(text), **others} if not others:
+        case {"image": (str() | LongText()) as text, **others} if not others:
             return Photo("photo 1", decode_base64(text))
     raise wrong_body('Send {"url": "https://..."} or {"image": "base64"}.')

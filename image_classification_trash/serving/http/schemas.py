@@ -51,6 +51,9 @@ class ModelAnswer(BaseModel):
     architecture: str
     git_commit: str = Field(description="of the code that trained it")
     created: str
+    digest: str | None = Field(
+        None, description="SHA-256 of the file that answers; null where a model server runs it"
+    )
     threshold: float = Field(description="smallest probability that is answered; below it: unsure")
 
 
@@ -97,17 +100,21 @@ class PredictAnswer(BaseModel):
 
 
 class TfPredictBody(BaseModel):
-    """TensorFlow Serving's row format."""
+    """TensorFlow Serving's row format, or its column format."""
 
     model_config = ConfigDict(extra="ignore", title="TensorFlow Serving request")
     signature_name: str = Field("serving_default", max_length=MAX_NAME)
-    instances: list[Any] = Field(min_length=1)
+    instances: list[Any] = Field([], description="row format: pixels (H, W, 3), or encoded photos, of each")
+    inputs: list[Any] | dict[str, list[Any]] | None = Field(
+        None, description="column format: the same, all in one list, which may be named"
+    )
 
 
 class TfPredictAnswer(BaseModel):
     """TensorFlow Serving's answer: for each instance, probabilities in the order of the labels."""
 
-    predictions: list[list[float]]
+    predictions: list[list[float]] | None = Field(None, description="to the row format")
+    outputs: list[list[float]] | None = Field(None, description="to the column format")
 
 
 class TensorBody(BaseModel):
@@ -116,7 +123,8 @@ class TensorBody(BaseModel):
     name: str
     shape: list[Annotated[int, Field(ge=0, le=2**31)]] = Field(max_length=8)
     datatype: str
-    data: list[Any]
+    data: list[Any] = Field([], description="none where the tensor follows the JSON in binary")
+    parameters: dict[str, Any] = Field({}, description="binary_data_size: bytes that follow the JSON")
 
 
 class InferBody(BaseModel):

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -15,8 +16,10 @@ from uvicorn.supervisors import Multiprocess
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import SettingsError
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.model_store import chosen_model
-from image_classification_trash.serving.http.gateway import create_app, load_model
+from image_classification_trash.serving.http.connections import BoundedConfig, ConnectionLimits
+from image_classification_trash.serving.http.gateway import create_app
+from image_classification_trash.serving.http.reload import load_model
+from image_classification_trash.serving.operations.access import KEYS, ApiKeys
 from image_classification_trash.serving.operations.prometheus import FOLDER
 from image_classification_trash.show import Note, Result, Shown
 
@@ -30,6 +33,7 @@ class Server(Result):
     settings: ServeSettings
     classifier: TrashClassifier
     listening: socket.socket
+    model: Path | None = None
 
     @property
     def url(self) -> str:
@@ -40,6 +44,12 @@ class Server(Result):
     def for_people(self) -> Iterator[Shown]:
         """Yield where it can be reached, and answer requests until it is stopped."""
         yield Note(f"serving {self.classifier.config.name} at {self.url}, until Ctrl-C")
+        settings = self.settings
+        if self.listening.getsockname()[0] not in ("127.0.0.1", "::1"):
+            hosts = ", ".join(settings.server_hosts) or "no others; --server-hosts adds some"
+            yield Note(f"it answers to its addresses, private names and these host names: {hosts}")
+            if settings.api_keys_file is None and KEYS not in os.environ:
+                yield Note("it asks for no API key; --api-keys-file FILE makes it")
         self.run()
 
     def as_json(self) -> dict[str, str]:
@@ -51,7 +61,7 @@ class Server(Result):
         # uvicorn raises the signal again once it has stopped; a stop that was asked for is not a failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         if self.settings.workers == 1:
-            app = create_app(self.settings, self.classifier)
+            app = create_app(self.settings, self.classifier, model=self.model)
             uvicorn.Server(self._config(app)).run(sockets=[self.listening])
             return
         with tempfile.TemporaryDirectory(prefix="trash-metrics-") as folder:
@@ -60,8 +70,9 @@ class Server(Result):
             Multiprocess(config, [self.listening]).run()
 
     def _config(self, app: Callable[..., Any], factory: bool = False) -> uvicorn.Config:
-        return uvicorn.Config(
+        return BoundedConfig(
             app,
+            ConnectionLimits(self.settings.max_connections, self.settings.head_seconds),
             factory=factory,
             workers=self.settings.workers,
             log_level="warning",
@@ -76,12 +87,15 @@ def prepare(settings: ServeSettings) -> Server:
     """Load the model and listen, so that what cannot work fails now.
 
     Raises:
-        BundleError: there is no model, or it is damaged.
+        BundleError: there is no model, or it is damaged, or its answers are no probabilities.
         MissingExtraError: its engine is not installed.
-        SettingsError: the address cannot be listened on.
+        SettingsError: the address cannot be listened on, or API keys cannot be read.
     """
-    settings = settings.model_copy(update={"model": chosen_model(settings.model, settings.models_dir)})
-    return Server(settings, load_model(settings), _listen(settings))
+    ApiKeys.of(settings)  # refuses bad ones before the model is loaded
+    classifier, model = load_model(settings)
+    if not classifier.is_remote:  # before anybody is told that it serves
+        classifier.warm_up()
+    return Server(settings, classifier, _listen(settings), model)
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

@@ -27,6 +27,10 @@ class StatisticsFile:
         self._path, self._seconds = settings.statistics, settings.statistics_seconds
         if self._path is not None and settings.workers > 1:
             self._path = self._path.with_name(f"{self._path.stem}-{os.getpid()}{self._path.suffix}")
+        self.restart(classifier)
+
+    def restart(self, classifier: TrashClassifier) -> None:
+        """Count from nothing, for a model that takes the place of another."""
         self._classifier = classifier
         config = classifier.config
         model = {
@@ -38,8 +42,8 @@ class StatisticsFile:
 
     def add(self, rows: npt.NDArray[np.float32]) -> None:
         """Count answers: probabilities, float32 (N, C). Only the event loop calls this, so no lock is needed."""
-        if self._path is None:
-            return
+        if self._path is None or rows.shape[1] != len(self._classifier.config.labels):
+            return  # the second: an answer of the model before a reload
         for row in rows:
             answer = self._classifier.prediction("", row, 1)
             label = self._classifier.config.labels[int(row.argmax())]

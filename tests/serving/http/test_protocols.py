@@ -135,3 +135,63 @@ def test_too_large_and_not_json(make_client: MakeClient) -> None:
     assert client.post(TF, json={"instances": [BLANK]}).status_code == 413
     assert client.post(OIP, content=b"{").status_code == 422
     assert isinstance(client.get("/v2/models/other").json()["error"], str)
+
+
+def binary(data: bytes, announced: int | None = None, **changes: Any) -> tuple[bytes, dict[str, str]]:
+    """A request of Triton's binary extension, and its headers."""
+    size = len(data) if announced is None else announced
+    body = {"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, *SIZE, 3], "parameters": {"binary_data_size": size}} | changes]}  # fmt: skip
+    text = json.dumps(body).encode()
+    return text + data, {"inference-header-content-length": str(len(text))}
+
+
+def test_tensors_in_binary(client: TestClient) -> None:
+    encoded = photos(2)
+    pixels = np.stack([read_photo(data, SIZE) for data in encoded])
+    expected = client.post(TF, json={"instances": pixels.tolist()}).json()["predictions"]
+    elements = b"".join(len(data).to_bytes(4, "little") + data for data in encoded)
+    as_bytes = {"name": "image_bytes", "datatype": "BYTES", "shape": [2]}
+    for content, headers in (binary(pixels.tobytes(), shape=[2, *SIZE, 3]), binary(elements, **as_bytes)):
+        answer = client.post(OIP, content=content, headers=headers).json()
+        assert np.allclose(np.reshape(answer["outputs"][0]["data"], (2, 3)), expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        (binary(b"abc")[0], binary(b"abc")[1]["inference-header-content-length"]),
+        (binary(b"abc", announced=4)[0], binary(b"abc", announced=4)[1]["inference-header-content-length"]),
+        (b"{}", "3"),
+        (b"{}", "-1"),
+        (b"{}", "9" * 30),
+        (b"{}", "0x1"),
+        (b"{}", "0"),
+        *[
+            (content, headers["inference-header-content-length"])
+            for content, headers in (
+                binary(data, name="image_bytes", datatype="BYTES", shape=[1])
+                for data in (b"\xff\xff\xff\xffab", b"\1\0\0\0", b"ab", b"\0\0\0\0" * 2000)
+            )
+        ],
+    ],
+)
+def test_binary_that_does_not_fit(client: TestClient, content: bytes, header: str) -> None:
+    response = client.post(OIP, content=content, headers={"inference-header-content-length": header})
+    assert response.status_code == 422, response.text
+
+
+def test_column_format(client: TestClient) -> None:
+    rows = [np.full((*SIZE, 3), value).tolist() for value in (1, 200)]
+    expected = client.post(TF, json={"instances": rows}).json()["predictions"]
+    for inputs in (rows, {"images": rows}):
+        assert client.post(TF, json={"inputs": inputs}).json() == {"outputs": expected}
+    texts = [{"b64": b64(data)} for data in photos(2)]
+    expected = client.post(TF, json={"instances": texts}).json()["predictions"]
+    assert client.post(TF, json={"inputs": {"image_bytes": texts}}).json() == {"outputs": expected}
+    for wrong in (
+        {"inputs": {}},
+        {"inputs": {"x": rows}},
+        {"inputs": rows, "instances": rows},
+        {"inputs": 1},
+    ):
+        assert client.post(TF, json=wrong).status_code == 422
