@@ -58,6 +58,34 @@ class LimitSettings(Part):
         return int(self.max_mb * 2**20)
 
 
+class ProcessSettings(Part):
+    """Processes, and what they may take."""
+
+    heading: ClassVar[str] = "Processes"
+
+    isolation: bool = Field(
+        True, description="Photos are decoded in processes that can be ended, not in the gateway's own"
+    )
+    decode_seconds: float = Field(
+        5,
+        gt=0,
+        description="Seconds of computing that decoding a photo may take with --isolation; beyond it 413",
+    )
+    decode_mb: int = Field(
+        256,
+        ge=224,
+        description="Memory in MiB that photos above 48 MiB may take together in each worker; others wait",
+    )
+    ready_seconds: float = Field(
+        5, gt=0, description="Seconds without a free place for a photo, after which /readyz answers 503"
+    )
+    worker_mb: int | None = Field(
+        None,
+        ge=1,
+        description="Memory of a worker in MiB, beyond which a new one takes its place; by default, none",
+    )
+
+
 class LinkSettings(Part):
     """Which links to photos are fetched."""
 
@@ -112,7 +140,14 @@ class StatisticsSettings(Part):
 
 
 class ServeSettings(
-    StatisticsSettings, WebSettings, LinkSettings, LimitSettings, BackendSettings, ModelsFolder, StageSettings
+    StatisticsSettings,
+    WebSettings,
+    LinkSettings,
+    ProcessSettings,
+    LimitSettings,
+    BackendSettings,
+    ModelsFolder,
+    StageSettings,
 ):
     """Answer requests: a REST gateway with a web page, for one model or one exported file."""
 

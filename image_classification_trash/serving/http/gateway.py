@@ -15,6 +15,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.inference.model_store import chosen_model
+from image_classification_trash.inference.photo_cost import MEBIBYTE
 from image_classification_trash.inference.runtimes import Probabilities
 from image_classification_trash.inference.tf_serving import ModelServer
 from image_classification_trash.serving.http import page
@@ -58,9 +60,11 @@ from image_classification_trash.serving.http.schemas import (
     PredictAnswer,
     json_body,
 )
+from image_classification_trash.serving.operations.isolation import Decoders
+from image_classification_trash.serving.operations.photo_reader import PhotoReader
 from image_classification_trash.serving.operations.prediction_log import StatisticsFile
 from image_classification_trash.serving.operations.prometheus import CONTENT_TYPE, Metrics
-from image_classification_trash.serving.operations.worker_pool import WorkQueue, cores
+from image_classification_trash.serving.operations.worker_pool import Turn, WorkQueue, cores
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
@@ -82,6 +86,8 @@ class Gateway:
         if classifier.is_remote:  # a job mostly waits for the model server
             jobs = settings.backend_connections
         self.queue = WorkQueue(jobs, settings.queue_size, settings.model_seconds)
+        decoders = Decoders(settings.decode_seconds) if settings.isolation else None
+        self.photos = PhotoReader(decoders, settings.decode_mb * MEBIBYTE)
         self.metrics.waiting.set_function(lambda: self.queue.waiting)
         if not classifier.is_remote:  # a model server warms itself up, and may start later than the gateway
             classifier.probabilities(np.zeros((1, *classifier.config.input_size, 3), np.uint8))
@@ -119,7 +125,11 @@ class Gateway:
             ModelServerError: the model server failed.
         """
         answers = []
-        for answered in map(_result, await self.queue.run(self.pipeline.predict, photos)):
+
+        def job(photo: Photo, turn: Turn) -> Answered:
+            return self._pipeline_of(turn).predict(photo)
+
+        for answered in map(_result, await self.queue.run(job, photos)):
             for step, seconds in vars(answered.seconds).items():
                 if seconds:
                     self.metrics.steps.labels(step).observe(seconds)
@@ -137,9 +147,10 @@ class Gateway:
             ModelServerError: the model server failed.
         """
 
-        def job(body: bytes) -> tuple[Batch, Probabilities]:
-            return self.pipeline.run(
-                lambda: protocol.decode(body, self.pipeline),
+        def job(body: bytes, turn: Turn) -> tuple[Batch, Probabilities]:
+            pipeline = self._pipeline_of(turn)
+            return pipeline.run(
+                lambda: protocol.decode(body, pipeline),
                 lambda step: self.metrics.steps.labels(step).time(),
             )
 
@@ -149,16 +160,22 @@ class Gateway:
 
     def is_ready(self) -> bool:
         """Tell whether a photo would be answered now; asks the model server where there is one."""
-        return self._open and self.pipeline.classifier.is_ready()
+        is_stuck = self.queue.stuck_seconds > self.settings.ready_seconds
+        return self._open and not is_stuck and self.pipeline.classifier.is_ready()
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Keep the counts of answers while the gateway runs; when it stops, take no more work."""
+        await run_in_threadpool(self.photos.warm_up)
         async with self.statistics.kept():
             yield
         self._open = False
         self.queue.close()
+        self.photos.close()
         self.metrics.close()
+
+    def _pipeline_of(self, turn: Turn) -> Pipeline:
+        return replace(self.pipeline, reader=functools.partial(self.photos.read, turn))
 
     async def _fetch(self, link: Link) -> Photo:
         start = time.perf_counter()
@@ -281,7 +298,9 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/readyz", responses={503: {"model": ErrorAnswer}}, summary="Can it answer?")
     def ready() -> dict[str, str]:
         if not gateway.is_ready():
-            raise RefusalError(503, "not_ready", "The gateway is stopping, or its model server is away.")
+            raise RefusalError(
+                503, "not_ready", "The gateway is stopping or stuck, or its model server is away."
+            )
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="For Prometheus")
