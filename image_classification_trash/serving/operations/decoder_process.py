@@ -69,6 +69,7 @@ def main() -> None:
         control.sendall(REPLY.pack(reply))
     for pid in decoders:
         end(pid)
+    os._exit(0)  # at once: the gateway waits
 
 
 def end(pid: int) -> int:
