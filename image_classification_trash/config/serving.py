@@ -46,6 +46,11 @@ class LimitSettings(Part):
     max_mb: float = Field(
         32, gt=0, description="Largest request body, and largest photo behind a link, in MiB"
     )
+    held_mb: float = Field(
+        64,
+        gt=0,
+        description="Memory in MiB that bodies of requests may take together in each worker; beyond it 503",
+    )
     upload_seconds: float = Field(60, gt=0, description="Seconds a request's body may take; beyond it 408")
     model_seconds: float = Field(
         10, gt=0, description="Seconds decoding and the model may take; beyond it 504"
@@ -72,7 +77,7 @@ class ProcessSettings(Part):
         description="Seconds of computing that decoding a photo may take with --isolation; beyond it 413",
     )
     decode_mb: int = Field(
-        256,
+        224,
         ge=224,
         description="Memory in MiB that photos above 48 MiB may take together in each worker; others wait",
     )

@@ -60,6 +60,7 @@ from image_classification_trash.serving.http.schemas import (
     PredictAnswer,
     json_body,
 )
+from image_classification_trash.serving.operations.held_bytes import HeldBytes
 from image_classification_trash.serving.operations.isolation import Decoders
 from image_classification_trash.serving.operations.photo_reader import PhotoReader
 from image_classification_trash.serving.operations.prediction_log import StatisticsFile
@@ -238,6 +239,8 @@ def create_app(
 
 def _add_middleware(app: _App, gateway: Gateway) -> None:
     """Wrap the routes; what is added last is outermost."""
+    held = max(gateway.settings.held_mb * MEBIBYTE, gateway.settings.max_bytes)
+    app.add_middleware(HeldBytes, limit=int(held))
     app.add_middleware(
         Bounded,
         limit=gateway.settings.max_requests,

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -31,6 +30,7 @@ from image_classification_trash.serving.operations import decoder_process as pro
 MODULE = protocol.__name__
 MAX_ERROR = 2**16
 """Bytes of an error that a decoder may send."""
+_LOST = (OSError, EOFError, ValueError)
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -51,6 +51,33 @@ class Decoder:
         except OSError:
             return False
         return False
+
+    def answer(self, job: bytes, data: bytes, size: Size, deadline: float) -> Pixels | PhotoError:
+        """Have a photo decoded: uint8 (H, W, 3), or what is wrong with it. The process is not trusted.
+
+        Raises:
+            TimeoutError: the deadline has passed.
+            OSError, EOFError, ValueError: the process has ended, or says what it may not say.
+        """
+        self._wait_at_most_until(deadline)
+        self.connection.sendall(job)
+        self.connection.sendall(data)
+        self._wait_at_most_until(deadline)
+        kind, length = protocol.ANSWER.unpack(protocol.receive(self.connection, protocol.ANSWER.size))
+        if length != (size[0] * size[1] * 3 if kind == protocol.PIXELS else min(length, MAX_ERROR)):
+            raise EOFError
+        self._wait_at_most_until(deadline)
+        said = protocol.receive(self.connection, length)
+        if kind == protocol.PIXELS:
+            return np.frombuffer(said, np.uint8).reshape(*size, 3)
+        found, hint = map(str, json.loads(said))
+        return (PhotoTooLargeError if kind == protocol.TOO_LARGE else PhotoError)(found, hint)
+
+    def _wait_at_most_until(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
 
 
 class Decoders:
@@ -92,35 +119,23 @@ class Decoders:
             TimeoutError: the deadline has passed; the decoder has been ended.
             RefusalError: 503, the decoder was lost.
         """
+        job = protocol.JOB.pack(len(data), *size, RESIZE_MODES.index(resize_mode), memory, self._cpu_seconds)
         decoder = self._take()
-        mode = RESIZE_MODES.index(resize_mode)
         try:
-            self._until(decoder, deadline)
-            job = protocol.JOB.pack(len(data), *size, mode, memory, self._cpu_seconds)
-            decoder.connection.sendall(job)
-            decoder.connection.sendall(data)
-            kind, length = protocol.ANSWER.unpack(self._receive(decoder, protocol.ANSWER.size, deadline))
-            expected = size[0] * size[1] * 3 if kind == protocol.PIXELS else min(length, MAX_ERROR)
-            if length != expected:
-                raise EOFError
-            answer = self._receive(decoder, length, deadline)
-        except TimeoutError:
-            self._end(decoder)
-            raise
-        except (OSError, EOFError, struct.error):
-            raise self._lost(self._end(decoder)) from None
-        except BaseException:
-            self._end(decoder)
+            answer = decoder.answer(job, data, size, deadline)
+        except BaseException as error:
+            status = self._end(decoder)
+            if isinstance(error, _LOST) and not isinstance(error, TimeoutError):
+                raise reason_of(status, self._cpu_seconds) from None
             raise
         if keep:
             with self._lock:
                 self._idle.append(decoder)
         else:
             self._end(decoder)
-        if kind == protocol.PIXELS:
-            return np.frombuffer(answer, np.uint8).reshape(*size, 3)
-        found, hint = map(str, json.loads(answer))
-        raise (PhotoTooLargeError if kind == protocol.TOO_LARGE else PhotoError)(found, hint)
+        if isinstance(answer, PhotoError):
+            raise answer
+        return answer
 
     def warm_up(self) -> None:
         """Wait until a decoder can be used, so that the first photo need not.
@@ -158,10 +173,12 @@ class Decoders:
 
     def _take(self) -> Decoder:
         """Take an idle decoder, or fork one; start the parent of all again if it was lost."""
-        while (decoder := self._pop_idle()) is not None:
-            if decoder.is_open():
-                return decoder
-            self._end(decoder)
+        while self._idle:
+            with suppress(IndexError):  # another thread took it
+                decoder = self._idle.pop()
+                if decoder.is_open():
+                    return decoder
+                self._end(decoder)
         with self._lock:
             try:
                 return self._fork()
@@ -174,10 +191,6 @@ class Decoders:
                 return self._fork()
             except (OSError, EOFError) as error:
                 raise full() from error
-
-    def _pop_idle(self) -> Decoder | None:
-        with self._lock:
-            return self._idle.pop() if self._idle else None
 
     def _fork(self) -> Decoder:
         ours, theirs = socket.socketpair()
@@ -195,25 +208,20 @@ class Decoders:
             return int(status) if status >= 0 else None
         return None
 
-    def _lost(self, status: int | None) -> Exception:
-        """Tell why a decoder ended by itself."""
-        if status is None:
-            return full()
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-        if number == signal.SIGPROF:
-            found = f"photo takes more than {self._cpu_seconds:g} seconds of computing to decode."
-            return PhotoTooLargeError(found, SHRINK_HINT)
-        if number == signal.SIGKILL:
-            return PhotoTooLargeError("photo takes more memory to decode than there is.", SHRINK_HINT)
-        return PhotoError("photo cannot be decoded: its decoder crashed.", "Save it again as JPEG.")
 
-    def _receive(self, decoder: Decoder, length: int, deadline: float) -> bytes:
-        self._until(decoder, deadline)
-        return protocol.receive(decoder.connection, length)
+def reason_of(status: int | None, cpu_seconds: float) -> Exception:
+    """Tell why a decoder ended by itself.
 
-    @staticmethod
-    def _until(decoder: Decoder, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        decoder.connection.settimeout(left)
+    Args:
+        status: as `os.waitpid` has it; None if it is not known.
+        cpu_seconds: computing that it could take.
+    """
+    if status is None:
+        return full()
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    if number == signal.SIGPROF:
+        found = f"photo takes more than {cpu_seconds:g} seconds of computing to decode."
+        return PhotoTooLargeError(found, SHRINK_HINT)
+    if number == signal.SIGKILL:
+        return PhotoTooLargeError("photo takes more memory to decode than there is.", SHRINK_HINT)
+    return PhotoError("photo cannot be decoded: its decoder crashed.", "Save it again as JPEG.")

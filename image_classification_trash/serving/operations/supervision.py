@@ -39,7 +39,7 @@ class EndingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; the first signal also sets the time of the end."""
         if not self.should_exit:
-            end_after((self.config.timeout_graceful_shutdown or 0) + 0.5)
+            end_after((self.config.timeout_graceful_shutdown or 0) + 0.4)
         super().handle_exit(sig, frame)
 
 
@@ -49,7 +49,17 @@ def end_after(seconds: float) -> None:
     timer.daemon = True
     timer.start()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds + 0.3)
+    signal.setitimer(signal.ITIMER_REAL, seconds + 0.4)
+
+
+def end_with_parent(seconds: float) -> None:
+    """Wait until the process that started this one ends, then end within `seconds` and one more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds + 1)
+        os._exit(1)
 
 
 class Worker(Process):
@@ -75,7 +85,8 @@ class Worker(Process):
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal comes, or the parent ends."""
-        threading.Thread(target=self._end_with_parent, daemon=True).start()
+        grace = self.config.timeout_graceful_shutdown or 0
+        threading.Thread(target=end_with_parent, args=(grace,), daemon=True).start()
         super().target(sockets)
 
     def ask(self) -> None:
@@ -99,14 +110,6 @@ class Worker(Process):
         self.process.join()
         if self.pid is not None:
             forget_worker(self.pid)
-
-    def _end_with_parent(self) -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep((self.config.timeout_graceful_shutdown or 0) + 1)
-            os._exit(1)
 
 
 class Supervisor(Multiprocess):
@@ -136,8 +139,8 @@ class Supervisor(Multiprocess):
         while not self.should_exit.wait(_TICK):
             self.handle_signals()
             self.keep_subprocess_alive()
-            self._replace_due()
-        self._stop()
+            self.replace_due()
+        self.stop()
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that are lost, and note those that hold too much memory."""
@@ -182,7 +185,7 @@ class Supervisor(Multiprocess):
         if worker not in self._due:
             self._due.append(worker)
 
-    def _replace_due(self) -> None:
+    def replace_due(self) -> None:
         """Start the next worker's successor, or let the one that has started take its place."""
         self._due = [worker for worker in self._due if worker in self.processes]
         if self._successor is None:
@@ -203,9 +206,10 @@ class Supervisor(Multiprocess):
     @property
     def _grace(self) -> float:
         """Seconds after a signal in which a worker ends by itself."""
-        return (self.config.timeout_graceful_shutdown or 0) + 0.7
+        return (self.config.timeout_graceful_shutdown or 0) + 0.9
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End all workers, those that take longer than they may by force."""
         deadline = time.monotonic() + self._grace
         workers = [*self.processes, *([self._successor] if self._successor else [])]
         for worker in workers:
