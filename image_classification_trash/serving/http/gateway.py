@@ -11,10 +11,11 @@ Every GET route answers HEAD too.
 Every request takes the pipeline's steps (pipeline.py); the gateway adds the queue, the metrics and the counts.
 """
 
+import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
@@ -71,6 +72,8 @@ from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
 SMALL_BODY = 2**16
 """Bytes of JSON that are parsed on the event loop, where that costs less than a thread."""
+LARGE_BODY = 2**20
+"""Bytes from which on bodies are parsed one at a time, as that takes memory for two copies."""
 _T = TypeVar("_T")
 
 
@@ -93,6 +96,7 @@ class Gateway:
         if not classifier.is_remote:  # a model server warms itself up, and may start later than the gateway
             classifier.probabilities(np.zeros((1, *classifier.config.input_size, 3), np.uint8))
         self._open = True
+        self._parsing = asyncio.Lock()
 
     async def decode(self, request: Request) -> list[Photo]:
         """Take the photos, still encoded, out of a request to /predict; fetch the one behind an address.
@@ -102,6 +106,11 @@ class Gateway:
         """
         kind = content_type(request)
         body = await self.body(request)
+        async with self._parsing if len(body) > LARGE_BODY else nullcontext():
+            asked = await self._parsed(kind, request, body)
+        return [await self._fetch(asked)] if isinstance(asked, Link) else asked
+
+    async def _parsed(self, kind: str, request: Request, body: bytes) -> list[Photo] | Link:
         if kind == MULTIPART:
             return await uploads(request.headers, body, self.pipeline.limits)
         if kind != JSON:
@@ -110,9 +119,7 @@ class Gateway:
             asked = await run_in_threadpool(lambda: asked_photo(parse_json(body)))
         else:
             asked = asked_photo(parse_json(body))
-        if isinstance(asked, Photo):
-            return [asked]
-        return [await self._fetch(asked)]
+        return [asked] if isinstance(asked, Photo) else asked
 
     async def body(self, request: Request) -> bytes:
         """Read the request's body, within the settings' limits."""

@@ -141,8 +141,13 @@ def receive(connection: socket.socket, length: int) -> bytes:
         EOFError: the other end was closed first.
         OSError: the connection failed, or took longer than its time-out.
     """
-    data = bytearray(length)
-    view, filled = memoryview(data), 0
+    first = connection.recv(length, socket.MSG_WAITALL) if length else b""
+    if len(first) == length:
+        return first
+    if not first:
+        raise EOFError
+    data = bytearray(first).ljust(length, b"\0")
+    view, filled = memoryview(data), len(first)
     while filled < length:
         count = connection.recv_into(view[filled:])
         if not count:

@@ -24,6 +24,7 @@ from image_classification_trash.serving.operations.worker_pool import (
     HeavyPhotoError,
     MemoryBudget,
     Turn,
+    cores,
 )
 
 ORDINARY = Cost(memory=48 * MEBIBYTE, work=STEPS_A_SECOND // 2)
@@ -37,11 +38,12 @@ class PhotoReader:
 
     Args:
         decoders: processes that decode; None decodes in the calling thread, where nothing can be ended.
-        memory: bytes that heavy photos may take together; others wait.
+        memory: bytes that heavy photos may take together; others wait. Ordinary ones have their own, for one a core.
     """
 
     def __init__(self, decoders: Decoders | None, memory: int) -> None:
-        self._decoders, self._budget = decoders, MemoryBudget(memory)
+        self._decoders = decoders
+        self._ordinary, self._heavy = MemoryBudget(cores() * ORDINARY.memory), MemoryBudget(memory)
 
     def read(self, turn: Turn, data: bytes, size: Size, resize_mode: ResizeMode) -> Pixels:
         """Decode a photo to uint8 (H, W, 3), the same as `read_photo` does.
@@ -58,12 +60,14 @@ class PhotoReader:
             return read_photo(data, size, resize_mode, SERVING)
         cost = decoding_cost(header, len(data), size)
         check_budget(header, cost, SERVING)
-        if cost.memory <= ORDINARY.memory and cost.work <= ORDINARY.work:
-            return self._decoded(data, size, resize_mode, ORDINARY.memory, turn)
-        if not turn.is_heavy:
+        is_heavy = cost.memory > ORDINARY.memory or cost.work > ORDINARY.work
+        if is_heavy and not turn.is_heavy:
             raise HeavyPhotoError
-        with self._budget.lent(cost.memory, turn.deadline):
-            return self._decoded(data, size, resize_mode, cost.memory, turn)
+        with (self._heavy if is_heavy else self._ordinary).lent(cost.memory, turn.deadline):
+            if self._decoders is None:
+                return read_photo(data, size, resize_mode, SERVING)
+            memory = max(cost.memory, ORDINARY.memory) + MARGIN
+            return self._decoders.decode(data, size, resize_mode, memory, turn.deadline, keep=not is_heavy)
 
     def warm_up(self) -> None:
         """Wait until photos can be decoded.
@@ -78,9 +82,3 @@ class PhotoReader:
         """End all decoders, whatever they do."""
         if self._decoders is not None:
             self._decoders.close()
-
-    def _decoded(self, data: bytes, size: Size, resize_mode: ResizeMode, memory: int, turn: Turn) -> Pixels:
-        if self._decoders is None:
-            return read_photo(data, size, resize_mode, SERVING)
-        keep = memory <= ORDINARY.memory
-        return self._decoders.decode(data, size, resize_mode, memory + MARGIN, turn.deadline, keep)

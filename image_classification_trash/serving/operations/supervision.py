@@ -4,6 +4,7 @@ What uvicorn's own lacks: workers that end with their parent, gauges of dead wor
 bounded, a look at memory, and replacements that never keep the supervisor from noticing a signal.
 """
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -30,11 +31,20 @@ RESPAWN_SECONDS = 1.0
 """Time between two replacements of workers that died, so that a fault at the start does not take all processors."""
 MIN_AGE = 10.0
 """Seconds that a worker serves before it is replaced because of its memory."""
+LARGE = 2**20
+"""Bytes from which on memory is taken from the system and given back to it, each piece by itself."""
+_MMAP_THRESHOLD = -3  # of `mallopt`; what is set no longer grows by itself
 _TICK, _LOOK_AT_MEMORY = 0.2, 2.0
 
 
 class EndingServer(uvicorn.Server):
     """A server whose process ends within a second of the time for requests in flight, whatever still runs in it."""
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal comes; large bodies go back to the system once they are freed."""
+        with suppress(OSError, AttributeError, TypeError):  # C libraries other than GNU's
+            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, LARGE)
+        super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; the first signal also sets the time of the end."""
