@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.huffman_bomb import webp_of_many_tables
 from helpers.patient import PATIENCE, wait_until
 from helpers.photo_bombs import BOMBS, png
 from helpers.processes import DECODER, command, descendants, is_running, stop_and_go
@@ -73,6 +74,24 @@ def test_a_photo_that_takes_too_much_memory_is_too_large(decoders: Decoders) -> 
     with pytest.raises(PhotoTooLargeError, match="memory"):
         decode(decoders, png(5000, 8, 2), memory=2**24)
     assert decode(decoders, PHOTOS[0]).shape == (*SIZE, 3)
+
+
+def test_memory_that_no_header_tells_of_is_bounded(decoders: Decoders) -> None:
+    """Huffman tables of a lossless WebP take more than its header says: over 100 MiB, without a limit."""
+    memory = 2**26
+    decode(decoders, PHOTOS[0])
+    before = max(map(most_memory, decoders_below(os.getpid())))
+    with pytest.raises(PhotoError):
+        decode(decoders, webp_of_many_tables(), memory)
+    after = max(map(most_memory, decoders_below(os.getpid())))
+    assert 2**24 < after - before <= memory
+    assert decode(decoders, PHOTOS[0]).shape == (*SIZE, 3)
+
+
+def most_memory(pid: int) -> int:
+    """The most bytes that a process has held."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def test_a_photo_that_takes_too_much_computing_is_too_large() -> None:
