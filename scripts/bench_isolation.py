@@ -36,6 +36,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 from bench_gateway import BOUNDARY, free_port  # noqa: E402
 from helpers import photo_bombs  # noqa: E402
+from helpers.huffman_bomb import webp_of_many_tables  # noqa: E402
 
 SERVE = [sys.executable, "-m", "image_classification_trash", "serve"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -225,7 +226,7 @@ def bombs(options: argparse.Namespace, photos: Sequence[bytes]) -> dict[str, obj
     """Send bombs over 32 connections and good photos over two, and watch memory."""
     sent = [make() for make in photo_bombs.BOMBS.values()]
     sent += [path.read_bytes() for path in options.inputs.glob("*.*")] if options.inputs else []
-    below = list(near_bombs())
+    below = [webp_of_many_tables(), *near_bombs()]
     hostile = [request_of(data) for data in [*sent, *below * 4]]
     random.Random(0).shuffle(hostile)
     held: list[tuple[float, float]] = []
