@@ -25,8 +25,8 @@ from image_classification_trash.serving.operations.prometheus import forget_work
 
 logger = logging.getLogger("uvicorn.error")
 
-HANG_SECONDS = 30.0
-"""How long a worker may leave the supervisor without an answer, or take to start."""
+HANG_SECONDS, START_SECONDS = 60.0, 300.0
+"""How long a worker may leave the supervisor without an answer: once it serves, and while it starts."""
 RESPAWN_SECONDS = 1.0
 """Time between two replacements of workers that died, so that a fault at the start does not take all processors."""
 MIN_AGE = 10.0
@@ -111,7 +111,8 @@ class Worker(Process):
     @property
     def is_lost(self) -> bool:
         """Whether its process has ended, or hangs."""
-        return not self.process.is_alive() or time.monotonic() - self.heard > HANG_SECONDS
+        patience = HANG_SECONDS if self.serves else START_SECONDS
+        return not self.process.is_alive() or time.monotonic() - self.heard > patience
 
     def bury(self) -> None:
         """Kill it if it still runs, and remove what it leaves behind."""
