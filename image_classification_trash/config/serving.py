@@ -51,6 +51,11 @@ class LimitSettings(Part):
     max_mb: float = Field(
         32, gt=0, description="Largest request body, and largest photo behind a link, in MiB"
     )
+    held_mb: float = Field(
+        64,
+        gt=0,
+        description="Memory in MiB that bodies of requests may take together in each worker; beyond it 503",
+    )
     head_seconds: float = Field(
         10, gt=0, description="Seconds a request's first line and headers may take; beyond it 408"
     )
@@ -64,6 +69,34 @@ class LimitSettings(Part):
     def max_bytes(self) -> int:
         """Return `max_mb` in bytes."""
         return int(self.max_mb * 2**20)
+
+
+class ProcessSettings(Part):
+    """Processes, and what they may take."""
+
+    heading: ClassVar[str] = "Processes"
+
+    isolation: bool = Field(
+        True, description="Photos are decoded in processes that can be ended, not in the gateway's own"
+    )
+    decode_seconds: float = Field(
+        5,
+        gt=0,
+        description="Seconds of computing that decoding a photo may take with --isolation; beyond it 413",
+    )
+    decode_mb: int = Field(
+        224,
+        ge=224,
+        description="Memory in MiB that photos above 48 MiB may take together in each worker; others wait",
+    )
+    ready_seconds: float = Field(
+        5, gt=0, description="Seconds without a free place for a photo, after which /readyz answers 503"
+    )
+    worker_mb: int | None = Field(
+        None,
+        ge=1,
+        description="Memory of a worker in MiB, beyond which a new one takes its place; by default, none",
+    )
 
 
 class LinkSettings(Part):
@@ -152,6 +185,7 @@ class ServeSettings(
     AccessSettings,
     WebSettings,
     LinkSettings,
+    ProcessSettings,
     LimitSettings,
     BackendSettings,
     ModelsFolder,

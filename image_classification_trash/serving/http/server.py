@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import SettingsError
@@ -21,6 +21,7 @@ from image_classification_trash.serving.http.gateway import create_app
 from image_classification_trash.serving.http.reload import load_model
 from image_classification_trash.serving.operations.access import KEYS, ApiKeys
 from image_classification_trash.serving.operations.prometheus import FOLDER
+from image_classification_trash.serving.operations.supervision import EndingServer, Supervisor
 from image_classification_trash.show import Note, Result, Shown
 
 BACKLOG = 512
@@ -58,16 +59,17 @@ class Server(Result):
 
     def run(self) -> None:
         """Answer requests until a signal stops the process."""
-        # uvicorn raises the signal again once it has stopped; a stop that was asked for is not a failure.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        if self.settings.workers == 1:
+        # A stop that was asked for is not a failure, before the first request or after the last: uvicorn raises the
+        # signal again once it has stopped.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        if self.settings.workers == 1 and self.settings.worker_mb is None:
             app = create_app(self.settings, self.classifier, model=self.model)
-            uvicorn.Server(self._config(app)).run(sockets=[self.listening])
+            EndingServer(self._config(app)).run(sockets=[self.listening])
             return
         with tempfile.TemporaryDirectory(prefix="trash-metrics-") as folder:
             os.environ[FOLDER] = folder  # where the workers' counts are added up
             config = self._config(partial(create_app, self.settings), factory=True)
-            Multiprocess(config, [self.listening]).run()
+            Supervisor(config, [self.listening], self.settings.worker_mb).run()
 
     def _config(self, app: Callable[..., Any], factory: bool = False) -> uvicorn.Config:
         return BoundedConfig(

@@ -224,6 +224,22 @@ def test_requests_held_are_bounded(make_client: MakeClient) -> None:
         assert first.result().status_code == 200
 
 
+def test_bytes_held_are_bounded(make_client: MakeClient) -> None:
+    slow, kibibyte = Slow(), 1 / 1024
+    with (
+        make_client(slow, max_mb=40 * kibibyte, held_mb=50 * kibibyte) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        ask: Callable[[], Any] = lambda: client.post(  # noqa: E731
+            "/predict", content=photo() + bytes(30_000), headers={"content-type": "image/png"}
+        )
+        first = pool.submit(ask)
+        assert slow.begun.acquire(timeout=PATIENCE)
+        refused(ask(), 503, "full")
+        slow.go.set()
+        assert first.result().status_code == ask().status_code == 200
+
+
 def test_a_slow_model_is_given_up(make_client: MakeClient) -> None:
     slow = Slow()
     with make_client(slow, model_seconds=0.2) as client:
