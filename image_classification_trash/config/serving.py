@@ -54,10 +54,7 @@ class LimitSettings(Part):
     held_mb: float = Field(
         64,
         gt=0,
-        description="Memory in MiB that bodies of requests may take together in each worker; beyond it 503",
-    )
-    head_seconds: float = Field(
-        10, gt=0, description="Seconds a request's first line and headers may take; beyond it 408"
+        description="Memory in MiB that bodies of requests and photos behind links may take together in each worker; beyond it 503",
     )
     upload_seconds: float = Field(60, gt=0, description="Seconds a request's body may take; beyond it 408")
     model_seconds: float = Field(
@@ -88,9 +85,6 @@ class ProcessSettings(Part):
         224,
         ge=224,
         description="Memory in MiB that photos above 48 MiB may take together in each worker; others wait",
-    )
-    ready_seconds: float = Field(
-        5, gt=0, description="Seconds without a free place for a photo, after which /readyz answers 503"
     )
     worker_mb: int | None = Field(
         None,
@@ -214,6 +208,11 @@ class ServeSettings(
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0: every network of this machine")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0: one that is free")
     workers: int = Field(1, ge=1, le=64, description="Number of processes; the cores are shared among them")
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether workers are processes of their own, which a supervisor starts and replaces."""
+        return self.workers > 1 or self.worker_mb is not None
 
     @model_validator(mode="after")
     def _model_server_named(self) -> Self:

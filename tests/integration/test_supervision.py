@@ -64,7 +64,7 @@ def halt_all(pid: int) -> bool:
 
 
 def test_photos_that_are_stuck_make_it_unready_and_no_stop_waits_for_them(model: Path) -> None:
-    with serving(model, "--ready-seconds", "0.1", "--stop-seconds", "1", "--threads", "64") as (url, process):
+    with serving(model, "--stop-seconds", "1", "--threads", "64") as (url, process):
         with stuck(url, process.pid) as halted:
             wait_until(lambda: patient.get(f"{url}/readyz").status_code == 503)
             assert patient.get(f"{url}/healthz").status_code == 200

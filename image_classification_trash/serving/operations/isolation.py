@@ -8,6 +8,7 @@ A photo that takes more memory or computing than it may, or crashes its decoder,
 a new one. The pixels are the same as those of `read_photo`.
 """
 
+import errno
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from image_classification_trash.inference.images import RESIZE_MODES, Pixels, Re
 from image_classification_trash.inference.photo_cost import SHRINK_HINT
 from image_classification_trash.serving.http.api_errors import full
 from image_classification_trash.serving.operations import decoder_process as protocol
+from image_classification_trash.serving.operations.access import KEYS
 
 MODULE = protocol.__name__
 MAX_ERROR = 2**16
@@ -165,7 +167,7 @@ class Decoders:
             line = [sys.executable, "-m", MODULE, str(theirs.fileno())]
             self._process = subprocess.Popen(  # noqa: S603  this program's own module
                 line,
-                env={**os.environ, **_ONE_THREAD},
+                env={**{name: value for name, value in os.environ.items() if name != KEYS}, **_ONE_THREAD},
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -182,7 +184,9 @@ class Decoders:
         with self._lock:
             try:
                 return self._fork()
-            except (OSError, EOFError):
+            except (OSError, EOFError) as error:
+                if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                    raise full() from error
                 self._control.close()
                 self._process.kill()
                 self._process.wait()

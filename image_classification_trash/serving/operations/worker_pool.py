@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.serving.http.api_errors import RefusalError, full
 
 _In = TypeVar("_In")
@@ -27,6 +28,18 @@ _Out = TypeVar("_Out")
 def cores() -> int:
     """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def photos_at_once(settings: ServeSettings, is_remote: bool) -> int:
+    """Return how many ordinary photos a worker has at work at once, and how many heavy ones beside them.
+
+    Args:
+        settings: of the stage `serve`.
+        is_remote: whether a model server runs the model, so that a photo mostly waits for it.
+    """
+    if is_remote:
+        return settings.backend_connections
+    return max(1, cores() // (settings.workers * settings.threads))
 
 
 class HeavyPhotoError(Exception):

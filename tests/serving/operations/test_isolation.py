@@ -1,5 +1,6 @@
 """Decoding in processes of their own: the same pixels and errors, and an end to whatever takes too much."""
 
+import errno
 import io
 import os
 import signal
@@ -19,6 +20,9 @@ from PIL import Image
 from image_classification_trash.errors import PhotoError, PhotoTooLargeError
 from image_classification_trash.inference.images import RESIZE_MODES, read_photo
 from image_classification_trash.inference.photo_cost import SERVING
+from image_classification_trash.serving.http.api_errors import RefusalError
+from image_classification_trash.serving.operations import isolation
+from image_classification_trash.serving.operations.access import KEYS
 from image_classification_trash.serving.operations.isolation import Decoders
 
 pytestmark = pytest.mark.skipif(
@@ -124,6 +128,36 @@ def test_lost_processes_are_replaced(decoders: Decoders) -> None:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda pids=pids: not any(map(is_running, pids)))
         assert decode(decoders, PHOTOS[0]).shape == (*SIZE, 3)
+
+
+def test_no_file_descriptor_left_costs_no_other_photo_its_decoder(
+    decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode(decoders, PHOTOS[0])
+    (parent, *_), idle = descendants(os.getpid()), decoders_below(os.getpid())
+
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(isolation.socket, "socketpair", none_left)
+        patched.setattr(decoders, "_idle", [])
+        with pytest.raises(RefusalError):
+            decode(decoders, PHOTOS[0])
+    assert decode(decoders, PHOTOS[0]).shape == (*SIZE, 3)
+    assert is_running(parent) and decoders_below(os.getpid()) == idle
+
+
+def test_no_api_key_is_in_the_environment_of_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEYS, "first-key-0123456789")
+    monkeypatch.setenv("TRASH_OTHER", "kept")
+    before = set(descendants(os.getpid()))
+    decoders = Decoders(cpu_seconds=PATIENCE)
+    decoders.warm_up()
+    for pid in set(descendants(os.getpid())) - before:
+        environment = Path(f"/proc/{pid}/environ").read_text()
+        assert KEYS not in environment and "TRASH_OTHER=kept" in environment
+    decoders.close()
 
 
 def test_a_decoder_that_may_not_be_kept_ends(decoders: Decoders) -> None:
