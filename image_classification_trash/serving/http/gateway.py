@@ -58,7 +58,13 @@ from image_classification_trash.serving.http.request_body import (
     read_body,
     uploads,
 )
-from image_classification_trash.serving.http.request_json import SMALL_BODY, Link, asked_photo, parse_json
+from image_classification_trash.serving.http.request_json import (
+    SMALL_BODY,
+    Link,
+    asked_photo,
+    inflate,
+    parse_json,
+)
 from image_classification_trash.serving.http.schemas import (
     PREDICT_BODY,
     PREDICT_ERRORS,
@@ -68,20 +74,22 @@ from image_classification_trash.serving.http.schemas import (
     json_body,
 )
 from image_classification_trash.serving.operations.access import ApiKeys, host_is_allowed
-from image_classification_trash.serving.operations.held_bytes import HeldBytes
+from image_classification_trash.serving.operations.held_bytes import HeldBytes, hold
 from image_classification_trash.serving.operations.isolation import Decoders
 from image_classification_trash.serving.operations.photo_reader import PhotoReader
 from image_classification_trash.serving.operations.prediction_log import StatisticsFile
 from image_classification_trash.serving.operations.prometheus import CONTENT_TYPE, Metrics
 from image_classification_trash.serving.operations.tracing import add_traces
-from image_classification_trash.serving.operations.worker_pool import Turn, WorkQueue, cores
+from image_classification_trash.serving.operations.worker_pool import Turn, WorkQueue, photos_at_once
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 
 OPEN_PATHS = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 """Paths, beside that of the metrics, that need no API key."""
+READY_SECONDS = 5.0
+"""Time without a free place for a photo, after which the gateway says that it is not ready."""
 LARGE_BODY = 2**20
-"""Bytes from which on bodies are parsed one at a time, as that takes memory for two copies."""
+"""Bytes from which on bodies are parsed one at a time, as that takes memory for two copies; compressed ones always are."""
 _T = TypeVar("_T")
 
 
@@ -104,9 +112,7 @@ class Gateway:
         self.pipeline = Pipeline(classifier, Limits(settings.max_bytes, settings.max_photos))
         self.metrics = Metrics()
         self.statistics = StatisticsFile(settings, classifier)
-        jobs = max(1, cores() // (settings.workers * settings.threads))
-        if classifier.is_remote:  # a job mostly waits for the model server
-            jobs = settings.backend_connections
+        jobs = photos_at_once(settings, classifier.is_remote)
         self.queue = WorkQueue(jobs, settings.queue_size, settings.model_seconds)
         decoders = Decoders(settings.decode_seconds) if settings.isolation else None
         self.photos = PhotoReader(decoders, settings.decode_mb * MEBIBYTE)
@@ -136,7 +142,7 @@ class Gateway:
         body = await self.body(request)
         async with self._parsing if len(body) > LARGE_BODY else nullcontext():
             asked = await self._parsed(kind, request, body)
-        return [await self._fetch(asked)] if isinstance(asked, Link) else asked
+        return [await self._fetch(asked, request)] if isinstance(asked, Link) else asked
 
     async def _parsed(self, kind: str, request: Request, body: bytes) -> list[Photo] | Link:
         if kind == MULTIPART:
@@ -150,8 +156,20 @@ class Gateway:
         return [asked] if isinstance(asked, Photo) else asked
 
     async def body(self, request: Request) -> bytes:
-        """Read the request's body, within the settings' limits."""
-        return await read_body(request, self.pipeline.limits, self.settings.upload_seconds)
+        """Read the request's body, within the settings' limits, and inflate it where it is compressed.
+
+        Raises:
+            RefusalError: 408, 413, 415 or 422; 503 where the worker holds too many bytes.
+        """
+        limits = self.pipeline.limits
+        body = await read_body(request, limits, self.settings.upload_seconds)
+        encoding = request.headers.get("content-encoding")
+        if not encoding:
+            return body
+        async with self._parsing:
+            inflated = await run_in_threadpool(inflate, body, encoding, limits)
+            hold(request.scope, len(inflated) - len(body))
+        return inflated
 
     async def predict(self, photos: list[Photo]) -> list[Answered]:
         """Classify photos, each in a job of its own.
@@ -206,7 +224,7 @@ class Gateway:
 
     def is_ready(self) -> bool:
         """Tell whether a photo would be answered now; asks the model server where there is one."""
-        is_stuck = self.queue.stuck_seconds > self.settings.ready_seconds
+        is_stuck = self.queue.stuck_seconds > READY_SECONDS
         return self._open and not is_stuck and self.pipeline.classifier.is_ready()
 
     @asynccontextmanager
@@ -224,10 +242,10 @@ class Gateway:
     def _pipeline_of(self, turn: Turn) -> Pipeline:
         return replace(self.pipeline, reader=functools.partial(self.photos.read, turn))
 
-    async def _fetch(self, link: Link) -> Photo:
-        start = time.perf_counter()
+    async def _fetch(self, link: Link, request: Request) -> Photo:
+        start, rules = time.perf_counter(), replace(self.rules, hold=functools.partial(hold, request.scope))
         try:
-            data: bytes | PhotoError = await fetch(link.url, self.rules)
+            data: bytes | PhotoError = await fetch(link.url, rules)
         except PhotoError as error:
             data = error
         return Photo(link.url, data, time.perf_counter() - start)

@@ -4,11 +4,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from image_classification_trash.serving.http.api_errors import full
 
+_HOLD = "hold_bytes"
+
+
+def hold(scope: Scope, count: int) -> None:
+    """Count further bytes that a request holds until it is answered, those of an inflated body or behind a link.
+
+    Raises:
+        RefusalError: 503, all requests together hold too many.
+    """
+    scope[_HOLD](count)
+
 
 class HeldBytes:
     """Counts the bytes of all bodies until their requests are answered; the one that exceeds `limit` gets 503.
 
-    Only the event loop uses it, so no lock is needed.
+    Only the event loop uses it, so no lock is needed. What lies inside counts more by `hold`.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -16,19 +27,25 @@ class HeldBytes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         own = 0
 
-        async def counted() -> Message:
+        def hold_more(count: int) -> None:
             nonlocal own
-            message = await receive()
-            length = len(message.get("body") or b"")
-            own += length
-            self._held += length
+            own += count
+            self._held += count
             if self._held > self._limit:
                 raise full()
+
+        async def counted() -> Message:
+            message = await receive()
+            hold_more(len(message.get("body") or b""))
             return message
 
+        scope[_HOLD] = hold_more
         try:
-            await self._app(scope, counted if scope["type"] == "http" else receive, send)
+            await self._app(scope, counted, send)
         finally:
             self._held -= own

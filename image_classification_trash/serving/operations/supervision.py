@@ -177,7 +177,11 @@ class Supervisor(Multiprocess):
                 del self._retired[worker]
 
     def restart_all(self) -> None:
-        """Replace each worker, one after the other, by one that has started."""
+        """Replace each worker, one after the other, by one that starts from now on; a model may have come since the last."""
+        if self._successor is not None:
+            self._successor.terminate()
+            self._retired[self._successor] = time.monotonic() + self._grace
+            self._successor = None
         for worker in self.processes:
             self._note_due(worker)
 
