@@ -1,0 +1,178 @@
+"""Combine the sources of a data sources file into one list of labelled files."""
+
+import difflib
+import os
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from image_classification_trash.data.archive import unpacked
+from image_classification_trash.data.combining.fetching import place_of
+from image_classification_trash.data.combining.known_sets import KNOWN_SETS, LEAVE_OUT
+from image_classification_trash.data.combining.sources_file import NOT_WASTE, SourcesFile, SourceSpec
+from image_classification_trash.data.layouts import LeftOut, Source, SourceFile, list_folder
+from image_classification_trash.data.manifest import Origin
+from image_classification_trash.data.merging import join_sources
+from image_classification_trash.data.sources import read_source
+from image_classification_trash.data.trashnet import official_split
+from image_classification_trash.errors import ArchiveError, DatasetError
+from image_classification_trash.inference.bundle import NEGATIVE_LABEL
+
+SHOWN = 12
+"""Number of labels that a message lists."""
+
+
+def combine(file: SourcesFile, raw_dir: Path) -> Source:
+    """Read all sources, map their labels, and join them below the folder that all of them lie in.
+
+    Args:
+        file: the data sources file.
+        raw_dir: folder of fetched files (`downloads/`) and unpacked archives (`sources/`).
+
+    Raises:
+        DatasetError: a source is missing, empty, has a label that is not mapped, or shares a photo with another.
+        ArchiveError: a file has another SHA-256 than stated, or a zip cannot be unpacked.
+        DownloadError: a source cannot be fetched.
+    """
+    places = [place_of(spec, raw_dir / "downloads") for spec in file.sources]
+    places = [
+        unpacked(place, raw_dir / "sources", spec.zip_encoding)
+        for place, spec in zip(places, file.sources, strict=True)
+    ]
+    read = [read_place(spec, place) for spec, place in zip(file.sources, places, strict=True)]
+    chosen = [selected(spec, source) for spec, source in zip(file.sources, read, strict=True)]
+    mapped = [
+        with_classes(spec, source, file.classes) for spec, source in zip(file.sources, chosen, strict=True)
+    ]
+    origins = tuple(origin_of(spec, source) for spec, source in zip(file.sources, mapped, strict=True))
+    mapped[-1] = replace(
+        mapped[-1], left_out=(*mapped[-1].left_out, *not_selected(read, chosen, mapped[-1].root))
+    )
+    resolved = [place.resolve() for place in places]
+    joined = join_sources(places, mapped, [str(resolved.index(place) + 1) for place in resolved])
+    used = Counter(posixpath.normpath(item.path) for item in joined.files)
+    if shared := next((path for path, times in used.items() if times > 1), None):
+        names = {item.source for item in joined.files if posixpath.normpath(item.path) == shared}
+        found = f"{shared} is in more than one source, or twice in one: {', '.join(sorted(names))}."
+        raise DatasetError(found, "Name each photo once; `only:` chooses folders of a source.")
+    left_out = tuple(row for row in joined.left_out if row.path not in used)
+    notes = (*joined.notes, f"{len(mapped)} sources are combined; paths are relative to {joined.root}")
+    return replace(joined, left_out=left_out, notes=notes, origins=origins)
+
+
+def read_place(spec: SourceSpec, place: Path) -> Source:
+    """Read a source as its layout says; all photos below a folder if they share one label or are not-waste photos."""
+    flat = spec.label or (spec.role == NOT_WASTE and spec.layout == "auto")
+    try:
+        if flat and place.is_dir():
+            files, left_out = list_folder(place, place, spec.label or NEGATIVE_LABEL, "")
+            return Source(place, tuple(files), tuple(left_out))
+        return read_source(place, spec.layout, spec.columns, spec.photos)
+    except ArchiveError:
+        raise
+    except DatasetError as error:
+        hint = (error.hint or "").replace("--layout", "layout:").replace("--source", "path:")
+        raise DatasetError(f"Source {spec.name!r}: {error.found}", hint) from error
+
+
+def selected(spec: SourceSpec, source: Source) -> Source:
+    """Return the files below the folders that `only` names.
+
+    Raises:
+        DatasetError: one of them has no photo, or the source has none.
+    """
+    wanted = [posixpath.normpath(name) for name in spec.only]
+    for name in wanted:
+        if not any(is_below(file.path, name) for file in source.files):
+            near = difflib.get_close_matches(name, {file.path.split("/")[0] for file in source.files}, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else "Name folders as the source's paths begin."
+            raise DatasetError(f"Source {spec.name!r}: only: {name!r} has no photo.", hint)
+    if not source.files:
+        raise DatasetError(
+            f"Source {spec.name!r} is empty: {source.root} holds no photos.", "Correct its place."
+        )
+    return replace(
+        source, files=tuple(f for f in source.files if not wanted or any(is_below(f.path, n) for n in wanted))
+    )
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Return whether a path is a folder or file, or lies in it."""
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def not_selected(read: Sequence[Source], chosen: Sequence[Source], root: Path) -> list[LeftOut]:
+    """Return the photos of the sources that no `only` selects, with paths relative to `root`."""
+    used = {(source.root.resolve() / file.path).as_posix() for source in chosen for file in source.files}
+    rest = {(source.root.resolve() / file.path) for source in read for file in source.files}
+    reason = "no source's `only` names its folder"
+    return [
+        LeftOut(Path(os.path.relpath(path, root.resolve())).as_posix(), "not_selected", reason)
+        for path in sorted(rest)
+        if path.as_posix() not in used
+    ]
+
+
+def with_classes(spec: SourceSpec, source: Source, classes: Sequence[str]) -> Source:
+    """Return a source with the labels of the combined data set, weights and licences.
+
+    Raises:
+        DatasetError: a label is neither mapped nor a class, or the map leaves out every photo.
+    """
+    split_of = official_split() if spec.known == "trashnet" else None
+    files: list[SourceFile] = []
+    left_out = list(source.left_out)
+    unknown: dict[str, int] = defaultdict(int)
+    for file in source.files:
+        own = spec.label or file.label
+        label = spec.labels.get(own, NEGATIVE_LABEL if spec.role == NOT_WASTE else own)
+        split = file.split if split_of is None else split_of.get(posixpath.basename(file.path), "")
+        if label == LEAVE_OUT:
+            detail = f"the map of source {spec.name} leaves out the label {own}"
+            left_out.append(LeftOut(file.path, "left_out_by_map", detail))
+        elif label not in (*classes, NEGATIVE_LABEL):
+            unknown[own] += 1
+        elif split_of is not None and not split:
+            detail = "its name is not in the authors' lists of TrashNet's photos"
+            left_out.append(LeftOut(file.path, "no_split", detail))
+        else:
+            weight, licence = spec.weight_of(label), file.licence or spec.licence
+            stated = {"source": spec.name, "licence": licence, "weight": weight}
+            files.append(replace(file, label=label, split=split, **stated))  # type: ignore[arg-type]
+    if unknown:
+        raise unmapped(spec, unknown, classes)
+    if not files:
+        raise DatasetError(
+            f"Source {spec.name!r}: its map leaves out every photo.", "Correct labels, or leave it out."
+        )
+    notes = [f"{spec.name}: {note}" for note in source.notes]
+    unused = sorted(set(spec.labels) - {file.label for file in source.files}) if not spec.known else []
+    if unused:
+        notes.append(f"{spec.name}: its map has labels that no photo has: {', '.join(unused[:SHOWN])}")
+    return replace(source, files=tuple(files), left_out=tuple(left_out), notes=tuple(notes))
+
+
+def unmapped(spec: SourceSpec, labels: dict[str, int], classes: Sequence[str]) -> DatasetError:
+    """Return the error for labels that are neither mapped nor classes, with the number of photos of each."""
+    named = ", ".join(f"{label} ({count})" for label, count in list(labels.items())[:SHOWN])
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    near = difflib.get_close_matches(next(iter(labels)).lower(), classes, n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    found = f"Source {spec.name!r} has labels that are neither classes nor in its map: {named}{more}."
+    return DatasetError(
+        found, f"Map each below labels: to a class, {NEGATIVE_LABEL!r} or {LEAVE_OUT!r}.{meant}"
+    )
+
+
+def origin_of(spec: SourceSpec, source: Source) -> Origin:
+    """Return what the manifest says of a source before its photos are split."""
+    licences = "; ".join(sorted({file.licence for file in source.files}))
+    left_out = Counter(
+        row.detail.rpartition(" the label ")[2] for row in source.left_out if row.kind == "left_out_by_map"
+    )
+    attribution = spec.attribution or (KNOWN_SETS[spec.known].attribution if spec.known else "")
+    return Origin(
+        spec.name, spec.role, licences, attribution, spec.address, dict(sorted(left_out.items())), {}
+    )
