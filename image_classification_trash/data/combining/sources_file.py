@@ -34,7 +34,7 @@ ROLES = (ANY, TRAIN, TRAIN_VAL, NOT_WASTE, TEST)
 PLACES = ("path", "url", "hub")
 _TEXTS = (
     "name", *PLACES, "known", "sha256", "revision", "file", "layout", "photos", "zip_encoding", "label", "licence",
-    "attribution", "role",
+    "attribution", "address", "role",
 )  # fmt: skip
 _KEYS = (*_TEXTS, "columns", "only", "labels", "weight")
 _SHORT = Repr()
@@ -64,6 +64,7 @@ class SourceSpec:
         labels: the source's labels, and the class of each, `not waste`, or `leave out`.
         licence: of the photos.
         attribution: authors and title.
+        address: where the photos come from, as an attribution names it.
         weight: weight of its photos in training; by class where it differs.
     """
 
@@ -85,13 +86,8 @@ class SourceSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     licence: str = "not stated"
     attribution: str = ""
+    address: str = ""
     weight: float | Mapping[str, float] = 1.0
-
-    @property
-    def address(self) -> str:
-        """Return where the photos come from, as an attribution names it."""
-        hub = f"https://huggingface.co/datasets/{self.hub}" if self.hub else ""
-        return KNOWN_SETS[self.known].page if self.known else self.url or hub or str(self.path)
 
     def weight_of(self, label: str) -> float:
         """Return the weight of a photo of this class."""
@@ -190,6 +186,10 @@ def parse_source(path: Path, number: int, entry: Any, classes: list[str]) -> Sou
     values = with_known(values, known) | {"role": parse_role(where, values.get("role", ANY))}
     if values.get("layout", "auto") not in LAYOUTS:
         check_known(f"{where} layout", [values["layout"]], LAYOUTS)
+    hub = f"https://huggingface.co/datasets/{values['hub']}" if "hub" in values else ""
+    values.setdefault(
+        "address", (known.page if known else "") or values.get("url") or hub or values.get("path", "")
+    )
     for key in ("path", "photos"):
         if key in values:
             values[key] = path.parent / Path(values[key]).expanduser()
