@@ -6,14 +6,18 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers.combined import make_photos, prepare, problems, splits_of, zipped
+from helpers.photos import ROOT, SHARED
 
 from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data.combining import fetching
+from image_classification_trash.data.combining.combine import combine
 from image_classification_trash.data.combining.known_sets import KNOWN_SETS
+from image_classification_trash.data.combining.sources_file import read_sources_file
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import COLUMNS, SOURCE_COLUMNS, read_manifest
 from image_classification_trash.errors import ArchiveError, DatasetError, DownloadError
@@ -326,3 +330,17 @@ def test_trashnet_among_sources_keeps_its_authors_split(tmp_path: Path, trashnet
     assert Counter(photo.split for photo in own)["test"] == 430 and {photo.licence for photo in own} == {
         "MIT"
     }
+
+
+def test_the_example_names_every_photo_of_fieldphotos(tmp_path: Path) -> None:
+    file = read_sources_file(ROOT / "configs/sources/fieldphotos.yaml")
+    table = SHARED / "fieldphotos/sources.csv"
+    if not table.is_file():
+        pytest.skip(f"{table} is not on this machine")
+    own = [replace(spec, path=table) for spec in file.sources if not spec.known]
+    combined = combine(replace(file, sources=tuple(own)), tmp_path)
+    labels = Counter(item.label for item in combined.files)
+    assert sum(labels.values()) == 2983 and labels["not waste"] == 932
+    assert not [row for row in combined.left_out if row.kind in ("not_selected", "left_out_by_map")]
+    assert {item.licence for item in combined.files} >= {"CC BY 4.0", "MIT"}
+    assert next(spec for spec in own if spec.name == "taco").weight_of("plastic") == 0.25
