@@ -26,7 +26,7 @@ from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data import splits
 from image_classification_trash.data.archive import unpacked
 from image_classification_trash.data.combining.combine import combine
-from image_classification_trash.data.combining.roles import Roles, alone, split_sources
+from image_classification_trash.data.combining.roles import Roles, alone, contradictions, split_sources
 from image_classification_trash.data.combining.sources_file import read_sources_file
 from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
 from image_classification_trash.data.inspection import (
@@ -200,6 +200,12 @@ def write_dataset(
         pairs = pairs.among([bool(photo.split) for photo in photos])
         photos = [photo for photo in photos if photo.split]
         _warn_of(crossing, folder)
+        if clashing := contradictions(photos, pairs):
+            logger.warning(
+                "%d pairs of two sources look alike and have different labels, such as %s",
+                len(clashing),
+                clashing[0],
+            )
     else:
         method, photos = split_photos(settings, photos, embeddings)
     metadata = Metadata(

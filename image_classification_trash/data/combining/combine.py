@@ -105,14 +105,21 @@ def is_below(path: str, folder: str) -> bool:
 
 def not_selected(read: Sequence[Source], chosen: Sequence[Source], root: Path) -> list[LeftOut]:
     """Return the photos of the sources that no `only` selects, with paths relative to `root`."""
-    used = {(source.root.resolve() / file.path).as_posix() for source in chosen for file in source.files}
-    rest = {(source.root.resolve() / file.path) for source in read for file in source.files}
+    used = {str(path) for source in chosen for path in whole_paths(source)}
+    rest = {path for source in read for path in whole_paths(source)}
     reason = "no source's `only` names its folder"
+    start = root.resolve()
     return [
-        LeftOut(Path(os.path.relpath(path, root.resolve())).as_posix(), "not_selected", reason)
+        LeftOut(Path(os.path.relpath(path, start)).as_posix(), "not_selected", reason)
         for path in sorted(rest)
-        if path.as_posix() not in used
+        if str(path) not in used
     ]
+
+
+def whole_paths(source: Source) -> list[Path]:
+    """Return the absolute paths of a source's photos."""
+    root = source.root.resolve()
+    return [root / file.path for file in source.files]
 
 
 def with_classes(spec: SourceSpec, source: Source, classes: Sequence[str]) -> Source:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from image_classification_trash.data import splits
 from image_classification_trash.data.combining.sources_file import ANY, TEST, TRAIN, TRAIN_VAL, check_known
 from image_classification_trash.data.manifest import SPLITS, Photo
+from image_classification_trash.data.near_duplicates import Pairs
 from image_classification_trash.errors import DatasetError
 
 Allowed = tuple[str, ...]
@@ -96,11 +97,25 @@ def without_crossing(photos: Sequence[Photo], chosen: Sequence[str], everywhere:
     """Return the splits, empty where a photo of another source in the same group is in a later split; `everywhere` keeps all."""
     kept = list(chosen)
     for group in () if everywhere else by_group(photos).values():
+        latest: dict[str, int] = defaultdict(int)  # by source, so that a group of thousands takes linear time
         for i in group:
-            others = [chosen[k] for k in group if photos[k].source != photos[i].source]
-            if any(SPLITS.index(split) > SPLITS.index(chosen[i]) for split in others):
+            latest[photos[i].source] = max(latest[photos[i].source], SPLITS.index(chosen[i]))
+        for i in group if len(latest) > 1 else ():
+            if any(
+                last > SPLITS.index(chosen[i]) for name, last in latest.items() if name != photos[i].source
+            ):
                 kept[i] = ""
     return kept
+
+
+def contradictions(photos: Sequence[Photo], pairs: Pairs) -> list[str]:
+    """Describe each pair of near-duplicates from two sources with different labels, of N photos with their splits."""
+    found = []
+    for first, second in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+        a, b = photos[first], photos[second]
+        if a.source != b.source and a.label != b.label:
+            found.append(f"{a.path} ({a.label}) and {b.path} ({b.label})")
+    return found
 
 
 def by_group(photos: Sequence[Photo]) -> dict[str, list[int]]:

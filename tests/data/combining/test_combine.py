@@ -22,6 +22,7 @@ from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import COLUMNS, SOURCE_COLUMNS, read_manifest
 from image_classification_trash.errors import ArchiveError, DatasetError, DownloadError
 from image_classification_trash.files import sha256_of_file
+from image_classification_trash.models.audit_data import near_duplicate_issues
 
 
 @pytest.fixture
@@ -344,3 +345,19 @@ def test_the_example_names_every_photo_of_fieldphotos(tmp_path: Path) -> None:
     assert not [row for row in combined.left_out if row.kind in ("not_selected", "left_out_by_map")]
     assert {item.licence for item in combined.files} >= {"CC BY 4.0", "MIT"}
     assert next(spec for spec in own if spec.name == "taco").weight_of("plastic") == 0.25
+
+
+def test_near_duplicates_of_two_sources_with_different_labels_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_photos(tmp_path / "shop", {"a": 9, "b": 9}, 5000)
+    make_photos(tmp_path / "yard", {"a": 9, "b": 9}, 6000)
+    make_photos(tmp_path / "ground", {"flat": 6}, 7000)
+    (tmp_path / "yard/b/near.jpg").write_bytes((tmp_path / "shop/a/0.jpg").read_bytes() + b"\n")
+    (tmp_path / "ground/flat/near.jpg").write_bytes((tmp_path / "shop/a/1.jpg").read_bytes() + b"\n")
+    sources = [{"name": name, "path": name} for name in ("shop", "yard")]
+    prepared = prepare(tmp_path, *sources, {"name": "ground", "path": "ground", "role": "not-waste"})
+    assert "2 pairs of two sources look alike and have different labels" in caplog.text
+    issues = {issue.path: issue for issue in near_duplicate_issues(prepared.manifest, prepared.folder)}
+    assert issues["ground/flat/near.jpg"].kind == "near_duplicate_labels"
+    assert "shop/a/0.jpg (a)" in issues["yard/b/near.jpg"].detail
