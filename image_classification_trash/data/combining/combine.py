@@ -1,10 +1,11 @@
 """Combine the sources of a data sources file into one list of labelled files."""
 
 import difflib
+import json
 import os
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from image_classification_trash.data.combining.known_sets import KNOWN_SETS, LEA
 from image_classification_trash.data.combining.sources_file import NOT_WASTE, SourcesFile, SourceSpec
 from image_classification_trash.data.layouts import LeftOut, Source, SourceFile, list_folder
 from image_classification_trash.data.manifest import Origin
-from image_classification_trash.data.merging import join_sources
+from image_classification_trash.data.merging import below, join_sources
 from image_classification_trash.data.sources import read_source
 from image_classification_trash.data.trashnet import official_split
 from image_classification_trash.errors import ArchiveError, DatasetError
+from image_classification_trash.files import atomic_directory, sha256_of
 from image_classification_trash.inference.bundle import NEGATIVE_LABEL
 
 SHOWN = 12
@@ -25,11 +27,11 @@ SHOWN = 12
 
 
 def combine(file: SourcesFile, raw_dir: Path) -> Source:
-    """Read all sources, map their labels, and join them below the folder that all of them lie in.
+    """Read all sources, map their labels, and join them; each photo's path begins with the name of its source.
 
     Args:
         file: the data sources file.
-        raw_dir: folder of fetched files (`downloads/`) and unpacked archives (`sources/`).
+        raw_dir: folder of fetched files (`downloads/`), unpacked archives (`sources/`) and links to the sources (`links/`).
 
     Raises:
         DatasetError: a source is missing, empty, has a label that is not mapped, or shares a photo with another.
@@ -46,20 +48,23 @@ def combine(file: SourcesFile, raw_dir: Path) -> Source:
     mapped = [
         with_classes(spec, source, file.classes) for spec, source in zip(file.sources, chosen, strict=True)
     ]
-    origins = tuple(origin_of(spec, source) for spec, source in zip(file.sources, mapped, strict=True))
-    mapped[-1] = replace(
-        mapped[-1], left_out=(*mapped[-1].left_out, *not_selected(read, chosen, mapped[-1].root))
-    )
-    resolved = [place.resolve() for place in places]
-    joined = join_sources(places, mapped, [str(resolved.index(place) + 1) for place in resolved])
-    used = Counter(posixpath.normpath(item.path) for item in joined.files)
+    used = Counter(path for source in chosen for path in whole_paths(source))
     if shared := next((path for path, times in used.items() if times > 1), None):
-        names = {item.source for item in joined.files if posixpath.normpath(item.path) == shared}
-        found = f"{shared} is in more than one source, or twice in one: {', '.join(sorted(names))}."
+        names = [
+            spec.name
+            for spec, source in zip(file.sources, chosen, strict=True)
+            if shared in whole_paths(source)
+        ]
+        found = f"{shared} is in more than one source, or twice in one: {', '.join(names)}."
         raise DatasetError(found, "Name each photo once; `only:` chooses folders of a source.")
-    left_out = tuple(row for row in joined.left_out if row.path not in used)
+    origins = tuple(origin_of(spec, source) for spec, source in zip(file.sources, mapped, strict=True))
+    resolved = [place.resolve() for place in places]
+    first = [resolved.index(place) for place in resolved]
+    mapped = [accounted(*pair, used, first[i] == i) for i, pair in enumerate(zip(read, mapped, strict=True))]
+    mapped = below_links(raw_dir / "links", [spec.name for spec in file.sources], mapped)
+    joined = join_sources(places, mapped, [str(number + 1) for number in first])
     notes = (*joined.notes, f"{len(mapped)} sources are combined; paths are relative to {joined.root}")
-    return replace(joined, left_out=left_out, notes=notes, origins=origins)
+    return replace(joined, notes=notes, origins=origins)
 
 
 def read_place(spec: SourceSpec, place: Path) -> Source:
@@ -103,23 +108,59 @@ def is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
 
-def not_selected(read: Sequence[Source], chosen: Sequence[Source], root: Path) -> list[LeftOut]:
-    """Return the photos of the sources that no `only` selects, with paths relative to `root`."""
-    used = {str(path) for source in chosen for path in whole_paths(source)}
-    rest = {path for source in read for path in whole_paths(source)}
-    reason = "no source's `only` names its folder"
-    start = root.resolve()
-    return [
-        LeftOut(Path(os.path.relpath(path, start)).as_posix(), "not_selected", reason)
-        for path in sorted(rest)
-        if str(path) not in used
-    ]
-
-
-def whole_paths(source: Source) -> list[Path]:
+def whole_paths(source: Source) -> list[str]:
     """Return the absolute paths of a source's photos."""
     root = source.root.resolve()
-    return [root / file.path for file in source.files]
+    return [os.path.normpath(root / file.path) for file in source.files]
+
+
+def accounted(read: Source, mapped: Source, used: Collection[str], is_first: bool) -> Source:
+    """Return a source with what it leaves out, so that every file below its place is named once.
+
+    Args:
+        read: all that was read.
+        mapped: what is left of it, and what its map left out.
+        used: absolute paths of the photos that any source selects.
+        is_first: whether no earlier source has the same place, which then names what no source uses.
+    """
+    root, reason = mapped.root.resolve(), "no source's `only` names its folder"
+    by_map = [row for row in mapped.left_out if row.kind in ("left_out_by_map", "no_split")]
+    if not is_first:
+        return replace(mapped, left_out=tuple(by_map))
+    others = [row for row in read.left_out if os.path.normpath(root / row.path) not in used]
+    stray = [file.path for file, path in zip(read.files, whole_paths(read), strict=True) if path not in used]
+    rest = [LeftOut(path, "not_selected", reason) for path in stray]
+    return replace(mapped, left_out=(*by_map, *others, *rest))
+
+
+def below_links(folder: Path, names: Sequence[str], sources: Sequence[Source]) -> list[Source]:
+    """Return the sources with paths that begin with their names, below a folder of links to their roots.
+
+    So the manifest is the same wherever the sources lie. The folder is named after what it links to and is never changed.
+    Where the file system has no links, the sources are returned as they are.
+    """
+    roots = [str(source.root.resolve()) for source in sources]
+    root = folder / sha256_of(json.dumps([list(names), roots]).encode())[:16]
+    try:
+        if not root.is_dir():
+            with atomic_directory(root) as made:
+                for name, target in zip(names, roots, strict=True):
+                    (made / name).symlink_to(target, target_is_directory=True)
+    except (OSError, NotImplementedError):
+        return list(sources)
+    return [
+        replace(
+            source,
+            root=root,
+            files=tuple(replace(file, path=f"{name}/{file.path}") for file in source.files),
+            left_out=tuple(
+                # what lies beside an enclosing folder keeps its `..`, which leads there through the link
+                replace(row, path=f"{name}/{row.path}") if row.path.startswith("../") else below(name, row)
+                for row in source.left_out
+            ),
+        )
+        for name, source in zip(names, sources, strict=True)
+    ]
 
 
 def with_classes(spec: SourceSpec, source: Source, classes: Sequence[str]) -> Source:

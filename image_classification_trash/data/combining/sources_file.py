@@ -12,6 +12,7 @@ sources:
 
 import difflib
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +126,7 @@ def read_sources_file(path: Path) -> SourcesFile:
     sources = tuple(
         parse_source(path, number, entry, classes) for number, entry in enumerate(listed, start=1)
     )
-    names = [source.name for source in sources]
+    names = [source.name.lower() for source in sources]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise DatasetError(f"{path}: two sources have the name {twice[0]!r}.", "Give each its own.")
     if all(source.role == TEST for source in sources):
@@ -173,6 +174,8 @@ def parse_source(path: Path, number: int, entry: Any, classes: list[str]) -> Sou
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"].strip():
         raise DatasetError(f"{path}: source {number} has no name.", "Write it as `- name: NAME`.")
     where = f"{path}: source {_SHORT.repr(entry['name'])}:"
+    if not re.fullmatch(r"\w[\w .-]{0,99}", entry["name"].strip()):
+        raise DatasetError(f"{where} its name begins paths.", "Use letters, digits, spaces, dots, - and _.")
     check_known(f"{where} key", entry, _KEYS)
     for key in _TEXTS:
         if key in entry and (

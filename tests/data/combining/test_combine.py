@@ -64,6 +64,18 @@ def test_every_file_is_used_or_named_with_its_source_and_licence(tmp_path: Path,
     assert sum(origin.photos.values()) == sum(photo.source == "street" for photo in again.rows)
 
 
+def test_the_manifest_is_the_same_wherever_the_photos_lie(tmp_path: Path) -> None:
+    made = []
+    for place, within in (("here", "x"), ("there/far", "y/z")):
+        make_photos(tmp_path / place / within / "yard", {"a": 6, "b": 6}, 2000)
+        make_photos(tmp_path / place / "street", {"a": 6, "b": 6}, 3000)
+        yard = {"name": "yard", "path": f"{within}/yard"}
+        prepared = prepare(tmp_path / place, yard, {"name": "street", "path": "street"})
+        assert all(prepared.manifest.path_of(photo).is_file() for photo in prepared.manifest.rows)
+        made.append((prepared.folder / "manifest.csv").read_bytes())
+    assert made[0] == made[1] and b"yard/a/0.jpg" in made[0]
+
+
 def test_a_second_run_does_nothing_and_a_changed_file_counts(tmp_path: Path, street: Path) -> None:
     assert not prepare(tmp_path, STREET).done_before
     assert prepare(tmp_path, STREET).done_before
@@ -101,7 +113,7 @@ def test_a_table_is_shared_by_sources_and_its_groups_stay_whole(tmp_path: Path) 
         split_of.setdefault(photo.group, set()).add(photo.split)
     assert all(len(splits) == 1 for splits in split_of.values())
     assert len(split_of) == 5  # takes 0 to 4 of both sources, as the table is one
-    assert [kind for path, kind in problems(prepared).items() if path.startswith("three/")] == [
+    assert [kind for path, kind in problems(prepared).items() if path.startswith("one/three/")] == [
         "not_selected"
     ] * 2
 
@@ -228,7 +240,7 @@ def test_a_source_that_cannot_be_used_is_refused(
 
 
 def test_one_photo_in_two_sources_is_refused(tmp_path: Path, street: Path) -> None:
-    with pytest.raises(DatasetError, match="in more than one source, or twice in one: again, street"):
+    with pytest.raises(DatasetError, match="in more than one source, or twice in one: street, again"):
         prepare(tmp_path, STREET, {**STREET, "name": "again"})
 
 

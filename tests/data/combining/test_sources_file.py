@@ -63,6 +63,7 @@ def test_what_a_source_says_and_what_follows_from_the_file(tmp_path: Path) -> No
         ({**STREET, "only": {"a": 1}}, "is no list of paths", "only: ["),
         ({**STREET, "sha256": "abc"}, "not 64 hexadecimal digits", "Correct"),
         ({**STREET, "revision": "main"}, "revision and file belong to `hub`", "Leave them out"),
+        ({**STREET, "name": "../x"}, "its name begins paths", "letters"),
         ({**STREET, "name": 3}, "source 1 has no name", "- name: NAME"),
         ({**STREET, "licence": 4.0}, "licence = 4.0 is not text", "in quotes"),
         ({"name": "x", "url": "https://a.b/c.zip"}, "needs the SHA-256", "sha256sum"),
