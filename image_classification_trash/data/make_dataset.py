@@ -26,7 +26,13 @@ from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data import splits
 from image_classification_trash.data.archive import unpacked
 from image_classification_trash.data.combining.combine import combine
-from image_classification_trash.data.combining.roles import Roles, alone, contradictions, split_sources
+from image_classification_trash.data.combining.roles import (
+    Roles,
+    alone,
+    check_left_out,
+    contradictions,
+    split_sources,
+)
 from image_classification_trash.data.combining.sources_file import read_sources_file
 from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
 from image_classification_trash.data.inspection import (
@@ -242,7 +248,9 @@ def locate_source(settings: DataSettings) -> Source:
     """
     check_combination(settings)
     if settings.sources is not None:
-        return combine(read_sources_file(settings.sources.expanduser()), settings.raw_dir)
+        file = read_sources_file(settings.sources.expanduser())
+        check_left_out({spec.name: spec.role for spec in file.sources}, settings.leave_out)
+        return combine(file, settings.raw_dir)
     # The shell does not expand --source=~/photos, nor paths in recipes.
     paths = [path.expanduser() for path in settings.source] or [known_source(settings.name)]
     columns = column_names(settings.columns)
@@ -351,12 +359,11 @@ def split_combined(
         The method's name, the photos with their splits (empty for those left out), and the latter as problems.
 
     Raises:
-        DatasetError: a left-out source does not exist, or no photo of a class is left to train on.
+        DatasetError: no photo of a class is left to train on.
     """
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
     role = {origin.name: origin.role for origin in origins}
     roles = Roles(role, settings.leave_out, settings.split, fractions, settings.seed)
-    roles.check()
     units = list(photos)
     if settings.split == "object-clusters" and embeddings is not None:
         from image_classification_trash.data.object_clusters import grouped_by_object  # noqa: PLC0415  loads scikit-learn

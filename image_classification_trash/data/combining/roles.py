@@ -31,12 +31,6 @@ class Roles:
     fractions: splits.Fractions
     seed: int
 
-    def check(self) -> None:
-        """Raise a DatasetError if a left-out source does not exist, or if nothing is left to train on."""
-        check_known("--leave-out: source", self.left_out, self.role)
-        if not any(role != TEST and name not in self.left_out for name, role in self.role.items()):
-            raise DatasetError("Every source is left out or test only.", "Leave one for training.")
-
     def allowed(self, photo: Photo, keeps_splits: bool) -> Allowed:
         """Return the splits that a photo may be in; one if its source or its role decides.
 
@@ -53,6 +47,18 @@ class Roles:
         if keeps_splits and photo.split in may:
             return (photo.split,)
         return SPLITS[:2] if self.method == "source" else may
+
+
+def check_left_out(role: Mapping[str, str], left_out: Collection[str]) -> None:
+    """Raise a DatasetError if a left-out source does not exist, or if nothing is left to train on.
+
+    Args:
+        role: of each source, by name.
+        left_out: names of the sources that become test.
+    """
+    check_known("--leave-out: source", left_out, role)
+    if not any(of != TEST and name not in left_out for name, of in role.items()):
+        raise DatasetError("Every source is left out or test only.", "Leave one for training.")
 
 
 def split_sources(roles: Roles, photos: Sequence[Photo], units: Sequence[Photo]) -> list[str]:
