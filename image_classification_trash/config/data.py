@@ -21,7 +21,7 @@ class DataSettings(DataSet, StageSettings):
 
     stage: ClassVar[str] = "data"
     usual: ClassVar[tuple[str, ...]] = (
-        "name", "source", "split", "seed", "val_fraction", "test_fraction", "corrections",
+        "name", "source", "sources", "split", "leave_out", "seed", "val_fraction", "test_fraction", "corrections",
         "embeddings", "force", "data_dir",
     )  # fmt: skip
 
@@ -29,6 +29,10 @@ class DataSettings(DataSet, StageSettings):
         [],
         description="Photos: a zip, a folder of class folders, or a CSV with filepath,label[,split,group]; "
         "several with the same classes are merged; sample and trashnet need none",
+    )
+    sources: Path | None = Field(
+        None,
+        description="Data sources file: YAML that combines several sources, each with its labels, licence, role and weight",
     )
     layout: Literal["auto", "classes", "splits", "class-splits", "sites"] = Field(
         "auto", description="How the folders of --source are read; auto: the one layout that fits"
@@ -43,10 +47,14 @@ class DataSettings(DataSet, StageSettings):
     zip_encoding: str | None = Field(
         None, description="Encoding of the file names in a zip that does not state it, such as gbk"
     )
-    split: Literal["auto", "official", "stratified", "grouped", "object-clusters"] = Field(
+    split: Literal["auto", "official", "stratified", "grouped", "object-clusters", "source"] = Field(
         "auto",
         description="How the photos are split; auto: official where the photos come with a split, else grouped; "
-        "object-clusters: val and test show clusters of objects that train does not",
+        "object-clusters: val and test show clusters of objects that train does not; "
+        "source: the sources of --leave-out become test",
+    )
+    leave_out: Repeated[list[str]] = Field(
+        [], description="Source of --sources whose photos all become test, with --split source"
     )
     seed: int = Field(0, ge=0, description="Random seed of the split")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the photos for validation")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from image_classification_trash.errors import ArchiveError
-from image_classification_trash.files import atomic_directory
+from image_classification_trash.files import atomic_directory, sha256_of_file
 
 MAX_UNPACKED_BYTES = 32 * 2**30
 MAX_FILES = 1_000_000
@@ -45,6 +45,20 @@ def unpack(archive: Path, destination: Path, encoding: str | None = None) -> Non
     except _DAMAGED as error:
         hint = "Download it again; the download may be incomplete."
         raise ArchiveError(f"{archive} is not a readable zip file: {error}.", hint) from error
+
+
+def unpacked(path: Path, folder: Path, encoding: str | None = None) -> Path:
+    """Return the folder below `folder` that a zip file is unpacked into, once; return any other path unchanged.
+
+    Raises:
+        ArchiveError: the zip file is damaged, encrypted or hostile, or has file names in an unknown encoding.
+    """
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return path
+    target = folder / (sha256_of_file(path)[:16] + (f"-{encoding}" if encoding else ""))
+    if not target.is_dir():
+        unpack(path, target, encoding)
+    return target
 
 
 def _checked_members(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -35,7 +35,7 @@ class Problem:
     Attributes:
         path: path relative to the source's root; a folder's ends with a slash.
         label: the file's class; empty if it has none.
-        kind: unreadable, wrong_name, duplicate, two_labels, no_split, excluded, or a kind of `layouts.LeftOut`.
+        kind: unreadable, wrong_name, duplicate, two_labels, no_split, excluded, near_duplicate_in_split, or a kind of `layouts.LeftOut`.
         detail: what is wrong, as a phrase for readers.
     """
 
@@ -98,7 +98,8 @@ def _inspect(root: Path, file: SourceFile) -> Inspected | Problem:
     if Path(file.path).suffix.lower() not in SUFFIXES.get(kind, ()):
         return Problem(file.path, file.label, "wrong_name", f"its content is {kind}, its name says otherwise")
     height, width = pixels.shape[:2]
-    photo = Photo(file.path, file.label, file.split, file.group, sha256_of(data), width, height)
+    stated = (file.source, file.licence, file.weight)
+    photo = Photo(file.path, file.label, file.split, file.group, sha256_of(data), width, height, *stated)
     bits = np.asarray(imagehash.phash(Image.fromarray(pixels)).hash).ravel()  # 64-bit DCT hash (Zauner, 2010)
     return Inspected(photo, int("".join("1" if bit else "0" for bit in bits), 2))
 

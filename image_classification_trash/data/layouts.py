@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from image_classification_trash.data.manifest import Origin
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 
@@ -48,12 +49,18 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file expected to be a photo; `split` and `group` are empty if the source does not state them."""
+    """A file expected to be a photo.
+
+    `split` and `group` are empty if the source does not state them; the rest is as in the manifest.
+    """
 
     path: str
     label: str
     split: str = ""
     group: str = ""
+    source: str = ""
+    licence: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,8 @@ class LeftOut:
 
     Attributes:
         path: path relative to the source's root; a folder's ends with a slash.
-        kind: not_a_photo, hidden, folder, linked_folder, empty_folder or no_label.
+        kind: not_a_photo, hidden, folder, linked_folder, empty_folder or no_label; in a data sources file also
+            left_out_by_map, not_selected or no_split.
         detail: the reason, as a phrase for readers.
     """
 
@@ -80,12 +88,14 @@ class Source:
         files: the files expected to be photos, with their labels.
         left_out: all other files and folders below the root.
         notes: how the source was interpreted, one phrase each.
+        origins: the sources of a data sources file; empty for any other source.
     """
 
     root: Path
     files: tuple[SourceFile, ...]
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,7 @@ def read_tree(path: Path, layout: Layout = "auto") -> Source:
     used: set[Path] = set()
     for folder, label, split in read(top):
         used.add(folder)
-        inside = _listed(top.path, folder, checked_label(str(path), label), split)
+        inside = list_folder(top.path, folder, checked_label(str(path), label), split)
         files += inside[0]
         left_out += inside[1]
     above = {top.path, *top.path.parents, *(folder for inner in used for folder in inner.parents)}
@@ -229,8 +239,8 @@ def _sites(top: _Folder) -> Iterator[tuple[Path, str, str]]:
             yield from _classes(site)
 
 
-def _listed(root: Path, folder: Path, label: str, split: str) -> tuple[list[SourceFile], list[LeftOut]]:
-    """Return the photos below a class folder, and all other files and folders below it."""
+def list_folder(root: Path, folder: Path, label: str, split: str) -> tuple[list[SourceFile], list[LeftOut]]:
+    """Return the photos below a class folder, and all other files and folders below it; paths start from `root`."""
     files: list[SourceFile] = []
     left_out: list[LeftOut] = []
     for where, inner, names in os.walk(folder):

@@ -3,6 +3,7 @@
     python -m image_classification_trash.data.make_dataset sample
     trash-classifier data trashnet
     trash-classifier data mine --source ~/photos
+    trash-classifier data field --sources configs/field_sources.yaml
 
 The result is `data/processed/NAME/`: the manifest, the files left out (problems.csv), the near-duplicates
 (near_duplicates.csv), and folders train/val/test of links to the photos for browsing.
@@ -23,7 +24,16 @@ import numpy.typing as npt
 
 from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data import splits
-from image_classification_trash.data.archive import unpack
+from image_classification_trash.data.archive import unpacked
+from image_classification_trash.data.combining.combine import combine
+from image_classification_trash.data.combining.roles import (
+    Roles,
+    alone,
+    check_left_out,
+    contradictions,
+    split_sources,
+)
+from image_classification_trash.data.combining.sources_file import read_sources_file
 from image_classification_trash.data.corrections import Corrected, apply_corrections, read_corrections
 from image_classification_trash.data.inspection import (
     PROBLEM_COLUMNS,
@@ -36,11 +46,14 @@ from image_classification_trash.data.layouts import Source
 from image_classification_trash.data.manifest import (
     DATASET,
     MANIFEST,
+    SPLITS,
     Manifest,
     Metadata,
     NearDuplicates,
+    Origin,
     Photo,
     SplitMade,
+    by_waste,
     read_manifest,
     with_splits,
     write_manifest,
@@ -63,8 +76,8 @@ from image_classification_trash.files import (
     only_writer,
     read_json,
     sha256_of,
-    sha256_of_file,
 )
+from image_classification_trash.inference.bundle import NEGATIVE_LABEL
 from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.tables import table_file, write_table
 
@@ -107,7 +120,16 @@ class Prepared(Result):
         yield f"{manifest.name} {state} {self.folder} (split {manifest.metadata.split.method})"
         yield from self.notes
         rows = [[label, *(str(split[label]) for split in counts.values())] for label in manifest.labels]
+        if manifest.not_waste:
+            tally = Counter(photo.split for photo in manifest.not_waste)
+            rows.append([NEGATIVE_LABEL, *(str(tally[split]) for split in counts)])
         yield Table(["class", *counts], rows)
+        if sources := manifest.metadata.sources:
+            columns = ["source", "role", "licence", *counts, "left out by its map"]
+            figures = [[*map(str, s.photos.values()), str(sum(s.left_out_by_map.values()))] for s in sources]
+            yield Table(
+                columns, [[s.name, s.role, s.licence, *row] for s, row in zip(sources, figures, strict=True)]
+            )
         if manifest.metadata.corrections:
             yield f"corrections: {manifest.metadata.corrections}"
         if manifest.metadata.problems:
@@ -173,20 +195,36 @@ def write_dataset(
     audit = _audit(settings, source, corrected)
     _warn_of(audit.problems, folder)
     photos = [item.photo for item in audit.good]
-    splits.check_classes(photos)
+    splits.check_classes(by_waste(photos, bool(source.origins))[0])
     embeddings = embed(photos, source.root) if embed else None
     near = find_near_duplicates([item.phash for item in audit.good], embeddings)
     photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, near.component), strict=True)]
-    method, photos = split_photos(settings, photos, embeddings)
+    problems, pairs = audit.problems, near.pairs
+    if source.origins:
+        method, photos, crossing = split_combined(settings, source.origins, photos, embeddings)
+        problems = tuple(sorted([*problems, *crossing], key=astuple))
+        pairs = pairs.among([bool(photo.split) for photo in photos])
+        photos = [photo for photo in photos if photo.split]
+        _warn_of(crossing, folder)
+        if clashing := contradictions(photos, pairs):
+            logger.warning(
+                "%d pairs of two sources look alike and have different labels, such as %s",
+                len(clashing),
+                clashing[0],
+            )
+    else:
+        method, photos = split_photos(settings, photos, embeddings)
     metadata = Metadata(
         split=SplitMade(method, settings.seed, settings.val_fraction, settings.test_fraction),
-        problems=dict(sorted(Counter(problem.kind for problem in audit.problems).items())),
-        near_duplicates=_near_duplicates(photos, near.pairs, embeddings is not None),
+        problems=dict(sorted(Counter(problem.kind for problem in problems).items())),
+        near_duplicates=_near_duplicates(photos, pairs, embeddings is not None),
         key=key,
         corrections=corrected.made if corrected else None,
+        sources=counted(source.origins, photos) if source.origins else None,
     )
-    manifest = Manifest(settings.name, source.root, tuple(photos), _labels(photos), metadata)
-    _write(folder, manifest, audit.problems, near.pairs, corrected)
+    shown, not_waste = by_waste(photos, bool(source.origins))
+    manifest = Manifest(settings.name, source.root, shown, _labels(shown), metadata, not_waste)
+    _write(folder, manifest, problems, pairs, corrected)
     return read_manifest(folder)
 
 
@@ -208,13 +246,48 @@ def locate_source(settings: DataSettings) -> Source:
     Raises:
         DatasetError: a source is missing, cannot be read as labelled photos, or cannot be merged with the others.
     """
+    check_combination(settings)
+    if settings.sources is not None:
+        file = read_sources_file(settings.sources.expanduser())
+        check_left_out({spec.name: spec.role for spec in file.sources}, settings.leave_out)
+        return combine(file, settings.raw_dir)
     # The shell does not expand --source=~/photos, nor paths in recipes.
     paths = [path.expanduser() for path in settings.source] or [known_source(settings.name)]
     columns = column_names(settings.columns)
     sources = [
-        read_source(unpacked(path, settings), settings.layout, columns, settings.photos_dir) for path in paths
+        read_source(
+            unpacked(path, settings.raw_dir / settings.name, settings.zip_encoding),
+            settings.layout,
+            columns,
+            settings.photos_dir,
+        )
+        for path in paths
     ]
     return sources[0] if len(sources) == 1 else merge_sources(paths, sources)
+
+
+def check_combination(settings: DataSettings) -> None:
+    """Raise a DatasetError for settings that contradict a data sources file, or that need one."""
+    if settings.sources is None:
+        if settings.leave_out or settings.split == "source":
+            found = "--leave-out and --split source need several named sources."
+            raise DatasetError(found, "Name them in a data sources file: --sources FILE")
+        return
+    single = ("source", "layout", "columns", "photos_dir", "zip_encoding")
+    if given := [name for name in single if getattr(settings, name) not in ([], None, "auto")]:
+        found = f"--sources and --{given[0].replace('_', '-')} exclude each other."
+        raise DatasetError(found, "Write it into the data sources file, at its source.")
+    if settings.name in ("trashnet", "sample"):
+        found = f"{settings.name!r} is the name of a data set of its own."
+        raise DatasetError(
+            found, "Name the combined one differently: trash-classifier data field --sources FILE"
+        )
+    if settings.leave_out and settings.split != "source":
+        raise DatasetError("--leave-out belongs to --split source.", "Add --split source.")
+    if settings.split == "source" and not settings.leave_out:
+        raise DatasetError(
+            "--split source has no source to leave out.", "Name one or more: --leave-out SOURCE"
+        )
 
 
 def known_source(name: str) -> Path:
@@ -233,21 +306,6 @@ def known_source(name: str) -> Path:
         return download_trashnet()
     hint = f"Pass its photos: trash-classifier data {name} --source FOLDER"
     raise DatasetError(f"{name!r} is not a data set that can be downloaded.", hint)
-
-
-def unpacked(path: Path, settings: DataSettings) -> Path:
-    """Return the folder that a zip file is unpacked into, once; return any other path unchanged.
-
-    Raises:
-        ArchiveError: the zip file is damaged, encrypted or hostile, or has file names in an unknown encoding.
-    """
-    if path.suffix.lower() != ".zip" or not path.is_file():
-        return path
-    encoding = f"-{settings.zip_encoding}" if settings.zip_encoding else ""
-    target = settings.raw_dir / settings.name / (sha256_of_file(path)[:16] + encoding)
-    if not target.is_dir():
-        unpack(path, target, settings.zip_encoding)
-    return target
 
 
 def split_photos(
@@ -287,6 +345,54 @@ def split_photos(
     for warning in splits.missing_classes(photos, _labels(photos)):
         logger.warning("%s: %s", method, warning)
     return method, photos
+
+
+def split_combined(
+    settings: DataSettings,
+    origins: Sequence[Origin],
+    photos: Sequence[Photo],
+    embeddings: npt.NDArray[np.float32] | None,
+) -> tuple[str, list[Photo], list[Problem]]:
+    """Split the photos of a data sources file.
+
+    Returns:
+        The method's name, the photos with their splits (empty for those left out), and the latter as problems.
+
+    Raises:
+        DatasetError: no photo of a class is left to train on.
+    """
+    fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
+    role = {origin.name: origin.role for origin in origins}
+    roles = Roles(role, settings.leave_out, settings.split, fractions, settings.seed)
+    units = list(photos)
+    if settings.split == "object-clusters" and embeddings is not None:
+        from image_classification_trash.data.object_clusters import grouped_by_object  # noqa: PLC0415  loads scikit-learn
+
+        units = list(grouped_by_object(photos, embeddings, settings.seed))
+    elif settings.split == "stratified":
+        units = alone(photos)
+    chosen = split_sources(roles, photos, units)
+    made = [replace(photo, split=split) for photo, split in zip(photos, chosen, strict=True)]
+    detail = "a photo of another source that shows the same object is in a later split (of train, val, test)"
+    crossing = [Problem(p.path, p.label, "near_duplicate_in_split", detail) for p in made if not p.split]
+    shown = by_waste([photo for photo in made if photo.split], True)[0]
+    if not any(photo.split == "train" for photo in shown):
+        raise DatasetError(
+            "No photo of a class is left for training.", "Give a source another role, or leave out fewer."
+        )
+    for warning in splits.missing_classes(shown, _labels(shown)):
+        logger.warning("%s: %s", settings.split, warning)
+    left_out = f"source, without {', '.join(settings.leave_out)}"
+    names = {"auto": "by source, grouped", "source": left_out}
+    return names.get(settings.split, settings.split), made, crossing
+
+
+def counted(origins: Sequence[Origin], photos: Sequence[Photo]) -> tuple[Origin, ...]:
+    """Return the sources with the number of their photos in each split."""
+    tally = Counter((photo.source, photo.split) for photo in photos)
+    return tuple(
+        replace(origin, photos={split: tally[origin.name, split] for split in SPLITS}) for origin in origins
+    )
 
 
 def _audit(settings: DataSettings, source: Source, corrected: Corrected | None) -> Audit:
@@ -332,7 +438,7 @@ def _write(
     with atomic_directory(folder) as temporary:
         write_manifest(temporary, manifest, final=folder)
         write_table(temporary, PROBLEMS, PROBLEM_COLUMNS, map(astuple, problems))
-        write_table(temporary, NEAR_DUPLICATES, PAIR_COLUMNS, pair_rows(manifest.photos, pairs))
+        write_table(temporary, NEAR_DUPLICATES, PAIR_COLUMNS, pair_rows(manifest.rows, pairs))
         if corrected:
             (temporary / CORRECTIONS).write_text(corrected.table, encoding="utf-8")
         _write_view(temporary, manifest)
@@ -340,9 +446,9 @@ def _write(
 
 def _write_view(folder: Path, manifest: Manifest) -> None:
     """Write folders train/val/test of links to the photos, or of copies if the file system has no links; none for many photos."""
-    if len(manifest.photos) > MOST_LINKS:
+    if len(manifest.rows) > MOST_LINKS:
         return
-    for photo in manifest.photos:
+    for photo in manifest.rows:
         source = manifest.path_of(photo).resolve()
         # A label from a CSV may contain slashes or dots that would lead out of the data set's folder.
         label = photo.label.replace("/", "_").replace("\\", "_")
@@ -377,6 +483,9 @@ def _input_key(
     ]
     if corrected:
         description.append(asdict(corrected.made))
+    if source.origins:
+        stated = [(file.source, file.licence, file.weight) for file in source.files]
+        description += [list(map(asdict, source.origins)), stated, sorted(settings.leave_out)]
     return sha256_of(json.dumps(description, sort_keys=True).encode())
 
 

@@ -3,7 +3,8 @@
     path,label,split,group,sha256,width,height
     glass/glass1.jpg,glass,train,0007,9b1c...,512,384
 
-`path` is relative to `root` in dataset.json. Rows are sorted by path, so the same photos give the same bytes.
+A data set made with a data sources file has the columns `source`, `licence` and `weight` too, and may have rows labelled
+`not waste`. `path` is relative to `root` in dataset.json. Rows are sorted by path, so the same photos give the same bytes.
 """
 
 import csv
@@ -22,6 +23,7 @@ from image_classification_trash.arrays import Ints
 from image_classification_trash.csv_tables import csv_text, literal
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import read_json, recover_directory, sha256_of
+from image_classification_trash.inference.bundle import NEGATIVE_LABEL
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -40,6 +42,9 @@ class Photo:
         sha256: SHA-256 of the file's bytes.
         width: width of the photo as displayed, in pixels.
         height: height of the photo as displayed, in pixels.
+        source: name of the source in a data sources file; empty in a data set made without one, as are the next two.
+        licence: licence of the photo.
+        weight: its weight in training.
     """
 
     path: str
@@ -49,9 +54,15 @@ class Photo:
     sha256: str
     width: int
     height: int
+    source: str = ""
+    licence: str = ""
+    weight: float = 1.0
 
 
-COLUMNS = [field.name for field in fields(Photo)]
+COLUMNS = [field.name for field in fields(Photo)][:7]
+"""The columns of a manifest."""
+SOURCE_COLUMNS = ["source", "licence", "weight"]
+"""The further columns of a manifest that was made with a data sources file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,29 @@ class CorrectionsMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """A source of a data set that a data sources file combined.
+
+    Attributes:
+        name: of the source.
+        role: what its photos may be used for.
+        licence: of its photos; several licences are separated by semicolons.
+        attribution: authors and title; may be empty.
+        address: where the photos come from.
+        left_out_by_map: number of photos left out by the map of labels, by label.
+        photos: number of photos in each split.
+    """
+
+    name: str
+    role: str
+    licence: str
+    attribution: str
+    address: str
+    left_out_by_map: Mapping[str, int]
+    photos: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """How a data set was made.
 
@@ -108,6 +142,7 @@ class Metadata:
         near_duplicates: how many there are, and their overlap across splits.
         key: hash of the photos and settings that it was made from.
         corrections: summary of the applied corrections file; None without one.
+        sources: the sources of a data sources file, in its order; None without one.
     """
 
     split: SplitMade
@@ -115,6 +150,7 @@ class Metadata:
     near_duplicates: NearDuplicates
     key: str
     corrections: CorrectionsMade | None = None
+    sources: tuple[Origin, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields in the form that dataset.json stores."""
@@ -128,9 +164,10 @@ class Manifest:
     Attributes:
         name: name of the data set.
         root: the folder that the photos' paths are relative to.
-        photos: all rows, sorted by path.
+        photos: all rows that show an object of a class, sorted by path.
         labels: class names in the order of the model's outputs.
         metadata: how it was made: split method, seed, overlap, problems.
+        not_waste: rows of photos that show none, sorted by path; only a data sources file names such photos.
     """
 
     name: str
@@ -138,11 +175,17 @@ class Manifest:
     photos: tuple[Photo, ...]
     labels: tuple[str, ...]
     metadata: Metadata
+    not_waste: tuple[Photo, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Photo, ...]:
+        """Return all rows of the table, sorted by path."""
+        return tuple(sorted((*self.photos, *self.not_waste), key=lambda photo: photo.path))
 
     @property
     def fingerprint(self) -> str:
         """Return the SHA-256 of the table; the same photos, labels and splits give the same fingerprint."""
-        return sha256_of(manifest_csv(self.photos, formulas=True).encode())
+        return sha256_of(manifest_csv(self.rows, formulas=True).encode())
 
     def photos_of(self, split: Split) -> list[Photo]:
         """Return the photos of one split."""
@@ -160,7 +203,16 @@ class Manifest:
 
 def manifest_csv(photos: Sequence[Photo], formulas: bool = False) -> str:
     """Return the table as CSV text, rows sorted by path; `formulas` as in `csv_text`."""
-    return csv_text(COLUMNS, map(astuple, sorted(photos, key=lambda photo: photo.path)), formulas)
+    columns = [*COLUMNS, *(SOURCE_COLUMNS if any(photo.source for photo in photos) else ())]
+    rows = (astuple(photo)[: len(columns)] for photo in sorted(photos, key=lambda photo: photo.path))
+    return csv_text(columns, rows, formulas)
+
+
+def by_waste(photos: Sequence[Photo], combined: bool) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+    """Return the photos of classes and those labelled `not waste`; only a combined data set has the latter."""
+    is_waste = [not combined or photo.label != NEGATIVE_LABEL for photo in photos]
+    shown = tuple(photo for photo, waste in zip(photos, is_waste, strict=True) if waste)
+    return shown, tuple(photo for photo, waste in zip(photos, is_waste, strict=True) if not waste)
 
 
 def write_manifest(folder: Path, manifest: Manifest, final: Path) -> None:
@@ -175,7 +227,7 @@ def write_manifest(folder: Path, manifest: Manifest, final: Path) -> None:
         "counts": manifest.counts(),
         **manifest.metadata.as_json(),
     }
-    (folder / MANIFEST).write_text(manifest_csv(manifest.photos), encoding="utf-8", newline="")
+    (folder / MANIFEST).write_text(manifest_csv(manifest.rows), encoding="utf-8", newline="")
     (folder / DATASET).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -193,7 +245,9 @@ def read_manifest(folder: Path) -> Manifest:
         about = read_json(folder / DATASET)
         photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # keeps line endings
         root, labels = _root(folder, about), tuple(about["labels"])
-        manifest = Manifest(about["name"], root, tuple(photos), labels, _parse_metadata(about))
+        metadata = _parse_metadata(about)
+        shown, not_waste = by_waste(photos, metadata.sources is not None)
+        manifest = Manifest(about["name"], root, shown, labels, metadata, not_waste)
         unchanged = manifest.fingerprint == about["fingerprint"]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         hint = f"Prepare it again: trash-classifier data {folder.name} --force"
@@ -231,6 +285,7 @@ def _parse_metadata(about: Mapping[str, Any]) -> Metadata:
         NearDuplicates(**{**near, "overlap": overlap}),
         about["key"],
         CorrectionsMade(**corrections) if corrections else None,
+        tuple(Origin(**origin) for origin in about["sources"]) if "sources" in about else None,
     )
 
 
@@ -241,14 +296,20 @@ def parse_manifest(text: str) -> list[Photo]:
         ValueError: the columns are not those of `Photo`, or a row is malformed.
     """
     rows = csv.DictReader(io.StringIO(text))
-    if rows.fieldnames != COLUMNS:
+    columns = list(rows.fieldnames or ())
+    if columns not in (COLUMNS, COLUMNS + SOURCE_COLUMNS):
         raise ValueError(f"columns {rows.fieldnames} instead of {COLUMNS}")
     photos = []
     for number, row in enumerate(rows, start=2):
         if None in row.values() or None in row:
-            raise ValueError(f"line {number} does not have {len(COLUMNS)} fields")
+            raise ValueError(f"line {number} does not have {len(columns)} fields")
         cells = {name: literal(cell) for name, cell in row.items()}
-        photos.append(Photo(**{**cells, "width": int(row["width"]), "height": int(row["height"])}))  # type: ignore[arg-type]
+        numbers = {
+            "width": int(row["width"]),
+            "height": int(row["height"]),
+            "weight": float(row.get("weight", 1)),
+        }
+        photos.append(Photo(**{**cells, **numbers}))  # type: ignore[arg-type]
     return photos
 
 

@@ -35,6 +35,22 @@ def merge_sources(paths: Sequence[Path], sources: Sequence[Source]) -> Source:
     """
     check_apart(paths, sources)
     check_classes_agree(paths, sources)
+    joined = join_sources(paths, sources, [str(number) for number in range(1, len(sources) + 1)])
+    notes = (*joined.notes, f"{len(sources)} sources are merged; paths are relative to {joined.root}")
+    return replace(joined, notes=notes)
+
+
+def join_sources(paths: Sequence[Path], sources: Sequence[Source], names: Sequence[str]) -> Source:
+    """Return one source below the folder that all sources lie in.
+
+    Args:
+        paths: each source as the user named it, for messages.
+        sources: what was read from each.
+        names: put before each source's groups, so that groups of the same name stay apart.
+
+    Raises:
+        DatasetError: the sources share no folder.
+    """
     roots = [source.root.resolve() for source in sources]
     try:
         root = Path(os.path.commonpath(roots))
@@ -44,7 +60,7 @@ def merge_sources(paths: Sequence[Path], sources: Sequence[Source]) -> Source:
     files: list[SourceFile] = []
     left_out: list[LeftOut] = []
     notes: list[str] = []
-    for number, (own, source) in enumerate(zip(roots, sources, strict=True), start=1):
+    for name, own, source in zip(names, roots, sources, strict=True):
         prefix = own.relative_to(root).as_posix()
         if not is_writable(prefix):
             found = f"The folder {prefix!r} has a control character in its name or is not valid UTF-8."
@@ -53,13 +69,12 @@ def merge_sources(paths: Sequence[Path], sources: Sequence[Source]) -> Source:
             replace(
                 file,
                 path=file.path if prefix == "." else posixpath.join(prefix, file.path),
-                group=file.group and f"{number} {file.group}",
+                group=file.group and f"{name} {file.group}",
             )
             for file in source.files
         ]
         left_out += [below(prefix, row) for row in source.left_out]
         notes += source.notes
-    notes.append(f"{len(sources)} sources are merged; paths are relative to {root}")
     rows = sorted(dict.fromkeys(left_out), key=lambda row: row.path)
     return Source(root, tuple(files), tuple(rows), tuple(notes))
 

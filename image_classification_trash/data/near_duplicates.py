@@ -52,6 +52,14 @@ class Pairs:
         """Return the number of pairs."""
         return len(self.first)
 
+    def among(self, kept: Sequence[bool]) -> "Pairs":
+        """Return the pairs of which both photos are kept, as pairs of the kept photos; `kept` is one flag per photo."""
+        flags = np.asarray(kept, dtype=bool)
+        number = np.cumsum(flags) - 1
+        both = flags[self.first] & flags[self.second]
+        first, second = number[self.first[both]], number[self.second[both]]
+        return Pairs(first, second, self.similarity[both], self.hash_distance[both])
+
 
 @dataclass(frozen=True)
 class Near:

@@ -40,7 +40,7 @@ def read_source(
     Args:
         path: a folder or a CSV file.
         layout: how to interpret the folders of a tree.
-        columns: the CSV's own name for each of `COLUMNS` that it names differently.
+        columns: the CSV's own name for each of `COLUMNS` that it names differently, and for `licence` if it has one.
         photos: the folder that the CSV's paths are relative to; None for the CSV's folder.
 
     Raises:
@@ -143,7 +143,10 @@ def _csv_row(
     filepath = fields["filepath"]
     if "\\" in filepath and not (root / filepath).exists():  # written on Windows
         filepath = filepath.replace("\\", "/")
-    return SourceFile(filepath, label, split, fields["group"])
+    licence = str(row.get(own["licence"]) or "").strip() if "licence" in own else ""
+    if not is_writable(licence):
+        raise DatasetError(f"{where}: licence {licence!r} has a control character.", "Correct it.")
+    return SourceFile(filepath, label, split, fields["group"], licence=licence)
 
 
 def _csv_notes(path: Path, delimiter: str, own: Mapping[str, str], root: Path) -> Iterator[str]:

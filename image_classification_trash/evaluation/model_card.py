@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from image_classification_trash.evaluation.attribution import notice_sentence, source_rows
 from image_classification_trash.evaluation.export_report import ExportReport
 from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics, StartComparison
@@ -28,7 +29,7 @@ _CARD = """# {name}
 
 {measured}
 
-## On validation photos under shift
+{sources}## On validation photos under shift
 
 {shift}
 
@@ -97,6 +98,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         exports: the export report; None before the first export.
     """
     data, negative, known = config.data, "", config.is_of_trashnet
+    sources: Sequence[Mapping[str, Any]] = data.get("sources") or ()
     waste, nothing = ("waste", "no waste") if known else ("the classes", "no object of these classes")
     field = _FIELD_OF_TRASHNET if known else _FIELD
     field = field if config.training["settings"].get("copy_paste") else ""
@@ -122,9 +124,10 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         negative=negative,
         prediction_set=_prediction_sets(config, measured),
         license=config.license,
-        notice=" Keep the notice of its training data." if known else "",
+        notice=" Keep the notice of its training data." if known else notice_sentence(sources),
         use=_USE_OF_TRASHNET if known else _USE,
         measured=_measured(measured, waste),
+        sources=training_photos(sources),
         shift=_shift(config.training),
         exported=_exported(exports),
         comparison=f"{StartComparison(**config.training['comparison'])}\n\n"
@@ -133,6 +136,37 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         energy=_energy(config.training),
         limits=(_LIMITS_OF_TRASHNET if known else _LIMITS).format(field=field),
     )
+
+
+def training_photos(sources: Sequence[Mapping[str, Any]]) -> str:
+    """Return the section on the sources of the training photos; empty without a data sources file."""
+    if not sources:
+        return ""
+    head = "| source | role | photos in train / val / test | licence | by | from |\n|---|---|---|---|---|---|"
+    return "\n".join(["## Photos by source\n", head, *map(_row, source_rows(sources)), "\n"])
+
+
+def by_source_table(photos: str, metrics: Metrics) -> str:
+    """Return the figures of each source as Markdown; empty if the photos have no named sources."""
+    if not metrics.by_source and not metrics.not_waste_by_source:
+        return ""
+    lines = [f"### By source, {_text(photos)}\n"]
+    if metrics.by_source:
+        lines.append(
+            "| source | n | accuracy | macro F1 | ECE | most confident 80% | accepted |\n|---|---|---|---|---|---|---|"
+        )
+    for name, m in (metrics.by_source or {}).items():
+        most = m.accuracy_at_coverage
+        at_coverage = Interval(most.value, most.low, most.high)
+        cells = map(_cell, (m.accuracy, m.macro_f1, m.ece, at_coverage))
+        lines.append(_row([name, str(m.n), *cells, f"{m.accepted.coverage:.1%}"]))
+    if metrics.not_waste_by_source:
+        lines.append(
+            "\n| photos without waste | n | AUROC | rejected | accepted above 0.9 |\n|---|---|---|---|---|"
+        )
+    for name, o in (metrics.not_waste_by_source or {}).items():
+        lines.append(_row([name, str(o.n), *map(_cell, (o.auroc, o.rejected, o.accepted_above))]))
+    return "\n".join(lines)
 
 
 def _prediction_sets(config: BundleConfig, measured: Mapping[str, Metrics]) -> str:
@@ -167,6 +201,8 @@ def _measured(measured: Mapping[str, Metrics], waste: str) -> str:
             else ""
         )
         tables.append(f"### Per class, {_text(photos)} (n = {metrics.n}){which}\n\n" + "\n".join(lines))
+        if apart := by_source_table(photos, metrics):
+            tables.append(apart)
         if m := metrics.not_waste:
             figures = map(_cell, (m.auroc, m.fpr_at_95, m.rejected, m.accepted_above))
             not_waste.append(_row([m.name, str(m.n), photos, *figures]))

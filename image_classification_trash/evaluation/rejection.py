@@ -20,9 +20,21 @@ KEPT = 0.95
 
 
 def measure_rejection(
-    bundle: Bundle, waste: Sequence[Prediction], answers: Sequence[Prediction], settings: EvaluateSettings
+    bundle: Bundle,
+    waste: Sequence[Prediction],
+    answers: Sequence[Prediction],
+    settings: EvaluateSettings,
+    name: str | None = None,
 ) -> NotWaste:
-    """Compare the answers for photos of waste, all readable, with those for the photos in the folder `settings.not_waste`."""
+    """Compare the answers for photos of waste, all readable, with those for photos without.
+
+    Args:
+        bundle: the model.
+        waste: answers for photos of waste.
+        answers: for photos without.
+        settings: resamples and seed of the intervals.
+        name: of the photos without waste; None for that of the folder `settings.not_waste`.
+    """
     other = [answer for answer in answers if answer.error is None]
     kept, scores = _scores(bundle, waste), _scores(bundle, other)  # (N,), (M,)
     rejected = np.array([answer.decision != answer.label for answer in other])
@@ -41,9 +53,8 @@ def measure_rejection(
         "accepted_above": interval(weights @ certain / n, n),
     }
     detects = bundle.config.negative_label is not None
-    assert settings.not_waste is not None
     return NotWaste(
-        name=settings.not_waste.name,
+        name=name or (settings.not_waste.name if settings.not_waste else ""),
         n=n,
         unreadable=len(answers) - len(other),
         score="waste score" if detects else "largest probability",

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -200,6 +200,14 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class SourceFigures(Scores):
+    """The figures of the photos of one source; attributes as in `Metrics`."""
+
+    accepted: Accepted
+    accuracy_at_coverage: AccuracyAtCoverage
+
+
+@dataclass(frozen=True)
 class Metrics(Scores):
     """All figures of an evaluation.
 
@@ -213,6 +221,8 @@ class Metrics(Scores):
         accuracy_at_coverage: accuracy on the most confident 80%; None in files of earlier versions.
         unreadable: number of unreadable photos.
         not_waste: rejection metrics; None without photos that show no waste.
+        by_source: figures by source; None for photos without named sources.
+        not_waste_by_source: rejection metrics by source, each against all photos of waste; None as `by_source`.
     """
 
     conditions: Conditions
@@ -224,6 +234,8 @@ class Metrics(Scores):
     accuracy_at_coverage: AccuracyAtCoverage | None = None
     unreadable: int = 0
     not_waste: NotWaste | None = None
+    by_source: Mapping[str, SourceFigures] | None = None
+    not_waste_by_source: Mapping[str, NotWaste] | None = None
 
     @property
     def at_coverage(self) -> Interval | None:
@@ -234,10 +246,20 @@ class Metrics(Scores):
     def as_json(self) -> dict[str, Any]:
         """Return the document that metrics.json stores, conditions first."""
         document = asdict(self)
-        not_waste = document.pop("not_waste")
+        not_waste, by_source, apart = (
+            document.pop(name) for name in ("not_waste", "by_source", "not_waste_by_source")
+        )
         document = {"conditions": document.pop("conditions"), **document}
+
+        def named(figures: Mapping[str, Any]) -> dict[str, Any]:
+            return {(ABOVE if name == "accepted_above" else name): value for name, value in figures.items()}
+
         if not_waste is not None:
-            document["not_waste"] = {(ABOVE if k == "accepted_above" else k): v for k, v in not_waste.items()}
+            document["not_waste"] = named(not_waste)
+        if by_source is not None:
+            document["by_source"] = by_source
+        if apart is not None:
+            document["not_waste_by_source"] = {source: named(figures) for source, figures in apart.items()}
         return document
 
 
@@ -278,12 +300,23 @@ def read_metrics(bundle: Bundle) -> dict[str, Metrics]:
 
 @dataclass(frozen=True)
 class LabelledPhotos:
-    """Photos to measure on, with their labels, a name and a fingerprint."""
+    """Photos to measure on.
+
+    Attributes:
+        name: of the photos.
+        paths: of N photos.
+        labels: of each.
+        fingerprint: of the photos and their labels.
+        sources: source of each; empty for photos without named sources.
+        not_waste: photos without waste that belong to them, by source.
+    """
 
     name: str
     paths: tuple[Path, ...]
     labels: tuple[str, ...]
     fingerprint: str
+    sources: tuple[str, ...] = ()
+    not_waste: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

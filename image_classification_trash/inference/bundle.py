@@ -6,6 +6,7 @@ models/quickstart/
     model.safetensors   weights
     metrics.json        what was measured, with its conditions
     README.md           the model card
+    NOTICE.txt          authors and licences of the training photos, if a data sources file named them
     SHA256SUMS          checksums of all files (`sha256sum -c SHA256SUMS` works too)
     export/             model.onnx, model.tflite, ... once exported
 
@@ -39,7 +40,7 @@ FORMAT_VERSION = 1
 CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
     "config.json", "labels.txt", "model.safetensors", "metrics.json", "README.md", "SHA256SUMS",
 )  # fmt: skip
-EXPORT, REPORT = "export", "report.json"
+EXPORT, REPORT, NOTICE = "export", "report.json", "NOTICE.txt"
 NEGATIVE_LABEL = "not waste"
 TRASHNET_LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 TRASHNET_LICENSE, UNSTATED = "MIT", "not stated; the owner of the training photos decides"
@@ -66,7 +67,16 @@ _NAMES_BEFORE = {
     "teacher_share": "distillation_weight",
 }
 """Names in files of earlier versions, and their present names."""
-_BY_LABEL = {"counts", "per_class", "overlap", "versions", "ancestors"}
+_BY_LABEL = {
+    "counts",
+    "per_class",
+    "overlap",
+    "versions",
+    "ancestors",
+    "sources",
+    "by_source",
+    "not_waste_by_source",
+}
 _ADDED_LATER = {"negative_label", "negative_threshold", "conformal_threshold"}
 """Fields that bundles of earlier releases lack."""
 _EXPORT_AGAIN = "Export it again with: trash-classifier export"

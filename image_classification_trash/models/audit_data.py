@@ -160,7 +160,7 @@ def audit_data(settings: AuditSettings) -> DataAudit:
         kept_out = _with_better_labels(kept_out, manifest, vectors, embed, settings.seed)
     issues = [
         *kept_out,
-        *_near_duplicates(manifest, folder),
+        *near_duplicate_issues(manifest, folder),
         *_label_issues(manifest, probabilities),
         *_unusual_photos(manifest, vectors),
     ]
@@ -217,9 +217,9 @@ def _with_better_labels(
     return [better.get(issue.path, issue) for issue in kept_out]
 
 
-def _near_duplicates(manifest: Manifest, folder: Path) -> Iterator[Issue]:
+def near_duplicate_issues(manifest: Manifest, folder: Path) -> Iterator[Issue]:
     """Yield the nearest near-duplicate of each photo; one with another label is an issue of its own kind."""
-    photos = {photo.path: photo for photo in manifest.photos}
+    photos = {photo.path: photo for photo in manifest.rows}
     near: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for row in read_table(folder, NEAR_DUPLICATES):
         for here, there in ((1, 2), (2, 1)):

@@ -6,7 +6,8 @@ Nothing is scored in memory: the bundle is loaded from disk, and photos are deco
 """
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from image_classification_trash.evaluation.result import (
     Evaluation,
     LabelledPhotos,
     Metrics,
+    SourceFigures,
     read_metrics,
     without_undefined,
 )
@@ -42,6 +44,7 @@ from image_classification_trash.files import only_writer, sha256_of, sha256_of_f
 from image_classification_trash.inference.bundle import (
     CARD,
     METRICS,
+    NEGATIVE_LABEL,
     Bundle,
     add_to_bundle,
     read_bundle,
@@ -82,12 +85,24 @@ def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
     answers = [predictions[i] for i in good]
     probabilities = np.array([[answer.probabilities[label] for label in classes] for answer in answers])
     unreadable = tuple(prediction for prediction in predictions if prediction.error is not None)
-    metrics = replace(_measure(bundle, photos, y_true, probabilities, settings), unreadable=len(unreadable))
+    sources = [photos.sources[i] for i in good] if photos.sources else []
+    metrics = _measure(bundle, photos, y_true, probabilities, settings)
+    metrics = replace(
+        metrics,
+        unreadable=len(unreadable),
+        by_source=by_source(bundle, sources, y_true, probabilities, settings) if sources else None,
+    )
     if settings.not_waste is not None:
         not_waste = _predict(
             classifier, photos_in(settings.not_waste), settings.not_waste.name, settings.batch_size
         )
         metrics = replace(metrics, not_waste=measure_rejection(bundle, answers, not_waste, settings))
+    elif photos.not_waste:
+        apart = {
+            name: _predict(classifier, paths, name, settings.batch_size)
+            for name, paths in photos.not_waste.items()
+        }
+        metrics = with_not_waste(metrics, bundle, answers, apart, settings)
     probabilities = of_classes(probabilities)
     card = model_card(bundle.config, earlier | {photos.name: metrics}, exports)
     before = {name: without_undefined(renamed(figures)) for name, figures in bundle.metrics().items()}
@@ -120,7 +135,67 @@ def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos
     if not photos:
         raise DatasetError(f"{data['name']} has no test split.", "Give labelled photos with --data.")
     paths = tuple(manifest.path_of(photo) for photo in photos)
-    return LabelledPhotos(TEST, paths, tuple(photo.label for photo in photos), manifest.fingerprint)
+    sources = tuple(photo.source for photo in photos) if manifest.metadata.sources else ()
+    not_waste: dict[str, list[Path]] = defaultdict(list)
+    for photo in manifest.not_waste:
+        if photo.split == "test":
+            not_waste[photo.source].append(manifest.path_of(photo))
+    return LabelledPhotos(
+        TEST,
+        paths,
+        tuple(photo.label for photo in photos),
+        manifest.fingerprint,
+        sources,
+        {name: tuple(found) for name, found in sorted(not_waste.items())},
+    )
+
+
+def by_source(
+    bundle: Bundle, sources: Sequence[str], y_true: Ints, shares: Floats, settings: EvaluateSettings
+) -> dict[str, SourceFigures]:
+    """Measure the photos of each source on their own.
+
+    Args:
+        bundle: the model.
+        sources: source of each of N photos.
+        y_true: class numbers (N,).
+        shares: probabilities (N, C), which sum to the probability of waste.
+        settings: resamples and seed of the intervals.
+    """
+    config, figures = bundle.config, {}
+    waste = shares.sum(1) if config.negative_label is not None else None
+    for name in sorted(set(sources)):
+        own = np.flatnonzero(np.array(sources) == name)
+        scores = describe(
+            y_true[own], of_classes(shares[own]), config.classes, settings.resamples, settings.seed
+        )
+        sure = None if waste is None else waste[own]
+        figures[name] = SourceFigures(
+            **vars(scores),
+            accepted=accepted(y_true[own], shares[own], config.threshold, sure, config.negative_threshold),
+            accuracy_at_coverage=accuracy_at_coverage(
+                y_true[own], shares[own], 0.8, settings.resamples, settings.seed
+            ),
+        )
+    return figures
+
+
+def with_not_waste(
+    metrics: Metrics,
+    bundle: Bundle,
+    waste: Sequence[Prediction],
+    apart: Mapping[str, Sequence[Prediction]],
+    settings: EvaluateSettings,
+) -> Metrics:
+    """Return the metrics with the rejection of the data set's own test photos without waste, in all and by source."""
+    together = [answer for answers in apart.values() for answer in answers]
+    name = f"{bundle.config.data['name']}, {NEGATIVE_LABEL}"
+    single = {
+        source: measure_rejection(bundle, waste, answers, settings, source)
+        for source, answers in apart.items()
+    }
+    whole = measure_rejection(bundle, waste, together, settings, name)
+    return replace(metrics, not_waste=whole, not_waste_by_source=single)
 
 
 def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:

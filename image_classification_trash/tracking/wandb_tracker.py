@@ -23,9 +23,9 @@ from image_classification_trash.data.manifest import MANIFEST, Manifest, manifes
 from image_classification_trash.errors import MissingExtraError
 from image_classification_trash.evaluation.result import AccuracyAtCoverage, Evaluation, Interval
 from image_classification_trash.files import sha256_of_file, write_text
-from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, LABELS, WEIGHTS, Bundle
+from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, LABELS, NOTICE, WEIGHTS, Bundle
 
-TRAINED_FILES = (CONFIG, LABELS, WEIGHTS, "history.csv")
+TRAINED_FILES = (CONFIG, LABELS, WEIGHTS, "history.csv", NOTICE)
 """Files that only training writes: evaluations do not change them, nor the digest of the artifact."""
 SAMPLES = 32
 PROBE_SECONDS = 3
@@ -107,8 +107,8 @@ class WandbTracker(Tracker):
         metadata = {"fingerprint": manifest.fingerprint, "counts": manifest.counts()}
         artifact = self._wandb.Artifact(artifact_name(manifest.name), "dataset", metadata=metadata)
         with artifact.new_file(MANIFEST, encoding="utf-8") as file:
-            file.write(manifest_csv(manifest.photos))
-        for photo in manifest.photos if self._settings.log_photos else ():
+            file.write(manifest_csv(manifest.rows))
+        for photo in manifest.rows if self._settings.log_photos else ():
             artifact.add_file(str(manifest.path_of(photo)), f"photos/{photo.path}")
         self._use(artifact, ["latest", manifest.fingerprint[:12]])
 

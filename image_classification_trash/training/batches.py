@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from image_classification_trash.arrays import Ints
+from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.inference.images import Pixels
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -29,12 +29,14 @@ class SplitPhotos:
     Attributes:
         alter: changes photos, differently in every epoch; None for no changes.
         backgrounds: photos without waste for outlier exposure, uint8 (G, H, W, 3); None for none.
+        weights: weight of each photo in training, float (N,) with mean 1; None if all are equal.
     """
 
     pixels: Pixels
     y_true: Ints
     alter: Alteration | None = None
     backgrounds: Pixels | None = None
+    weights: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Shuffled(Sampler[Wanted]):
-    """The batches of one process in one epoch; each photo is in at most one of them.
+    """The batches of one process in one epoch; each photo is in at most one of them, unless photos have weights.
 
     Attributes:
         photos: number of photos in the split.
@@ -55,6 +57,7 @@ class Shuffled(Sampler[Wanted]):
         seed: returns the seed of the epoch that starts.
         rank: number of this process.
         processes: number of processes.
+        weights: each photo is drawn as often as its weight says, rounded up or down at random; None for once.
     """
 
     photos: int
@@ -62,6 +65,7 @@ class Shuffled(Sampler[Wanted]):
     seed: Callable[[], int]
     rank: int = 0
     processes: int = 1
+    weights: Floats | None = None
 
     def __len__(self) -> int:
         """Return the number of whole batches; 1 if the split is smaller than a batch."""
@@ -70,7 +74,15 @@ class Shuffled(Sampler[Wanted]):
     def __iter__(self) -> Iterator[Wanted]:
         """Yield shuffled batches; rows within a batch are sorted, which reads a memory map fastest."""
         seed = self.seed()
-        order = np.random.default_rng(seed).permutation(self.photos)[self.rank :: self.processes]
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(self.photos)
+        if self.weights is not None:  # systematic sampling: a weight of 2.5 draws a photo two or three times
+            ends = np.cumsum(self.weights[order])
+            points = (np.arange(self.photos) + rng.random()) / self.photos * ends[-1]
+            order = rng.permutation(
+                order[np.searchsorted(ends, points, side="right").clip(max=self.photos - 1)]
+            )
+        order = order[self.rank :: self.processes]
         for step in range(len(self)):
             rows = np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
             yield Wanted(rows, (seed, step, self.rank))

@@ -1,6 +1,6 @@
 """The data of a training; each cache is opened once, on first use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from image_classification_trash.arrays import Embeddings, Ints
-from image_classification_trash.data.manifest import Manifest
+from image_classification_trash.arrays import Embeddings, Floats, Ints
+from image_classification_trash.data.manifest import Manifest, Split
 from image_classification_trash.features.build_features import Backbone, PixelSettings, SplitCaches
 from image_classification_trash.features.synthesis.backgrounds import TRAINING, draw_backgrounds
 from image_classification_trash.features.synthesis.compositing import CopyPaste
@@ -98,6 +98,22 @@ class TrainingData:
         return self._caches.y_true("train")
 
     @cached_property
+    def photo_weights(self) -> Floats | None:
+        """Return the weights (N,) of the train split's photos, scaled to a mean of 1; None if all are equal."""
+        weights = np.array([photo.weight for photo in self.manifest.photos_of("train")])
+        return weights / weights.mean() if len(set(weights.tolist())) > 1 else None
+
+    def natural_not_waste(self, split: Split, larger: bool = False) -> Pixels | None:
+        """Open the photos of a split that show no waste at the input size, uint8 (Q, H, W, 3); None if there are none.
+
+        Only a data sources file names such photos; `larger` opens them at the size of the photos for fine-tuning.
+        """
+        if not any(photo.split == split for photo in self.manifest.not_waste):
+            return None
+        caches = self._larger if larger else self._caches
+        return replace(caches, manifest=replace(self.manifest, photos=self.manifest.not_waste)).pixels(split)
+
+    @cached_property
     def train_pixels(self) -> Pixels:
         """Open the photos of the train split at the input size: a memory map, uint8 (N, H, W, 3)."""
         return self._caches.pixels("train")
@@ -112,12 +128,15 @@ class TrainingData:
         """Open the train split for fine-tuning, larger than the input, altered as the settings say."""
         pixels = self._larger.pixels("train")
         if not (self._copy_paste or self._corruption or self._outliers):
-            return SplitPhotos(pixels, self.y_train)
+            return SplitPhotos(pixels, self.y_train, weights=self.photo_weights)
         backgrounds = draw_backgrounds(TRAINING, BACKGROUNDS, self._larger.settings.size, self._seed)
         copy_paste = (
             CopyPaste(self.train_masks, backgrounds, self._copy_paste, pixels) if self._copy_paste else None
         )
-        return SplitPhotos(pixels, self.y_train, FieldAlteration(copy_paste, self._corruption), backgrounds)
+        natural = self.natural_not_waste("train", larger=True) if self._outliers else None
+        outliers = backgrounds if natural is None else np.concatenate([backgrounds, natural])
+        alter = FieldAlteration(copy_paste, self._corruption)
+        return SplitPhotos(pixels, self.y_train, alter, outliers, self.photo_weights)
 
     @cached_property
     def y_val(self) -> Ints:
@@ -143,11 +162,11 @@ class TrainingData:
         return SplitPhotos(self.shifted.clean_and_copy_pasted, self.shifted.y_true)
 
     def rejection_photos(self) -> tuple[Pixels, Pixels]:
-        """Synthesise the training photos of the rejection head, with corruptions as the settings say.
+        """Collect the training photos of the rejection head, with corruptions as the settings say.
 
         Returns:
             Objects on drawn backgrounds, uint8 (P, H, W, 3), and photos without waste, uint8 (Q, H, W, 3): drawn
-            backgrounds and bare posterboard.
+            backgrounds and bare posterboard, then the data set's own photos without waste.
         """
         pixels, masks, seed = self.train_pixels, self.train_masks, self._seed
         rng = np.random.default_rng([seed, 3])
@@ -156,6 +175,8 @@ class TrainingData:
         copy_pasted = CopyPaste(masks, backgrounds, 1.0, pixels)(np.array(pixels[rows]), rows, rng)
         copy_pasted = corrupt(copy_pasted, self._corruption, rng)
         other = not_waste(TRAINING, pixels, masks, seed + 2, BACKGROUNDS, BOARDS)
+        natural = self.natural_not_waste("train")
+        other = other if natural is None else np.concatenate([other, natural])
         return copy_pasted, corrupt(other, self._corruption, rng)
 
     def embeddings(self, backbone: Backbone) -> tuple[Embeddings, Embeddings]:

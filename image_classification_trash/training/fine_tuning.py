@@ -92,7 +92,7 @@ class FineTuning(pl.LightningModule):
         self.start: list[dict[str, float]] = []  # one row, epoch 0, if the initial weights are a candidate
         self.history: list[dict[str, float]] = []
         self._train, self._val = train, val
-        weights = class_weights(train.y_true, network.classes, settings.class_weighting)
+        weights = class_weights(train.y_true, network.classes, settings.class_weighting, train.weights)
         self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
         chosen = settings.model_dump(include=set(Augmentation.__dataclass_fields__))
         self._augment = Augmentation(settings.input_height, settings.input_width, **chosen)
@@ -132,7 +132,12 @@ class FineTuning(pl.LightningModule):
     def _order(self) -> Shuffled:
         rank, processes = self.trainer.global_rank, self.trainer.world_size
         return Shuffled(
-            len(self._train.y_true), self.settings.batch_size, lambda: self._seed(0), rank, processes
+            len(self._train.y_true),
+            self.settings.batch_size,
+            lambda: self._seed(0),
+            rank,
+            processes,
+            self._train.weights,
         )
 
     def val_dataloader(self) -> OrderedBatches:

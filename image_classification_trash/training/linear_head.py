@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
-from image_classification_trash.arrays import Embeddings, Ints
+from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork
 from image_classification_trash.training.data import TrainingData
 
@@ -36,9 +36,14 @@ class LinearHead:
         return np.asarray(embeddings @ self.weight.T + self.bias, dtype=np.float64)
 
 
-def class_weights(y_true: Ints, classes: int, weighting: float) -> npt.NDArray[np.float64]:
-    """Return class weights (C,), with mean 1 over the photos; `weighting` 0 weights all photos equally, 1 all classes."""
-    counts = np.maximum(np.bincount(y_true, minlength=classes), 1)
+def class_weights(
+    y_true: Ints, classes: int, weighting: float, photo_weights: Floats | None = None
+) -> npt.NDArray[np.float64]:
+    """Return class weights (C,), with mean 1 over the photos; `weighting` 0 weights all photos equally, 1 all classes.
+
+    `photo_weights` (N,), of mean 1, count photos as more or less than one.
+    """
+    counts = np.maximum(np.bincount(y_true, photo_weights, minlength=classes), 1)
     weights = counts ** -float(weighting)
     return np.asarray(weights * len(y_true) / (weights * counts).sum())
 
@@ -46,7 +51,15 @@ def class_weights(y_true: Ints, classes: int, weighting: float) -> npt.NDArray[n
 def fit_linear_head(network: TrashNetwork, data: TrainingData) -> LinearHead:
     """Fit a head on embeddings of the train split, choose C on the val split, and set the network's head to it."""
     train, val = data.embeddings(EmbeddingBackbone(network))
-    head = fit_head(train, data.y_train, val, data.y_val, len(data.labels), data.class_weighting)
+    head = fit_head(
+        train,
+        data.y_train,
+        val,
+        data.y_val,
+        len(data.labels),
+        data.class_weighting,
+        photo_weights=data.photo_weights,
+    )
     network.set_linear_head(head.weight, head.bias)
     return head
 
@@ -59,6 +72,7 @@ def fit_head(
     classes: int,
     weighting: float,
     inverse_regularisations: Sequence[float] = INVERSE_REGULARISATIONS,
+    photo_weights: Floats | None = None,
 ) -> LinearHead:
     """Fit multinomial logistic regression on standardised embeddings, and choose C on validation.
 
@@ -70,12 +84,14 @@ def fit_head(
         classes: number of classes C.
         weighting: as in `class_weights`.
         inverse_regularisations: values of C to choose from.
+        photo_weights: weights (N,) of the training photos, of mean 1; None if all are equal.
 
     Raises:
         ValueError: a class has no photo in the train split.
     """
     mean, spread = train.mean(0), train.std(0) + 1e-6
-    sample_weight = class_weights(y_train, classes, weighting)[y_train]
+    sample_weight = class_weights(y_train, classes, weighting, photo_weights)[y_train]
+    sample_weight = sample_weight if photo_weights is None else sample_weight * photo_weights
     best: LinearHead | None = None
     for inverse_regularisation in tqdm(inverse_regularisations, desc="fit head", unit="fit"):
         weight, bias = _fit((train - mean) / spread, y_train, sample_weight, classes, inverse_regularisation)

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,11 +16,13 @@ from image_classification_trash.config.base import InputSettings, TrackSettings
 from image_classification_trash.config.training import CalibrationSettings, TrainSettings
 from image_classification_trash.data.manifest import Manifest
 from image_classification_trash.errors import DivergedError
+from image_classification_trash.evaluation.attribution import notice_text
 from image_classification_trash.evaluation.calibration import Calibration, Validation
 from image_classification_trash.evaluation.result import StartComparison
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
+    NOTICE,
     TRASHNET_LICENSE,
     UNSTATED,
     WEIGHTS,
@@ -127,7 +130,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """The data section of a bundle's config.json."""
+    """The data section of a bundle's config.json; the last two entries are omitted without a data sources file."""
 
     name: str
     fingerprint: str
@@ -135,13 +138,31 @@ class DataRecord:
     counts: Mapping[str, Mapping[str, int]]
     overlap: Mapping[str, Any]
     corrections: Mapping[str, Any] | None
+    sources: Sequence[Mapping[str, Any]] | None = None
+    not_waste: Mapping[str, int] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the section as plain data for JSON."""
+        document = asdict(self)
+        return {k: v for k, v in document.items() if v is not None or k not in ("sources", "not_waste")}
 
     @classmethod
     def of(cls, manifest: Manifest) -> "DataRecord":
         """Return the section for a data set."""
         made, counts = asdict(manifest.metadata), manifest.counts()
         overlap = made["near_duplicates"]["overlap"]
-        return cls(manifest.name, manifest.fingerprint, made["split"], counts, overlap, made["corrections"])
+        sources = made["sources"] if manifest.metadata.sources is not None else None
+        not_waste = Counter(photo.split for photo in manifest.not_waste)
+        return cls(
+            manifest.name,
+            manifest.fingerprint,
+            made["split"],
+            counts,
+            overlap,
+            made["corrections"],
+            sources,
+            dict(not_waste) or None,
+        )
 
 
 def open_run(settings: TrainSettings, manifest: Manifest, tracker: Tracker, began: float) -> Run:
@@ -265,6 +286,7 @@ def write_trained(
         found = f"The trained model is not written: {len(bad)} of its weights and thresholds are not finite, such as {bad[0]}."
         raise DivergedError(found, "Lower --learning-rate, raise --warmup-epochs, or check the photos.")
     labels = (*manifest.labels, *([NEGATIVE_LABEL] if network.rejection_head is not None else []))
+    data = DataRecord.of(manifest).as_json()
     config = BundleConfig(
         name=folder.name,
         architecture=network.architecture,
@@ -274,7 +296,7 @@ def write_trained(
         resize_mode=size.resize_mode,
         temperature=calibration.temperature,
         threshold=calibration.threshold,
-        data=asdict(DataRecord.of(manifest)),
+        data=data,
         training=training.as_json(),
         git_commit=git_commit(),
         versions=library_versions(),
@@ -286,4 +308,6 @@ def write_trained(
     files = {WEIGHTS: network_bytes(network)}
     if history:
         files[HISTORY] = history_csv(history).encode()
+    if data.get("sources"):
+        files[NOTICE] = notice_text(folder.name, data["sources"]).encode()
     return write_bundle(folder, config, files)

@@ -1,4 +1,7 @@
-"""Fit the rejection head: a linear classifier of waste against none on embeddings, with drawn backgrounds as negatives."""
+"""Fit the rejection head: a linear classifier of waste against none on embeddings, with drawn backgrounds as negatives.
+
+The photos without waste of a data sources file are further negatives.
+"""
 
 from dataclasses import dataclass
 

@@ -47,6 +47,9 @@ def fit_rejection_head(network: TrashNetwork, data: TrainingData) -> ShiftRecord
     waste = np.concatenate([backbone.embed(np.array(data.train_pixels)), backbone.embed(copy_pasted)])
     val_waste = backbone.embed(data.shifted.clean_and_copy_pasted)
     val_other = backbone.embed(data.shifted.not_waste)  # of the family held out from training
+    natural = data.natural_not_waste("val")
+    if natural is not None:
+        val_other = np.concatenate([val_other, backbone.embed(np.array(natural))])
     rejection_head = fit_to_embeddings(waste, backbone.embed(other), val_waste, val_other, LOST)
 
     def scores(photos: Pixels) -> Floats:

@@ -10,13 +10,16 @@ from image_classification_trash.networks.network import PIECE, TrashNetwork, to_
 from image_classification_trash.training.batches import OrderedBatches, SplitPhotos
 
 
-def adjust_logits(network: TrashNetwork, y_true: Ints, share: float) -> None:
+def adjust_logits(
+    network: TrashNetwork, y_true: Ints, share: float, photo_weights: Floats | None = None
+) -> None:
     """Subtract `share` of the log class frequencies in training from the scores (logit adjustment, Menon et al., 2021).
 
     Class frequencies in training say little about those in use. A loss weighted by frequency to the power of -w has
-    already subtracted a share w; a further 1 - w treats all classes as equally likely.
+    already subtracted a share w; a further 1 - w treats all classes as equally likely. `photo_weights` (N,), of mean 1,
+    are those that the photos had in training.
     """
-    network.shift_scores(-share * np.log(np.bincount(y_true) / len(y_true)))
+    network.shift_scores(-share * np.log(np.bincount(y_true, photo_weights) / len(y_true)))
 
 
 def calibrate_network(network: TrashNetwork, val: SplitPhotos, settings: CalibrationSettings) -> Calibration:

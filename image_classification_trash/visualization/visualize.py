@@ -158,8 +158,20 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
         **config.versions,
     }
     header = ("class", "n", "precision", "recall", "F1", "ROC AUC")
+    sources = [
+        (name, str(m.n), *map(with_interval, (m.accuracy, m.macro_f1, m.ece)), f"{m.accepted.coverage:.1%}")
+        for name, m in (metrics.by_source or {}).items()
+    ]
+    apart = [
+        (name, str(o.n), *map(with_interval, (o.auroc, o.rejected, o.accepted_above)))
+        for name, o in (metrics.not_waste_by_source or {}).items()
+    ]
+    source_header = ("source", "n", "accuracy", "macro F1", "ECE", "accepted")
+    apart_header = ("source", "n", "AUROC", "rejected", "accepted above 0.9")
     sections = [
         Section("Right and wrong", few, [header, *per_class[:MOST_ROWS]], pictures[:2]),
+        *([Section("By source", table=[source_header, *sources])] if sources else []),
+        *([Section("Photos without waste by source", table=[apart_header, *apart])] if apart else []),
         Section("Trust", "Calibration and abstention.", pictures=pictures[2:4]),
         Section("Training and errors", pictures=pictures[4:]),
         Section("Left out", *_left_out(len(evaluation.unreadable), unreadable)),

@@ -1,0 +1,1 @@
+"""Data sets that combine several sources: the data sources file, known public sets, roles and attribution."""
