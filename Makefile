@@ -19,7 +19,9 @@ RUN = $(VENV)/bin/trash-classifier
 # uv installs what pip does, sooner. Both are silent but for errors; PIP_FLAGS=--verbose makes them talk.
 UV := $(shell command -v uv 2>/dev/null)
 VENV_OF = $(if $(UV),$(UV) venv --quiet --seed --allow-existing --python $(PYTHON),$(PYTHON) -m venv)
-PIP = $(if $(UV),$(UV) pip install --quiet --python $(VENV)/bin/python,$(VENV)/bin/pip install --quiet --quiet) $(PIP_FLAGS)
+PIP = $(if $(UV),$(UV) pip install --quiet --python $(VENV)/bin/python,$(VENV)/bin/pip install --quiet --quiet --no-compile) $(PIP_FLAGS)
+# Nothing is compiled at the install: a module's byte code is written when it is first imported, a third of what all of it takes.
+export PYTHONDONTWRITEBYTECODE :=
 # One lock for all: what an environment gets has the version that requirements.txt states, whatever its extras.
 ifdef RESOLUTION
 add = $(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python \

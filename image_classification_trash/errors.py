@@ -87,23 +87,37 @@ class MissingExtraError(TrashClassifierError):
 
 
 class PhotoError(TrashClassifierError):
-    """One photo cannot be used: it is missing, empty, truncated, or not an image."""
+    """One photo cannot be used: it is missing, empty, truncated, or not an image.
+
+    Attributes:
+        code: the kind of error, stable, for programs; subclasses have their own.
+    """
+
+    code = "not_a_photo"
 
 
 class PhotoTooLargeError(PhotoError):
     """Decoding a photo needs more pixels, memory, work or parts than its budget allows, or its file is too long."""
 
+    code = "too_large"
+
 
 class FetchError(PhotoError):
     """The photo at a URL cannot be fetched."""
+
+    code = "url_failed"
 
 
 class UrlRefusedError(FetchError):
     """A URL is not allowed, because of its syntax, scheme, port or host, or the address that the host resolves to."""
 
+    code = "url_refused"
+
 
 class FetchTooLargeError(FetchError):
     """The response to a URL is longer than allowed."""
+
+    code = "too_large"
 
 
 class DatasetError(TrashClassifierError):
