@@ -3,8 +3,8 @@ RESOLUTION ?=
 VENV ?= .venv$(addprefix -,$(RESOLUTION))
 PIP_FLAGS ?=
 TORCH_INDEX ?=
-TRAIN_COST = $(if $(TORCH_INDEX),TODO GB,TODO GB with CUDA, TODO with TORCH_INDEX=https://download.pytorch.org/whl/cpu.)
-REST_COST = TODO GB
+TRAIN_COST = $(if $(TORCH_INDEX),about 1.5 GiB,6 GiB with CUDA; about 1.5 GiB with TORCH_INDEX=https://download.pytorch.org/whl/cpu.)
+REST_COST = 2.1 GiB
 DATA ?= sample
 MODEL ?= models/$(DATA)
 CONFIG ?= configs/quickstart.yaml
@@ -20,7 +20,7 @@ RUN = $(VENV)/bin/trash-classifier
 UV := $(shell command -v uv 2>/dev/null)
 VENV_OF = $(if $(UV),$(UV) venv --quiet --seed --allow-existing --python $(PYTHON),$(PYTHON) -m venv)
 PIP = $(if $(UV),$(UV) pip install --quiet --python $(VENV)/bin/python,$(VENV)/bin/pip install --quiet --quiet --no-compile) $(PIP_FLAGS)
-# Nothing is compiled at the install: a module's byte code is written when it is first imported, a third of what all of it takes.
+# Nothing is compiled at the install: a module's byte code is written when it is first imported.
 export PYTHONDONTWRITEBYTECODE :=
 # One lock for all: what an environment gets has the version that requirements.txt states, whatever its extras.
 ifdef RESOLUTION
