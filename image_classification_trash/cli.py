@@ -8,7 +8,10 @@ by Ctrl-C; 141 the reader of the output closed it.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from image_classification_trash import __version__
@@ -163,6 +166,8 @@ class Command(NamedTuple):
     check: Callable[[Any], None] = lambda settings: None
 
 
+VOLUME = {"-q", "--quiet", "-v", "--verbose"}
+"""Flags of every command that may stand before its name too."""
 COMMANDS = {
     "data": Command(run_data),
     "audit": Command(run_audit, data_set_is_there),
@@ -195,6 +200,44 @@ def run(arguments: Sequence[str]) -> int:
     return carry_out(verb, lambda: load(verb, rest), COMMANDS[verb].run)
 
 
+class Print(argparse.Action):
+    """Print a text that a function makes, which is called for this alone, and exit."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        flag: str | None = None,
+    ) -> None:
+        """Print what `const` returns for the flag's value, if it takes one."""
+        sys.stdout.write(f"{self.const(values) if values else self.const()}\n")
+        parser.exit()
+
+
+def versions() -> str:
+    """Return the versions of the package, its model and the engines."""
+    from image_classification_trash.config.versions import describe_versions
+
+    return describe_versions(__version__)
+
+
+def schema() -> str:
+    """Return the JSON schema of recipes."""
+    import json
+
+    from image_classification_trash.config.recipe_schema import recipe_schema
+
+    return json.dumps(recipe_schema(), indent=2)
+
+
+def completion(shell: str) -> str:
+    """Return the script that completes command lines in a shell."""
+    from image_classification_trash.config.completion import SCRIPTS
+
+    return SCRIPTS[shell]()
+
+
 def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
     verbs = "\n".join(f"  {name:<10} {verb.help}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(
@@ -204,11 +247,32 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
         epilog=f"commands:\n{verbs}\n\nAsk a command for its settings: trash-classifier train --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("command", choices=VERBS, metavar="COMMAND", help="what to do, see below")
-    arguments = in_one_word(arguments)
-    parsed = parser.parse_args(arguments[:1])
-    return parsed.command, list(arguments[1:])
+    add = parser.add_argument
+    add(
+        "--version",
+        action=Print,
+        nargs=0,
+        const=versions,
+        help="show the versions of package, model and engines",
+    )
+    add("--schema", action=Print, nargs=0, const=schema, help="show the JSON schema of recipes, for editors")
+    shells = ("bash", "zsh", "fish")
+    add(
+        "--completion",
+        action=Print,
+        choices=shells,
+        const=completion,
+        help="show a script that completes commands",
+    )
+    add("command", metavar="COMMAND", help="what to do, see below")
+    leading = list(takewhile(VOLUME.__contains__, arguments))
+    arguments = in_one_word(arguments[len(leading) :])
+    parsed = parser.parse_args(arguments[: 2 if "--completion" in arguments[:1] else 1])
+    if parsed.command not in VERBS:
+        near = get_close_matches(parsed.command, VERBS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(VERBS)}."
+        parser.error(f"there is no command {parsed.command!r}. {hint}")
+    return parsed.command, [*leading, *arguments[1:]]
 
 
 def in_one_word(arguments: Sequence[str]) -> Sequence[str]:

@@ -26,10 +26,39 @@
 Each has two sentences: what was found and where, and what to do next.
 """
 
+TYPE_CHECKING = False  # not from typing: this is imported before anything else
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def first_line(error: BaseException) -> str:
     """Return the first line of another library's error, or its type if it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def install_hint(extras: str, checkout: "Path | None" = None) -> str:
+    """Say how extras are installed from where this package came from, as no package index has it.
+
+    Args:
+        extras: their names, with commas between them.
+        checkout: the folder that holds the package, if not this file's: a clone, or an environment's packages.
+    """
+    import json  # noqa: PLC0415  all of them are for an error alone
+    from importlib.metadata import PackageNotFoundError, distribution  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    checkout = checkout or Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        return f'Install it with: pip install -e "{checkout}[{extras}]"'
+    try:
+        origin = json.loads(distribution("image-classification-trash").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        origin = {}
+    if "url" in origin:
+        return f'Install it with: pip install "image-classification-trash[{extras}] @ {origin["url"]}"'
+    return (
+        f'Install it with: pip install ".[{extras}]", in a clone of the repository, or "FILE.whl[{extras}]"'
+    )
 
 
 class TrashClassifierError(Exception):
@@ -58,23 +87,37 @@ class MissingExtraError(TrashClassifierError):
 
 
 class PhotoError(TrashClassifierError):
-    """One photo cannot be used: it is missing, empty, truncated, or not an image."""
+    """One photo cannot be used: it is missing, empty, truncated, or not an image.
+
+    Attributes:
+        code: the kind of error, stable, for programs; subclasses have their own.
+    """
+
+    code = "not_a_photo"
 
 
 class PhotoTooLargeError(PhotoError):
     """Decoding a photo needs more pixels, memory, work or parts than its budget allows, or its file is too long."""
 
+    code = "too_large"
+
 
 class FetchError(PhotoError):
     """The photo at a URL cannot be fetched."""
+
+    code = "url_failed"
 
 
 class UrlRefusedError(FetchError):
     """A URL is not allowed, because of its syntax, scheme, port or host, or the address that the host resolves to."""
 
+    code = "url_refused"
+
 
 class FetchTooLargeError(FetchError):
     """The response to a URL is longer than allowed."""
+
+    code = "too_large"
 
 
 class DatasetError(TrashClassifierError):

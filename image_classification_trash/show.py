@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from image_classification_trash.errors import SettingsError, TrashClassifierError
+from image_classification_trash.errors import SettingsError, TrashClassifierError, install_hint
 
 GOOD, FAILED, WRONG_USE, SOME_UNREADABLE, DRIFTED, STOPPED, NOT_READ = 0, 1, 2, 3, 4, 130, 141
 """Exit status: 0 success; 1 an error that the user can fix; 2 a wrong flag or setting; 3 finished, but some photos could not
 be read; 4 the monitored stream drifted; 130 stopped by Ctrl-C; 141 the reader of the output closed it."""
-_EXTRAS = {"serve": "serve", "tune": "train,tune"}
+_EXTRAS = {"serve": "serve", "tune": "train,tune", "export": "train,export"}
 """The extras that install what a command imports; all other commands need `train`."""
 SettingsT = TypeVar("SettingsT")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,20 @@ def show(result: Result, json_output: bool = False) -> int:
         return result.exit_status
     for shown in result.for_people():
         if isinstance(shown, Note):
+            if not logger.isEnabledFor(logging.WARNING):
+                continue
             print(printable(shown.text), file=sys.stderr, flush=True)
         else:
             lines = shown.lines() if isinstance(shown, Table) else [shown]
             print(*map(printable, lines), sep="\n", flush=True)
     return result.exit_status
+
+
+def set_volume(quiet: bool) -> None:
+    """Say less: results and errors alone, no notes, warnings and progress bars; or more: logs, and the origin of an error."""
+    logging.getLogger().setLevel(logging.ERROR if quiet else logging.INFO)
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
 
 
 def printable(text: str) -> str:
@@ -137,10 +147,11 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         )  # for what the interpreter flushes at its end
         return NOT_READ
     except TrashClassifierError as error:
+        logger.info("The error's origin:", exc_info=True)
         _show_error(error.found, error.hint)
         return WRONG_USE if isinstance(error, SettingsError) else FAILED
     except ModuleNotFoundError as error:
-        hint = f'Install it with: pip install "image-classification-trash[{_EXTRAS.get(command, "train")}]"'
+        hint = install_hint(_EXTRAS.get(command, "train"))
         _show_error(f"{command} needs the library {error.name}, which is not installed.", hint)
         return FAILED
     except OSError as error:

@@ -1,38 +1,36 @@
-"""Tables of any length: CSV up to `CSV_ROWS` rows, Parquet beyond, and one reader for both."""
+"""Tables of any length: CSV up to `CSV_ROWS` rows, Parquet beyond where pyarrow is installed, and one reader for both."""
 
 import csv
+import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from image_classification_trash.csv_tables import csv_line, csv_records
-from image_classification_trash.errors import DatasetError, MissingExtraError
+from image_classification_trash.errors import DatasetError, MissingExtraError, install_hint
 
 CSV_ROWS = 100_000
-"""Rows up to which a table is a CSV file, which any program opens."""
+"""Rows up to which a table is always a CSV file, which any program opens."""
 _BATCH = 50_000
 
 
 def write_table(folder: Path, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
-    """Write rows as NAME.csv, or as NAME.parquet where there are more than `CSV_ROWS`; return the file.
+    """Write rows as NAME.csv, or as NAME.parquet where there are more than `CSV_ROWS` and pyarrow is there; return the file.
 
     Args:
         folder: where the file is written; it must not hold a table of that name.
         name: the file's name without a suffix.
         columns: names of the columns.
         rows: their cells: texts and numbers.
-
-    Raises:
-        MissingExtraError: the rows ask for Parquet and pyarrow is not installed.
     """
     coming = iter(rows)
     first = list(islice(coming, CSV_ROWS + 1))
-    if len(first) > CSV_ROWS:
+    if len(first) > CSV_ROWS and importlib.util.find_spec("pyarrow"):
         return _write_parquet(folder / f"{name}.parquet", columns, chain(first, coming))
     path = folder / f"{name}.csv"
     with path.open("w", encoding="utf-8", newline="") as sink:
-        sink.writelines(map(csv_line, (columns, *first)))
+        sink.writelines(map(csv_line, chain((columns,), first, coming)))
     return path
 
 
@@ -83,8 +81,6 @@ def _parquet() -> Any:
     try:
         from pyarrow import parquet  # noqa: PLC0415  optional
     except ImportError as error:
-        found = f"Tables of more than {CSV_ROWS:,} rows are Parquet files, and pyarrow is not installed."
-        raise MissingExtraError(
-            found, "Install it: pip install 'image-classification-trash[parquet]'"
-        ) from error
+        found = "The table is a Parquet file, and pyarrow is not installed."
+        raise MissingExtraError(found, install_hint("parquet")) from error
     return parquet

@@ -76,6 +76,40 @@ def test_ci_runs_what_the_readme_says_in_a_clone() -> None:
     assert clone < run.index("make quickstart")
 
 
+def dry_run(*words: str, path: str = os.environ["PATH"]) -> str:
+    """What make would run in an environment that does not exist yet."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    environment |= {"PATH": path}
+    line = ["make", "--dry-run", *words, "VENV=/nonexistent/venv"]
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_quickstart_installs_what_training_needs_and_the_tests_add_the_rest() -> None:
+    quickstart, tests = dry_run("quickstart"), dry_run("test")
+    assert '-c requirements.txt -e ".[train]"' in quickstart
+    assert "export" not in quickstart and "docs" not in quickstart
+    first, second = re.findall(r'-c requirements\.txt -e "\.\[(.*)\]"', tests)
+    assert first == "train" and {"export", "serve", "parquet", "dev"} < set(second.split(","))
+    said = quickstart.index("Installing")
+    assert "GiB" in quickstart[said:].splitlines()[0] and said < quickstart.index("venv /nonexistent/venv")
+
+
+def test_the_cpu_build_comes_first_where_it_is_asked_for() -> None:
+    index = "https://download.example.org/cpu"
+    installs = re.findall(r"pip install .*", dry_run("quickstart", f"TORCH_INDEX={index}"))
+    assert f"--index-url {index} torch==" in installs[0] and ".[train]" in installs[1]
+
+
+def test_uv_installs_where_it_is_there(tmp_path: Path) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\n")
+    uv.chmod(0o755)
+    planned = dry_run("quickstart", path=f"{tmp_path}:{os.environ['PATH']}")
+    assert f"{uv} venv" in planned and f"{uv} pip install" in planned
+    assert f"{uv} " not in dry_run("quickstart", path="/usr/bin:/bin")
+
+
 def test_production_waits_for_the_canary() -> None:
     jobs = read(ROOT / ".github/workflows/deploy.yml")["jobs"]
     assert jobs["promote"]["needs"] == "canary" and jobs["promote"]["environment"] == "production"

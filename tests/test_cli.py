@@ -61,6 +61,40 @@ def test_what_concerns_all_verbs_imports_no_settings(
     assert not modules & {"pydantic", "yaml", "image_classification_trash.config.base", *HEAVY}
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("trian", "'train'"), ("evalute", "'evaluate'"), ("xyz", "Commands: ")]
+)
+def test_a_command_that_is_misspelt_is_answered_with_the_nearest(
+    typed: str, meant: str, tmp_path: Path
+) -> None:
+    status, said, _ = run_and_list(tmp_path, typed)
+    assert status == 2 and f"no command '{typed}'" in said and meant in said
+
+
+def test_the_version_names_the_model_and_the_engines(tmp_path: Path) -> None:
+    _, said, modules = run_and_list(tmp_path, "--version")
+    assert re.search(r"^trash-classifier \d", said)
+    assert re.search(r"^shipped model: [\w-]+, SHA-256 [0-9a-f]{12}$", said, re.MULTILINE)
+    assert re.search(r"^LiteRT: \d", said, re.MULTILINE) and re.search(r"^PyTorch: ", said, re.MULTILINE)
+    assert not modules & {"numpy", "PIL"}
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_volume_is_set_before_or_after_the_command(place: str, tmp_path: Path) -> None:
+    words = ["-q", "models", "list"] if place == "before" else ["models", "list", "-q"]
+    line = [sys.executable, "-m", "image_classification_trash"]
+    loud = subprocess.run(
+        [*line, "explore", "nope"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in loud.stderr
+    said = subprocess.run(
+        [*line, "-v", "explore", "nope"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" in said.stderr and said.stderr.endswith(loud.stderr)
+    quiet = subprocess.run([*line, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert quiet.returncode == 0 and not quiet.stderr
+
+
 def test_a_verb_imports_its_own_settings_alone(tmp_path: Path) -> None:
     status, said, modules = run_and_list(tmp_path, "serve", "--help")
     assert status == 0 and "--port" in said

@@ -9,11 +9,12 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 
 import pytest
 
-from image_classification_trash.cli import in_one_word
+from image_classification_trash.cli import VOLUME, in_one_word
 from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.verbs import VERBS, settings_of
 
@@ -74,9 +75,9 @@ def _without_environment(words: Words) -> tuple[dict[str, str], Words]:
 
 def check_trash_classifier(arguments: Words) -> None:
     """The verb is known and its settings accept the arguments."""
-    if arguments in (["--help"], ["--version"]):
+    if arguments in (["--help"], ["--version"], ["--schema"]):
         return
-    verb, *rest = in_one_word(arguments)
+    verb, *rest = in_one_word(list(dropwhile(VOLUME.__contains__, arguments)))
     assert verb in VERBS
     if not {"--help", "--help-all"} & {*rest}:
         load_settings(settings_of(verb), rest)

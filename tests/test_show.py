@@ -1,6 +1,7 @@
 """Results are shown one way: lines, aligned tables and notes for people, one JSON document for programs."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from image_classification_trash.show import (
     Shown,
     Table,
     carry_out,
+    set_volume,
     show,
 )
 
@@ -76,8 +78,9 @@ def failing(error: BaseException) -> Callable[[object], Result]:
         ("data", DatasetError("It is empty.", "Fill it."), FAILED, "error: It is empty.\n  Fill it.\n"),
         ("data", DatasetError("It is empty."), FAILED, "error: It is empty.\n"),
         ("data", SettingsError("--nope is not known.", ""), WRONG_USE, "error: --nope is not known.\n"),
-        ("serve", ModuleNotFoundError(name="fastapi"), FAILED, "image-classification-trash[serve]"),
-        ("tune", ModuleNotFoundError(name="optuna"), FAILED, "image-classification-trash[train,tune]"),
+        ("serve", ModuleNotFoundError(name="fastapi"), FAILED, "[serve]"),
+        ("tune", ModuleNotFoundError(name="optuna"), FAILED, "[train,tune]"),
+        ("export", ModuleNotFoundError(name="torch"), FAILED, "[train,export]"),
         ("train", ModuleNotFoundError(name="torch"), FAILED, "train needs the library torch"),
         ("train", OSError(28, "No space left on device"), FAILED, "No half-written output"),
         ("train", PermissionError(13, "Permission denied", "data/x"), FAILED, "--data-dir"),
@@ -138,3 +141,22 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
     line = f"{writer} | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], input=many, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("photo\n", "", 141)
+
+
+def test_quiet_leaves_results_and_errors_and_verbose_says_where_an_error_arose(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = logging.getLogger()
+    before = root.level
+    try:
+        set_volume(quiet=True)
+        show(Streamed())
+        assert capsys.readouterr().err == ""
+        carry_out("data", lambda: None, failing(DatasetError("It is empty.")))
+        assert capsys.readouterr().err == "error: It is empty.\n"
+        set_volume(quiet=False)
+        show(Streamed())
+        assert capsys.readouterr().err == "one is unreadable\n"
+    finally:
+        root.setLevel(before)
+        os.environ.pop("TQDM_DISABLE", None)

@@ -23,6 +23,15 @@ def test_both_forms_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert short[1] == {"path": 'say "x"\nmore', "score": "", "n": "2"}
 
 
+def test_a_long_table_is_csv_where_there_is_no_pyarrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "CSV_ROWS", 2)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert write_table(tmp_path, "found", ("path", "score", "n"), iter(ROWS)).suffix == ".csv"
+    assert [row["n"] for row in read_table(tmp_path, "found")] == ["1", "2", "3"]
+
+
 def test_an_empty_table_has_its_header(tmp_path: Path) -> None:
     assert write_table(tmp_path, "found", ("path", "n"), []).read_text() == "path,n\n"
     assert list(read_table(tmp_path, "found")) == []

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from image_classification_trash.config.base import POSITIONAL, REPEATED, Part, StageSettings
 from image_classification_trash.errors import SettingsError
 from image_classification_trash.files import parse_json
+from image_classification_trash.show import set_volume
 
 USUAL, HELP_ALL = "Usual settings", "--help-all"
 SHORTCUTS = {"json_output": "--json"}
@@ -31,7 +32,7 @@ def parse_arguments(cls: type[StageSettings], arguments: Sequence[str]) -> dict[
         SystemExit: after `--help` and `--help-all`.
     """
     words = _join_lists(cls, arguments)
-    parser = _build_parser(cls, HELP_ALL in words)
+    parser = build_parser(cls, HELP_ALL in words)
     # Intermixed parsing allows positional arguments between flags, but does not support `--`.
     parse = parser.parse_known_args if "--" in words else parser.parse_known_intermixed_args
     given, unknown = parse(words)
@@ -104,12 +105,26 @@ class OnceSwitch(argparse.BooleanOptionalAction):
         super().__call__(parser, namespace, values, flag)
 
 
+class VolumeAction(argparse.Action):
+    """Say less or more from now on, as `const` tells."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        flag: str | None = None,
+    ) -> None:
+        """Set the volume; the namespace, which holds settings, stays as it is."""
+        set_volume(quiet=self.const)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message}.", f"See: {self.prog} --help")
 
 
-def _build_parser(cls: type[StageSettings], everything: bool) -> _Parser:
+def build_parser(cls: type[StageSettings], everything: bool) -> argparse.ArgumentParser:
     """Build the parser of all settings; its help shows the usual ones, or all if `everything`."""
     groups = _groups(cls)
     command = f"trash-classifier {cls.stage}"
@@ -137,6 +152,11 @@ def _build_parser(cls: type[StageSettings], everything: bool) -> _Parser:
     group = parser.add_argument_group("Help", note)
     group.add_argument("-h", "--help", action="help", help="Show the usual settings")
     group.add_argument(HELP_ALL, action="help", help="Show all settings")
+    quiet, verbose = ("-q", "--quiet"), ("-v", "--verbose")
+    group.add_argument(*quiet, action=VolumeAction, nargs=0, const=True, help="Show results and errors alone")
+    group.add_argument(
+        *verbose, action=VolumeAction, nargs=0, const=False, help="Show logs, and where an error arose"
+    )
     return parser
 
 

@@ -9,7 +9,13 @@ import csv
 from importlib.resources import files
 from pathlib import Path
 
-from image_classification_trash.errors import ArchiveError, DownloadError, MissingExtraError, first_line
+from image_classification_trash.errors import (
+    ArchiveError,
+    DownloadError,
+    MissingExtraError,
+    first_line,
+    install_hint,
+)
 from image_classification_trash.files import sha256_of_file
 from image_classification_trash.inference.bundle import TRASHNET_LABELS
 
@@ -32,7 +38,7 @@ def download_trashnet() -> Path:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415  the network is optional
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
     except ImportError as error:
-        hint = 'Install it with: pip install "image-classification-trash[train]", or use --source.'
+        hint = f"{install_hint('train')}, or use --source."
         raise MissingExtraError("Downloading TrashNet needs the library huggingface_hub.", hint) from error
     try:
         path = Path(hf_hub_download(REPOSITORY, ARCHIVE, repo_type="dataset"))

@@ -114,6 +114,11 @@ class BundleConfig:
     conformal_threshold: float | None = None
 
     @property
+    def title(self) -> str:
+        """Name and architecture, which tables begin with."""
+        return f"{self.name}, {self.architecture}"
+
+    @property
     def input_size(self) -> Size:
         """Height and width of the model's input, in pixels."""
         return self.input_height, self.input_width

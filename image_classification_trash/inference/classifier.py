@@ -74,6 +74,7 @@ class Prediction:
             a stated share of the validation photos; only `label` if no conformal threshold was fitted; empty if there
             is an error or the decision is `not waste`.
         error: why the photo could not be classified; None if it was.
+        error_code: the kind of that error, for programs: `not_a_photo`, `too_large`, `url_failed` or `url_refused`.
     """
 
     path: str
@@ -84,11 +85,17 @@ class Prediction:
     waste_score: float | None = None
     prediction_set: tuple[str, ...] = ()
     error: str | None = None
+    error_code: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON, without `error`, which each caller reports in its own form."""
+        """Return plain data, ready for JSON: what `predict --json` prints and the gateway answers for a photo."""
+        error = (
+            None
+            if self.error is None
+            else {"code": self.error_code or PhotoError.code, "message": as_text(self.error)}
+        )
         return {
-            "photo": self.path,
+            "photo": as_text(self.path),
             "decision": self.decision,
             "label": self.label,
             "probability": self.probability,
@@ -98,6 +105,7 @@ class Prediction:
                 {"label": label, "probability": probability}
                 for label, probability in self.probabilities.items()
             ],
+            "error": error,
         }
 
 
@@ -163,6 +171,18 @@ class TrashClassifier:
         """
         bundle = model if isinstance(model, Bundle) else read_bundle(chosen_bundle(model, Path(models_dir)))
         return cls(bundle.config, TfServingRuntime(server, len(bundle.config.labels)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return which model answers, ready for JSON: what `predict --json` and the gateway state as `model`."""
+        config = self.config
+        return {
+            "name": config.name,
+            "architecture": config.architecture,
+            "git_commit": config.git_commit,
+            "created": config.created,
+            "digest": self.digest,
+            "threshold": config.threshold,
+        }
 
     @property
     def is_remote(self) -> bool:
@@ -303,18 +323,18 @@ class TrashClassifier:
         return rows
 
     def _answer(self, batch: Sequence["_Item"], top_k: int | None, budget: Budget) -> list[Prediction]:
-        decoded: list[Pixels | str] = []
+        decoded: list[Pixels | PhotoError] = []
         for item in batch:
             try:
                 size, resize_mode = self.config.input_size, self.config.resize_mode
                 decoded.append(read_photo(item.content(), size, resize_mode, budget))
             except PhotoError as error:
-                decoded.append(str(error))
-        good = [pixels for pixels in decoded if not isinstance(pixels, str)]
+                decoded.append(error)
+        good = [pixels for pixels in decoded if not isinstance(pixels, PhotoError)]
         rows = iter(self.probabilities(np.stack(good)) if good else ())
         return [
-            Prediction(item.name, error=pixels)
-            if isinstance(pixels, str)
+            Prediction(item.name, error=str(pixels), error_code=pixels.code)
+            if isinstance(pixels, PhotoError)
             else self.prediction(item.name, next(rows), top_k)
             for item, pixels in zip(batch, decoded, strict=True)
         ]

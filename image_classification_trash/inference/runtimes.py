@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from image_classification_trash.errors import BundleError, MissingExtraError, first_line
+from image_classification_trash.errors import BundleError, MissingExtraError, first_line, install_hint
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description
 from image_classification_trash.inference.file_digest import check_digest
@@ -274,10 +274,9 @@ def _registered() -> dict[str, Any]:
 
 
 def _missing(engine: str, extra: str) -> MissingExtraError:
-    package = f'"image-classification-trash[{extra}]"' if extra else "ai-edge-litert"
     return MissingExtraError(
         f"The engine {engine} cannot be loaded: its library is not installed.",
-        f"Install it with: pip install {package}",
+        install_hint(extra) if extra else "Install it with: pip install ai-edge-litert",
     )
 
 

@@ -19,7 +19,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from image_classification_trash.errors import MissingExtraError, ModelServerError, ModelServerTimeoutError
+from image_classification_trash.errors import (
+    MissingExtraError,
+    ModelServerError,
+    ModelServerTimeoutError,
+    install_hint,
+)
 from image_classification_trash.inference.images import Pixels
 
 SIGNATURE = "serving_bytes"
@@ -175,6 +180,6 @@ def _httpx() -> Any:
     except ImportError as error:
         raise MissingExtraError(
             "The engine tf-serving cannot be loaded: its library is not installed.",
-            'Install it with: pip install "image-classification-trash[serve]"',
+            install_hint("serve"),
         ) from error
     return httpx

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from image_classification_trash.errors import PhotoError, first_line
+from image_classification_trash.errors import FetchError, FetchTooLargeError, first_line
 from image_classification_trash.files import as_text
 from image_classification_trash.inference.images import MAX_BYTES
 
@@ -34,7 +34,8 @@ def fetch_url(url: str, seconds: float = SECONDS) -> bytes:
     """Fetch the bytes behind a URL.
 
     Raises:
-        PhotoError: the request fails, takes longer than `seconds`, or returns more than `MAX_BYTES`.
+        FetchError: the request fails or takes longer than `seconds`.
+        FetchTooLargeError: it returns more than `MAX_BYTES`.
     """
     import http.client  # noqa: PLC0415  see the top
     import urllib.request  # noqa: PLC0415
@@ -49,9 +50,11 @@ def fetch_url(url: str, seconds: float = SECONDS) -> bytes:
                     raise http.client.IncompleteRead(data, answer.length)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"it takes longer than {seconds:g} seconds" if limit.is_over else first_line(error)
-        raise PhotoError(as_text(f"{url} could not be fetched: {reason}."), hint) from error
+        raise FetchError(as_text(f"{url} could not be fetched: {reason}."), hint) from error
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"{as_text(url)} is longer than {MAX_BYTES // 2**20} MiB.", "Give a smaller photo.")
+        raise FetchTooLargeError(
+            f"{as_text(url)} is longer than {MAX_BYTES // 2**20} MiB.", "Give a smaller photo."
+        )
     return data
 
 

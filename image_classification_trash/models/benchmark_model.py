@@ -106,7 +106,8 @@ class Benchmark(Result):
     timings: tuple[Timing, ...]
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a table with a row per contestant and batch size."""
+        """Yield the model, and a table with a row per contestant and batch size."""
+        yield f"model: {self.bundle.config.title}"
         times = ["decode ms", "infer ms", "p95", "photos/s"]
         header = ["engine", "file", "threads", "batch", *times, "load s", "MB", "file MB", "accuracy"]
         yield Table(header, [_row(timing) for timing in self.timings])

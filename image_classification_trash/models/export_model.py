@@ -22,7 +22,13 @@ from tqdm import tqdm
 from image_classification_trash.config.base import FormatName, PrecisionName
 from image_classification_trash.config.models import ExportSettings
 from image_classification_trash.data.manifest import Manifest, read_manifest
-from image_classification_trash.errors import DatasetError, ExportError, MissingExtraError, SettingsError
+from image_classification_trash.errors import (
+    DatasetError,
+    ExportError,
+    MissingExtraError,
+    SettingsError,
+    install_hint,
+)
 from image_classification_trash.evaluation.export_report import (
     ExportConditions,
     ExportRecord,
@@ -195,8 +201,8 @@ def _check_installed(targets: Sequence[Target]) -> None:
         needed.add("tensorflow")
     missing = sorted(name for name in needed if importlib.util.find_spec(name) is None)
     if missing:
-        hint = 'Install them with: pip install "image-classification-trash[export]"'
-        raise MissingExtraError(f"Exporting needs {', '.join(missing)}, not installed here.", hint)
+        found = f"Exporting needs {', '.join(missing)}, not installed here."
+        raise MissingExtraError(found, install_hint("train,export"))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from image_classification_trash.inference.classifier import Prediction, TrashCla
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
-from image_classification_trash.inference.prediction_table import PredictionFile, row_of
+from image_classification_trash.inference.prediction_table import PredictionFile
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, line
 
 MAX_NAME = 2**16
@@ -57,7 +57,8 @@ class Predictions(Result):
             yield prediction
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield one line per photo as soon as it is classified."""
+        """Yield the model, then one line per photo as soon as it is classified."""
+        yield f"model: {self.classifier.config.title}, {self.classifier.engine}"
         decisions = [*self.classifier.config.labels, "decision"]
         widths = (max(map(len, ["photo", *self.names])), max(map(len, decisions)), len("probability"))
         yield line(("photo", "decision", "probability", "label"), widths)
@@ -67,18 +68,17 @@ class Predictions(Result):
 
     def as_json(self) -> dict[str, Any]:
         """Return all predictions at once."""
-        config = self.classifier.config
-        rows = [row_of(prediction, config.labels) for prediction in self.stream()]
-        return {"model": config.name, "predictions": rows}
+        predictions = [prediction.as_json() for prediction in self.stream()]
+        return {"model": self.classifier.as_json(), "predictions": predictions}
 
     def json_text(self) -> Iterator[str]:
         """Yield one JSON document in pieces, one photo at a time."""
-        config, total = self.classifier.config, len(self.names)
-        yield f'{{"model": {json.dumps(config.name, ensure_ascii=False)}, "predictions": ['
+        total = len(self.names)
+        yield f'{{"model": {json.dumps(self.classifier.as_json(), ensure_ascii=False)}, "predictions": ['
         bar = tqdm(self.stream(), total=total, desc="classify", unit="photo", disable=total < 2)
         for number, prediction in enumerate(bar):
-            row = json.dumps(row_of(prediction, config.labels), ensure_ascii=False)
-            yield f"{',' if number else ''}\n  {row}"
+            answer = json.dumps(prediction.as_json(), ensure_ascii=False)
+            yield f"{',' if number else ''}\n  {answer}"
         yield "\n]}\n"
 
     @property

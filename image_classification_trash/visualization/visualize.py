@@ -71,7 +71,8 @@ class EvaluationReport(Result):
     page: Path
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield the main metrics and the path of the report."""
+        """Yield the model, the main metrics and the path of the report."""
+        yield f"model: {self.evaluation.bundle.config.title}"
         yield Table(["measure", "value (95% interval)"], summary(self.evaluation))
         yield f"report: {self.page}"
 

@@ -259,7 +259,7 @@ def test_no_name_raises_anything_but_a_photo_error(classifier: TrashClassifier, 
         with pytest.raises(PhotoError, match="holds no photos"):
             classifier.predict(name)
     else:
-        assert classifier.predict(name) == Prediction(name, error=answer.error)
+        assert classifier.predict(name) == Prediction(name, error=answer.error, error_code="not_a_photo")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from image_classification_trash.errors import PhotoError
+from image_classification_trash.errors import FetchError
 from image_classification_trash.inference import web_photos
 from image_classification_trash.inference.web_photos import fetch_url, is_url
 
@@ -63,14 +63,14 @@ def test_addresses_are_encoded_and_fetched(address: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(set(ANSWERS) - {"/good"}))
 def test_whatever_a_server_answers_is_an_error_of_this_photo(address: str, path: str) -> None:
-    with pytest.raises(PhotoError, match="could not be fetched") as caught:
+    with pytest.raises(FetchError, match="could not be fetched") as caught:
         fetch_url(address + path)
     assert address + path in caught.value.found and "\n" not in caught.value.found
 
 
 @pytest.mark.parametrize("path", ["/drip", "/slow-body"])
 def test_a_server_that_drips_is_given_up(address: str, path: str) -> None:
-    with pytest.raises(PhotoError, match=r"takes longer than 0\.5 seconds"):
+    with pytest.raises(FetchError, match=r"takes longer than 0\.5 seconds"):
         fetch_url(address + path, seconds=0.5)
 
 
@@ -86,13 +86,13 @@ def test_a_server_that_drips_is_given_up(address: str, path: str) -> None:
     ],
 )
 def test_what_is_no_address_is_an_error_of_this_photo(url: str) -> None:
-    with pytest.raises(PhotoError, match="could not be fetched"):
+    with pytest.raises(FetchError, match="could not be fetched"):
         fetch_url(url)
 
 
 def test_a_body_without_end_is_cut(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_photos, "MAX_BYTES", 4)
-    with pytest.raises(PhotoError, match="is longer than"):
+    with pytest.raises(FetchError, match="is longer than"):
         fetch_url(address + "/good")
 
 
@@ -100,7 +100,7 @@ def test_nobody_listens() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(PhotoError, match="could not be fetched"):
+    with pytest.raises(FetchError, match="could not be fetched"):
         fetch_url(f"http://127.0.0.1:{port}/x")
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -123,16 +124,21 @@ def test_evaluation_on_another_folder(workspace: Path, tmp_path: Path) -> None:
     assert "banana" in done.stderr and "It knows" in done.stderr
 
 
+def probabilities(answer: dict[str, Any]) -> dict[str, float]:
+    """Label to probability, of one answer in JSON."""
+    return {item["label"]: item["probability"] for item in answer["probabilities"]}
+
+
 def test_predict_table_json_csv_and_stdin(workspace: Path, tmp_path: Path) -> None:
     photos = sorted(str(path) for path in (ROOT / PHOTO).iterdir())[:3]
     table = command(workspace, "predict", *photos).stdout
     assert all(photo in table for photo in photos)
     document = json.loads(command(workspace, "predict", *photos, "--json").stdout)
-    assert [row["path"] for row in document["predictions"]] == photos
+    assert [row["photo"] for row in document["predictions"]] == photos
     row = document["predictions"][0]
-    assert sum(
-        row[label] for label in ("cardboard", "glass", "metal", "paper", "plastic", "trash")
-    ) == pytest.approx(1)
+    assert sum(probabilities(row).values()) == pytest.approx(1)
+    assert probabilities(row).keys() == {"cardboard", "glass", "metal", "paper", "plastic", "trash"}
+    assert document["model"]["name"] == "sample" and table.startswith("model: sample, ")
     target = tmp_path / "out.csv"
     process(workspace, "predict", "-", "--csv", str(target), stdin="\n".join(photos))
     rows = list(csv.DictReader(target.open()))
@@ -146,9 +152,11 @@ def test_predict_says_which_photos_are_bad_and_goes_on(workspace: Path, tmp_path
     shutil.copy(next((ROOT / PHOTO).iterdir()), tmp_path / "good.jpg")
     (tmp_path / "bad.jpg").write_text("no picture")
     done = command(workspace, "predict", str(tmp_path), str(tmp_path / "none.jpg"), "--json", status=3)
-    rows = {Path(row["path"]).name: row for row in json.loads(done.stdout)["predictions"]}
+    rows = {Path(row["photo"]).name: row for row in json.loads(done.stdout)["predictions"]}
     assert rows["good.jpg"]["label"] and rows["good.jpg"]["error"] is None
-    assert "not a picture" in rows["bad.jpg"]["error"] and "No such file" in rows["none.jpg"]["error"]
+    errors = {name: row["error"] for name, row in rows.items()}
+    assert "not a picture" in errors["bad.jpg"]["message"] and errors["bad.jpg"]["code"] == "not_a_photo"
+    assert "No such file" in errors["none.jpg"]["message"]
 
 
 def test_predict_a_glob_and_an_empty_folder(workspace: Path, tmp_path: Path) -> None:
@@ -171,7 +179,8 @@ def test_predict_a_url(workspace: Path, site: str) -> None:
     name = next((ROOT / PHOTO).iterdir()).name
     done = command(workspace, "predict", f"{site}/{name}", f"{site}/none.jpg", "--json", status=3)
     good, bad = json.loads(done.stdout)["predictions"]
-    assert good["path"] == f"{site}/{name}" and good["label"] and "404" in bad["error"]
+    assert good["photo"] == f"{site}/{name}" and good["label"]
+    assert "404" in bad["error"]["message"] and bad["error"]["code"] == "url_failed"
 
 
 @pytest.mark.slow
@@ -199,7 +208,7 @@ def test_a_killed_prediction_goes_on_where_it_stopped(workspace: Path, tmp_path:
     assert not partial.exists()
     whole = json.loads(command(workspace, "predict", *names[:300:50], "--json").stdout)["predictions"]
     labels = {row["path"]: row["label"] for row in rows}
-    assert [row["label"] for row in whole] == [labels[row["path"]] for row in whole]
+    assert [row["label"] for row in whole] == [labels[row["photo"]] for row in whole]
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +245,8 @@ def test_all_files_and_engines_answer_alike(workspace: Path, exports: Path) -> N
     def answers(*flags: str) -> list[dict[str, float]]:
         document = json.loads(command(workspace, "predict", *photos, "--json", *flags).stdout)
         return [
-            {label: row[label] for label in ("glass", "paper", "trash")} for row in document["predictions"]
+            {label: probabilities(row)[label] for label in ("glass", "paper", "trash")}
+            for row in document["predictions"]
         ]
 
     expected = answers("--model", "models/exported", "--runtime", "torch")
@@ -305,7 +315,7 @@ def test_a_bundle_is_promoted_and_answers_by_its_alias(
     photo = str(ROOT / PHOTO)
     by_alias = json.loads(command(tmp_path, "predict", photo, "--model", "production", "--json").stdout)
     assert json.loads(command(tmp_path, "predict", photo, "--json").stdout) == by_alias
-    assert by_alias["model"] == "sample"
+    assert by_alias["model"]["name"] == "sample"
     listed = command(tmp_path, "models").stdout
     assert "sample@1" in listed and "latest, production" in listed
     assert "sample@1" in command(tmp_path, "models", "show", "sample@production").stdout
@@ -440,9 +450,10 @@ def test_an_answer_carries_the_waste_score(workspace: Path, field: Path) -> None
     done = command(workspace, "predict", PHOTO, "--model", "models/field", "--json")
     rows = json.loads(done.stdout)["predictions"]
     assert all(row["label"] != "not waste" for row in rows)
-    assert all(row["waste_score"] == pytest.approx(1 - row["not waste"], abs=1e-5) for row in rows)
-    assert all(sum(row[name] for name in ("cardboard", "glass", "metal", "paper", "plastic", "trash", "not waste"))
-               == pytest.approx(1, abs=1e-4) for row in rows)  # fmt: skip
+    assert all(
+        row["waste_score"] == pytest.approx(1 - probabilities(row)["not waste"], abs=1e-5) for row in rows
+    )
+    assert all(sum(probabilities(row).values()) == pytest.approx(1, abs=1e-4) for row in rows)
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def check(project: Path, output: str) -> None:
     """The answers are in the table and in the JSON, with the names as they are."""
     names = {f"{label} {i}.jpg" for label in (LABEL, "paper") for i in range(8)}
     document = json.loads(output[output.index('{"model"') : output.rindex("]}") + 2])
-    assert {Path(row["path"]).name for row in document["predictions"]} == names
+    assert {Path(row["photo"]).name for row in document["predictions"]} == names
     table = (project / "answers.csv").read_text(encoding="utf-8")
     assert LABEL in table and "error" not in table.splitlines()[1]
     assert (project / "reports" / "explore-again.html").is_file()

@@ -95,7 +95,7 @@ def test_photos_get_different_answers(expected: Probabilities) -> None:
 
 def test_command(exported: Path, tflite: Path, photos: list[Path], agrees: Callable[[object], None]) -> None:
     printed = command(exported, "predict", *map(str, photos), "--model", str(tflite), "--json").stdout
-    agrees(json.loads(printed)["predictions"])
+    agrees(list(map(ranked, json.loads(printed)["predictions"])))
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "torch"])
@@ -104,7 +104,7 @@ def test_other_engines(
 ) -> None:
     model = ["models/sample", "--runtime", "torch"] if file == "torch" else [f"models/sample/export/{file}"]
     printed = command(exported, "predict", *map(str, photos), "--json", "--model", *model).stdout
-    agrees(json.loads(printed)["predictions"])
+    agrees(list(map(ranked, json.loads(printed)["predictions"])))
 
 
 def test_gateway(gateway: str, photos: list[Path], agrees: Callable[[object], None]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastapi.testclient import TestClient
 from helpers.tiny_model import CONFIG, LABELS, SIZE, MakeClient, mean_colour
 from PIL import Image
 
+from image_classification_trash.cli import run
 from image_classification_trash.errors import FetchError, PhotoError, PhotoTooLargeError
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import read_photo
@@ -23,6 +25,8 @@ from image_classification_trash.serving.http import gateway as gateway_module
 from image_classification_trash.serving.http.api_errors import RefusalError
 from image_classification_trash.serving.http.schemas import PlainErrorAnswer, TfPredictAnswer
 from image_classification_trash.serving.pipeline import Batch, Limits, Photo, Pipeline
+
+ROOT = Path(__file__).parents[2]
 
 
 def encoded(colour: str = "red") -> bytes:
@@ -114,7 +118,34 @@ def test_a_prediction_is_plain_without_an_answer_too() -> None:
         "waste_score": None,
         "prediction_set": [],
         "probabilities": [],
+        "error": {"code": "not_a_photo", "message": "x"},
     }
+
+
+def test_command_gateway_and_python_give_one_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["good.jpg", "bad.jpg"]
+    (tmp_path / names[0]).write_bytes(next((ROOT / "data/sample/test/metal").glob("*.jpg")).read_bytes())
+    (tmp_path / names[1]).write_bytes(b"no photo")
+    monkeypatch.chdir(tmp_path)
+    classifier = TrashClassifier.load()
+    steps = Pipeline(classifier, Limits(2**20, 2))
+    rest = steps.encode([steps.predict(Photo(name, Path(name).read_bytes())) for name in names])
+    assert all(
+        set(answer.pop("milliseconds")) == {"fetch", "decode", "infer"} for answer in rest["predictions"]
+    )
+    python = [prediction.as_json() for prediction in classifier.predict(names)]
+    assert run(["predict", *names, "--json", "--model", "shipped"]) == 3
+    command = json.loads(capsys.readouterr().out)
+    assert command["model"] == rest["model"] == classifier.as_json()
+    assert command["predictions"] == python
+    good, bad = rest["predictions"]
+    assert good == python[0]
+    assert bad["error"].pop("message") and python[1]["error"].pop(
+        "message"
+    )  # one names the file, one the bytes
+    assert bad == python[1]
 
 
 class BareTensor:

@@ -50,12 +50,12 @@ def refusal_of(error: PhotoError | ModelServerError) -> RefusalError:
         case ModelServerError():
             return RefusalError(502, "model_server", message)
         case PhotoTooLargeError() | FetchTooLargeError():
-            return RefusalError(413, "too_large", message)
+            return RefusalError(413, error.code, message)
         case UrlRefusedError():
-            return RefusalError(422, "url_refused", message)
+            return RefusalError(422, error.code, message)
         case FetchError():
-            return RefusalError(400, "url_failed", message)
-    return RefusalError(400, "not_a_photo", message)
+            return RefusalError(400, error.code, message)
+    return RefusalError(400, error.code, message)
 
 
 def full() -> RefusalError:

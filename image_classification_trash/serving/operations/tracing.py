@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from image_classification_trash.errors import MissingExtraError
+from image_classification_trash.errors import MissingExtraError, install_hint
 
 NOT_TRACED = ("/healthz$", "/readyz$", "/health/(live|ready)$", "/models/trash/ready$")
 """Regular expressions of addresses that probes ask for, beside that of the metrics."""
@@ -33,8 +33,8 @@ def add_traces(app: FastAPI, metrics_path: str, exporter: Any = None) -> None:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
-        hint = 'Install it with: pip install "image-classification-trash[trace]"'
-        raise MissingExtraError("--traces needs OpenTelemetry, which is not installed.", hint) from error
+        found = "--traces needs OpenTelemetry, which is not installed."
+        raise MissingExtraError(found, install_hint("trace")) from error
     is_named = "OTEL_SERVICE_NAME" in os.environ
     provider = TracerProvider(resource=Resource.create({} if is_named else {"service.name": app.title}))
     provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
