@@ -8,11 +8,12 @@ from typing import Any
 from image_classification_trash.evaluation.export_report import ExportReport
 from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics, StartComparison
+from image_classification_trash.evaluation.verdict import verdict
 from image_classification_trash.inference.bundle import BundleConfig
 
 _CARD = """# {name}
 
-{architecture} that tells {classes} classes{of_waste} apart: {labels}.
+{verdict}{architecture} that tells {classes} classes{of_waste} apart: {labels}.
 
 - Input: one photo, uint8 RGB, {height} x {width} pixels (`{resize_mode}`); output: calibrated probabilities in the order of labels.txt.
 - Trained on {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
@@ -96,6 +97,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         measured: metrics by the name of the photos they were measured on.
         exports: the export report; None before the first export.
     """
+    judged = measured.get("test", next(iter(measured.values()), None))
     data, negative, known = config.data, "", config.is_of_trashnet
     waste, nothing = ("waste", "no waste") if known else ("the classes", "no object of these classes")
     field = _FIELD_OF_TRASHNET if known else _FIELD
@@ -104,6 +106,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         negative = f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} that there is {nothing}"
     return _CARD.format(
         name=config.name,
+        verdict=f"{_text(verdict(config, judged))}\n\n" if judged else "",
         architecture=config.architecture,
         classes=len(config.classes),
         of_waste=" of waste" if known else "",
