@@ -87,7 +87,7 @@ def test_a_command_reads_its_own_environment_alone(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TRASH_TRAIN_HUE", "lots")
     monkeypatch.setenv("TRASH_TRAIN_SEDE", "1")
     monkeypatch.setenv("TRASH_TRAIN_SEED", "5")
-    for stage in set(STAGES) - {TrainSettings}:
+    for stage in (stage for stage in STAGES if stage.stage != "train"):
         needed = ["photo.jpg"] if stage.stage in ("predict", "monitor") else []
         settings = load_settings(stage, needed)
         assert getattr(settings, "seed", 0) == 0

@@ -12,6 +12,7 @@ from image_classification_trash.config.base import (
     JsonOutput,
     ModelsFolder,
     Part,
+    Positional,
     ReportsFolder,
     SearchedName,
     StageSettings,
@@ -214,6 +215,26 @@ class TrainSettings(
                 "teachers are distilled while fine-tuning; give --epochs 1 or more, or leave out --teacher"
             )
         return self
+
+
+class TrainCommandSettings(TrainSettings):
+    """Train a classifier: a head on embeddings, then the network; a folder of photos is prepared and the model evaluated."""
+
+    name: Positional[str] = Field(
+        "sample",
+        min_length=1,
+        description="Data set: sample, trashnet or a prepared one; or a folder, zip or CSV of photos, which is "
+        "prepared first and evaluated last",
+    )
+
+    def for_data_set(self, name: str) -> TrainSettings:
+        """Return the settings of the training alone, on a prepared data set; what is not set stays unset."""
+        given = {
+            field: getattr(self, field)
+            for field in self.model_fields_set
+            if field in TrainSettings.model_fields
+        }
+        return TrainSettings(**{**given, "name": name})
 
 
 class TuneSettings(JsonOutput, TrainSettings):

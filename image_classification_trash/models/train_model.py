@@ -36,6 +36,8 @@ class Trained(Result):
     """The bundle of a training; None in every process but the first of a training on several devices."""
 
     bundle: Bundle | None
+    measured: bool = False
+    """Whether its evaluation follows, so that it need not be advised."""
 
     def for_people(self) -> Iterator[Shown]:
         """Yield the comparison with the start, the validation accuracy and the next command."""
@@ -44,7 +46,8 @@ class Trained(Result):
             if compared := self.bundle.config.training.get("comparison"):
                 yield str(StartComparison(**compared))
             yield f"{self.bundle.path}: validation accuracy {validation['accuracy']:.1%}, n = {validation['n']}"
-            yield f"Measure it on test photos: trash-classifier evaluate {self.bundle.path}"
+            if not self.measured:
+                yield f"Measure it on test photos: trash-classifier evaluate {self.bundle.path}"
 
     def as_json(self) -> dict[str, Any] | None:
         """Return the path of the bundle, its validation metrics, and the comparison with the start if there is one."""
