@@ -11,9 +11,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from image_classification_trash import __version__
 from image_classification_trash.config.verbs import VERBS, settings_of
 from image_classification_trash.show import Result, carry_out
+from image_classification_trash.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
