@@ -8,6 +8,7 @@ read here. Logs, the resolved settings and checkpoints go to `reports/training/N
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -93,6 +94,12 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     settings = with_defaults_for(settings, manifest)
     data, start = TrainingData(manifest, settings), begin(settings, manifest)
     run, network = open_run(settings, data.manifest, tracker, began), start.network
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        photos = {split: sum(counts.values()) for split, counts in manifest.counts().items()}
+        sys.stderr.write(
+            f"training {settings.bundle_name} on {start.device.type}: {photos['train']} photos to train on, {photos['val']} to "
+            f"validate, {len(manifest.labels)} classes; logs in {run.folder}\n"
+        )
     head = fit_linear_head(network, data) if start.fits_head else None
     tuned = fine_tune(
         network, data, settings, run.folder, tracker, start.teachers, run.conditions, start.answers
@@ -111,8 +118,6 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
 
 
 if __name__ == "__main__":
-    import sys
-
     from image_classification_trash.config.loader import load_settings
     from image_classification_trash.show import carry_out
 

@@ -4,7 +4,6 @@ An epoch depends only on its initial weights, the seed and its number: shuffling
 start. A run that is killed and resumed from its last checkpoint therefore ends with the same weights.
 """
 
-import contextlib
 import functools
 import logging
 import math
@@ -15,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
@@ -25,12 +25,11 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     ModelCheckpoint,
-    TQDMProgressBar,
     WeightAveraging,
 )
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.errors import DivergedError
@@ -40,6 +39,7 @@ from image_classification_trash.features.augmentation import Augmentation, mixup
 from image_classification_trash.files import write_text
 from image_classification_trash.networks.device import training_device
 from image_classification_trash.networks.network import PIECE, TrashNetwork, to_planes
+from image_classification_trash.show import line
 from image_classification_trash.tracking.wandb_tracker import Tracker
 from image_classification_trash.training.batches import Batch, OrderedBatches, Shuffled, SplitPhotos, batches
 from image_classification_trash.training.checkpoints import (
@@ -400,18 +400,26 @@ def _fit(module: FineTuning, folder: Path, tracker: Tracker) -> dict[str, torch.
     _quieten()
     average = [WeightAveraging(multi_avg_fn=warm_average(settings.ema_decay))] if settings.ema_decay else []
     stop = EarlyStopping(MONITOR, mode="max", patience=settings.patience)
-    callbacks = [TrackedEpochs(tracker), HistoryFile(folder), stop, _ProgressBar(), *average, best, latest]
+    callbacks = [TrackedEpochs(tracker), HistoryFile(folder), stop, EpochTable(), *average, best, latest]
     trainer = _trainer(settings, folder, callbacks)
     trainer.fit(module, ckpt_path=checkpoints / LAST if settings.resume else None, weights_only=True)
     if not trainer.is_global_zero:
         return None
+    if trainer.current_epoch < settings.epochs:
+        sys.stderr.write(f"stopped early: no better macro F1 on validation for {settings.patience} epochs\n")
+    kept = max(module.history, key=lambda row: row[MONITOR])
+    sys.stderr.write(f"best epoch: {int(kept['epoch'])}, macro F1 {kept[MONITOR]:.1%} on validation\n")
     state = read_checkpoint(Path(best.best_model_path))["state_dict"]
     prefix = "network."
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _quieten() -> None:
-    """Silence Lightning's notices about what is intended: frozen stages, our own loaders, resuming; and its tips."""
+    """Silence Lightning's notices about what is intended: frozen stages, our own loaders, resuming; and its tips.
+
+    TensorBoard's writer would import TensorFlow, which logs and takes seconds, where it is installed; this module tells it not to.
+    """
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for notice in (
         ".*in eval mode at the start of training.*",
@@ -422,20 +430,58 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", notice)
 
 
-class _ProgressBar(TQDMProgressBar):
-    """Lightning's progress bar, on stderr, as stdout is for results; epochs are numbered from 1, as in the history."""
+class EpochTable(Callback):
+    """Writes a line per epoch to standard error, with the time left for all of them; a bar within an epoch only in a terminal."""
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
-        super().on_train_epoch_start(trainer, *arguments)
-        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")
+    columns = ("epoch", "loss", "val loss", "val accuracy", "val macro F1", "seconds", "time left")
 
-    def init_train_tqdm(self) -> Tqdm:
-        with contextlib.redirect_stdout(sys.stderr):
-            return super().init_train_tqdm()
+    def __init__(self) -> None:
+        self._began = self._epoch_began = 0.0
+        self._epochs_before = 0
+        self._bar: tqdm[Any] | None = None
 
-    def init_validation_tqdm(self) -> Tqdm:
-        with contextlib.redirect_stdout(sys.stderr):
-            return super().init_validation_tqdm()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the header, in the first process only, as everything here."""
+        self._began, self._epochs_before = time.perf_counter(), trainer.current_epoch
+        if trainer.is_global_zero:
+            sys.stderr.write("  ".join(self.columns) + "\n")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of an epoch, and its bar."""
+        self._epoch_began = time.perf_counter()
+        if trainer.is_global_zero:
+            count, name = int(trainer.num_training_batches), f"epoch {trainer.current_epoch + 1}"
+            self._bar = tqdm(total=count, desc=name, unit="batch", leave=False, disable=None)
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """Advance the bar."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the line of an epoch."""
+        assert isinstance(pl_module, FineTuning)
+        if not trainer.is_global_zero or not pl_module.history or self._bar is None:
+            return
+        self._bar.close()
+        row, now = pl_module.history[-1], time.perf_counter()
+        done, total = int(row["epoch"]), pl_module.settings.epochs
+        left = (now - self._began) / max(1, done - self._epochs_before) * (total - done)
+        cells = (
+            f"{done}/{total}",
+            f"{row['train_loss']:.3f}",
+            f"{row['val_loss']:.3f}",
+            f"{row['val_accuracy']:.1%}",
+            f"{row[MONITOR]:.1%}",
+            f"{now - self._epoch_began:.1f}",
+            tqdm.format_interval(left),
+        )
+        sys.stderr.write(line(cells, [len(column) for column in self.columns]) + "\n")
+
+    def on_exception(self, *arguments: Any) -> None:
+        """Remove the bar, so that the error has a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
@@ -453,6 +499,7 @@ def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         log_every_n_steps=1,
         enable_model_summary=False,
+        enable_progress_bar=False,
     )
 
 

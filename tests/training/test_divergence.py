@@ -89,7 +89,7 @@ def written(
     )
     monkeypatch.setattr(training_records.DataRecord, "of", lambda manifest: training_records.DataRecord(
         "mine", "f", {}, {}, {}, None))  # fmt: skip
-    manifest = SimpleNamespace(labels=("glass", "paper"))
+    manifest = SimpleNamespace(name="mine", labels=("glass", "paper"))
     return write_trained(tmp_path / "mine", SETTINGS, manifest, network, calibration, record, [])  # type: ignore[arg-type]
 
 

@@ -173,3 +173,24 @@ def test_a_model_that_training_starts_from_is_a_candidate(tmp_path: Path, make_t
     assert "the initial model is kept" in done.stdout
     first, second = (weights_of(tmp_path / "models" / name) for name in ("first", "second"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_says_what_it_does_in_plain_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tuned(tmp_path, [0.8, 0.9, 0.6, 0.5], monkeypatch, epochs=9, patience=2)
+    said = capfd.readouterr()
+    lines = said.err.splitlines()
+    assert lines[0].split("  ") == [
+        "epoch",
+        "loss",
+        "val loss",
+        "val accuracy",
+        "val macro F1",
+        "seconds",
+        "time left",
+    ]
+    assert [row.split()[0] for row in lines[1:4]] == ["1/9", "2/9", "3/9"] and "90.0%" in lines[1]
+    assert lines[4] == "stopped early: no better macro F1 on validation for 2 epochs"
+    assert lines[5] == "best epoch: 1, macro F1 90.0% on validation" and len(lines) == 6
+    assert said.out == ""
