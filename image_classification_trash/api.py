@@ -5,6 +5,7 @@ Each does what the command of its verb does, with the same results. Settings are
 imported when its function is called.
 """
 
+import time
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,21 +46,25 @@ def train(data: str | PathLike[str] = "sample", **settings: Any) -> "Bundle":
     """
     from image_classification_trash.config.loader import combined  # noqa: PLC0415
     from image_classification_trash.config.training import TrainCommandSettings  # noqa: PLC0415
-    from image_classification_trash.models.own_photos import data_set_or_photos  # noqa: PLC0415
+    from image_classification_trash.models.own_photos import (  # noqa: PLC0415
+        data_set_or_photos,
+        training_settings,
+    )
 
     chosen = combined(TrainCommandSettings, {**settings, "name": fspath(data)}, origin=ORIGIN)
     if chosen.devices > 1:
         hint = "Run the command instead: trash-classifier train --devices"
         raise SettingsError("From Python, a training runs on one device.", hint)
+    until = None if chosen.seconds is None else time.perf_counter() + chosen.seconds
     named = data_set_or_photos(chosen)
     if isinstance(named, str):
         from image_classification_trash.models.train_model import train as train_on_data_set  # noqa: PLC0415
 
-        bundle = train_on_data_set(chosen.for_data_set(named))
+        bundle = train_on_data_set(training_settings(chosen, named), until)
     else:
         from image_classification_trash.visualization.train_on_photos import train_on_photos  # noqa: PLC0415
 
-        bundle = train_on_photos(chosen, named, from_environment=False).trained.bundle
+        bundle = train_on_photos(chosen, named, until, from_environment=False).trained.bundle
     assert bundle is not None  # it is None in the second process of several devices only
     return bundle
 

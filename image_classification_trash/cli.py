@@ -8,6 +8,7 @@ by Ctrl-C; 141 the reader of the output closed it.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,16 +72,17 @@ def run_features(settings: FeatureSettings) -> Result:
 
 def run_train(settings: TrainCommandSettings) -> Result:
     """Train a model on a prepared data set, or prepare photos, train on them and evaluate the model."""
-    from image_classification_trash.models.own_photos import data_set_or_photos
+    from image_classification_trash.models.own_photos import data_set_or_photos, training_settings
 
+    until = None if settings.seconds is None else time.perf_counter() + settings.seconds
     data = data_set_or_photos(settings)
     if isinstance(data, str):
         from image_classification_trash.models.train_model import Trained, train
 
-        return Trained(train(settings.for_data_set(data)))
+        return Trained(train(training_settings(settings, data), until))
     from image_classification_trash.visualization.train_on_photos import train_on_photos
 
-    return train_on_photos(settings, data)
+    return train_on_photos(settings, data, until)
 
 
 def run_tune(settings: TuneSettings) -> Result:

@@ -8,10 +8,17 @@ The record is `data/processed/NAME.json`, beside the data set that was prepared 
 
 import json
 import re
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from image_classification_trash.config.training import TrainCommandSettings
+from image_classification_trash.config.loader import read_recipe
+from image_classification_trash.config.training import (
+    PRESETS,
+    PresetName,
+    TrainCommandSettings,
+    TrainSettings,
+)
 from image_classification_trash.data.manifest import MANIFEST
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import read_json, write_text
@@ -80,6 +87,35 @@ def data_set_or_photos(settings: TrainCommandSettings) -> OwnPhotos | str:
         photos = OwnPhotos(photos.path, f"{photos.name}-photos")
     check_name(photos, settings)
     return photos
+
+
+def training_settings(
+    settings: TrainCommandSettings, name: str, preset: PresetName | None = None
+) -> TrainSettings:
+    """Return the settings of the training alone, and say which preset they begin with.
+
+    Args:
+        settings: of the command; a setting that was given overrides the preset's.
+        name: of the prepared data set.
+        preset: to begin with if the settings name none.
+    """
+    chosen = settings.preset or preset
+    recipe = read_recipe(PRESETS / f"{chosen}.yaml", TrainSettings) if chosen else {}
+    given = {
+        field: getattr(settings, field)
+        for field in settings.model_fields_set
+        if field in TrainSettings.model_fields
+    }
+    made = TrainSettings(**{**recipe, **given, "name": name})
+    if chosen:
+        why = (
+            "as asked"
+            if settings.preset
+            else "the default for photos; --preset quick and best are the others"
+        )
+        size = f"{made.input_height} x {made.input_width} pixels"
+        sys.stderr.write(f"preset {chosen} ({why}): at most {made.epochs} epochs of fine-tuning at {size}\n")
+    return made
 
 
 def derived_name(path: Path) -> str:

@@ -61,8 +61,12 @@ class Trained(Result):
         return {"bundle": str(self.bundle.path), **kept}
 
 
-def train(settings: TrainSettings) -> Bundle | None:
+def train(settings: TrainSettings, until: float | None = None) -> Bundle | None:
     """Train as the settings say and write the bundle.
+
+    Args:
+        settings: of the training.
+        until: when to be done, evaluation included, on `time.perf_counter`; None for no limit.
 
     Returns:
         The bundle; None in every process but the first of a training on several devices.
@@ -83,10 +87,10 @@ def train(settings: TrainSettings) -> Bundle | None:
             for place in places:
                 held.enter_context(only_writer(place))
         tracker = held.enter_context(tracking(settings, settings.reports_dir, "train"))
-        return train_with(settings, tracker)
+        return train_with(settings, tracker, until)
 
 
-def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
+def train_with(settings: TrainSettings, tracker: Tracker, until: float | None = None) -> Bundle | None:
     """Train as `train` does, with the caller's tracker; an exception from its `log_epoch` ends the training."""
     keep_freed_memory()
     began = time.perf_counter()
@@ -102,7 +106,7 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
         )
     head = fit_linear_head(network, data) if start.fits_head else None
     tuned = fine_tune(
-        network, data, settings, run.folder, tracker, start.teachers, run.conditions, start.answers
+        network, data, settings, run.folder, tracker, start.teachers, run.conditions, start.answers, until
     )
     if tuned is None:  # another process writes the bundle
         return None

@@ -4,6 +4,7 @@ An epoch depends only on its initial weights, the seed and its number: shuffling
 start. A run that is killed and resumed from its last checkpoint therefore ends with the same weights.
 """
 
+import copy
 import functools
 import logging
 import math
@@ -56,6 +57,8 @@ from image_classification_trash.training.scores import validation_scores
 from image_classification_trash.training.weight_averaging import warm_average, wise_ft
 
 MONITOR = "val_macro_f1"
+AFTERWARDS = 20.0
+"""Seconds kept for what follows fine-tuning under a time limit: calibration, evaluation and the report."""
 
 
 @dataclass(frozen=True)
@@ -341,6 +344,7 @@ def fine_tune(
     teachers: Sequence[TrashNetwork] = (),
     conditions: Mapping[str, Any] | None = None,
     start: str | None = None,
+    until: float | None = None,
 ) -> FineTuned | None:
     """Fine-tune `network` in place; it ends with the weights of the best epoch, or its own if no epoch improved on them.
 
@@ -353,6 +357,7 @@ def fine_tune(
         teachers: networks whose probabilities are distilled.
         conditions: data and settings of the run, kept in its checkpoints for `check_resumable`.
         start: what the initial weights are, such as "fitted head"; None if they do not classify and are no candidate.
+        until: when to be done with the whole run, on `time.perf_counter`; None for no limit.
 
     Returns:
         The history and the comparison with the start; None in all processes but the first.
@@ -360,13 +365,16 @@ def fine_tune(
     Raises:
         DivergedError: a loss is NaN or infinite at the end of an epoch.
     """
+    if settings.epochs and until is not None:
+        fits = epochs_that_fit(network, data, settings, until)
+        settings = settings.model_copy(update={"epochs": max(fits, int(start is None))})
     if not settings.epochs:
         return FineTuned([], None)
     initial = {name: value.clone() for name, value in network.state_dict().items()}
     module = FineTuning(network, data.train, data.selection, settings, teachers, conditions)
     if start:
         module.start = [{"epoch": 0.0, **measure(network, data.selection)}]
-    best = _fit(module, folder, tracker)
+    best = _fit(module, folder, tracker, until)
     if best is None:
         return None
     network.load_state_dict(wise_ft(initial, best, settings.wise_ft))
@@ -382,13 +390,60 @@ def fine_tune(
     return FineTuned([*module.start, *module.history], comparison)
 
 
+class TimeLimit(Callback):
+    """Stops after an epoch if another one would not end in time."""
+
+    def __init__(self, until: float) -> None:
+        self._until, self._began = until, 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of an epoch."""
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop if there is no time for as long again and for what follows."""
+        now, last = time.perf_counter(), trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+        if not last and now + (now - self._began) + AFTERWARDS > self._until:
+            sys.stderr.write(f"stopped by the time limit after epoch {trainer.current_epoch + 1}\n")
+            trainer.should_stop = True
+
+
+def epochs_that_fit(network: TrashNetwork, data: Splits, settings: TrainSettings, until: float) -> int:
+    """Return how many epochs, of those in the settings, fit before `until`, by the measured time of two batches; say so."""
+    device = training_device(settings.accelerator)
+    copied = FineTuning(copy.deepcopy(network).to(device), data.train, data.selection, settings)
+    copied.train()
+    photos = torch.from_numpy(np.array(data.train.pixels[: settings.batch_size])).to(device)
+    y_true = torch.from_numpy(np.array(data.train.y_true[: settings.batch_size])).to(device)
+    augment = copied._augment
+    seconds = 0.0
+    for _ in range(2):  # the first one warms up
+        began = time.perf_counter()
+        scores = copied.network.logits(augment(photos, torch.Generator().manual_seed(0)))
+        F.cross_entropy(scores, y_true).backward()  # type: ignore[no-untyped-call]
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+    # A photo of validation costs a forward pass, a third of a training step.
+    an_epoch = seconds * (len(data.train.y_true) + len(data.selection.y_true) / 3) / len(y_true)
+    left = until - time.perf_counter() - AFTERWARDS
+    fit = max(0, min(settings.epochs, int(left / an_epoch)))
+    sys.stderr.write(
+        f"time limit: {max(0.0, left):.0f} s are left for fine-tuning, an epoch takes about {an_epoch:.1f} s: {fit} of "
+        f"{settings.epochs} epochs{'' if fit else ', so the model is the head alone'}\n"
+    )
+    return fit
+
+
 def measure(network: TrashNetwork, photos: SplitPhotos) -> dict[str, float]:
     """Return the figures of an epoch's validation for a network, which ends in evaluation mode on the CPU."""
     scores, _ = validation_scores(network, photos)
     return validation_figures(torch.from_numpy(scores), torch.from_numpy(photos.y_true))
 
 
-def _fit(module: FineTuning, folder: Path, tracker: Tracker) -> dict[str, torch.Tensor] | None:
+def _fit(
+    module: FineTuning, folder: Path, tracker: Tracker, until: float | None
+) -> dict[str, torch.Tensor] | None:
     """Run all epochs; return the network's weights in the best, or None in all processes but the first."""
     settings, checkpoints = module.settings, folder / CHECKPOINTS
     best = ModelCheckpoint(
@@ -401,11 +456,13 @@ def _fit(module: FineTuning, folder: Path, tracker: Tracker) -> dict[str, torch.
     average = [WeightAveraging(multi_avg_fn=warm_average(settings.ema_decay))] if settings.ema_decay else []
     stop = EarlyStopping(MONITOR, mode="max", patience=settings.patience)
     callbacks = [TrackedEpochs(tracker), HistoryFile(folder), stop, EpochTable(), *average, best, latest]
+    if until is not None:
+        callbacks.append(TimeLimit(until))
     trainer = _trainer(settings, folder, callbacks)
     trainer.fit(module, ckpt_path=checkpoints / LAST if settings.resume else None, weights_only=True)
     if not trainer.is_global_zero:
         return None
-    if trainer.current_epoch < settings.epochs:
+    if stop.stopped_epoch:
         sys.stderr.write(f"stopped early: no better macro F1 on validation for {settings.patience} epochs\n")
     kept = max(module.history, key=lambda row: row[MONITOR])
     sys.stderr.write(f"best epoch: {int(kept['epoch'])}, macro F1 {kept[MONITOR]:.1%} on validation\n")

@@ -23,6 +23,7 @@ from image_classification_trash.models.own_photos import (
     Record,
     read_record,
     record_file,
+    training_settings,
     write_record,
 )
 from image_classification_trash.models.train_model import Trained, train
@@ -81,7 +82,10 @@ class TrainedOnPhotos(Result):
 
 
 def train_on_photos(
-    settings: TrainCommandSettings, photos: OwnPhotos, from_environment: bool = True
+    settings: TrainCommandSettings,
+    photos: OwnPhotos,
+    until: float | None = None,
+    from_environment: bool = True,
 ) -> TrainedOnPhotos:
     """Prepare the photos as a data set, train on it, and evaluate the model on its test split.
 
@@ -90,6 +94,7 @@ def train_on_photos(
     Args:
         settings: of the training, with the folders of all steps.
         photos: where the photos are, and the name of their data set.
+        until: when to be done, on `time.perf_counter`; None for no limit.
         from_environment: whether TRASH_DATA_* and TRASH_EVALUATE_* apply too.
 
     Raises:
@@ -104,7 +109,8 @@ def train_on_photos(
         given = {"name": photos.name, "source": [photos.path], "data_dir": settings.data_dir}
         data = section(DataSettings, settings.config, given, from_environment)
         prepared = make_dataset(data, near_duplicate_embedder(data.interim_dir) if data.embeddings else None)
-        trained = Trained(train(settings.for_data_set(photos.name)), measured=True)
+        training = training_settings(settings, photos.name, "balanced")
+        trained = Trained(train(training, until), measured=True)
         if trained.bundle is None or not prepared.manifest.photos_of("test"):
             return TrainedOnPhotos(prepared, trained, None, record.test_reads)
         record = replace(record, test_reads=record.test_reads + 1)

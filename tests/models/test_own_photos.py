@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from helpers.photos import MakeTree
+from pydantic import ValidationError
 
 from image_classification_trash.config.data import DataSettings
-from image_classification_trash.config.training import TrainCommandSettings
+from image_classification_trash.config.training import TrainCommandSettings, TrainSettings
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.models.own_photos import (
@@ -18,6 +19,7 @@ from image_classification_trash.models.own_photos import (
     derived_name,
     read_record,
     record_file,
+    training_settings,
     write_record,
 )
 
@@ -112,3 +114,29 @@ def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"photos\.json cannot be read"):
         read_record(tmp_path, "photos")
     assert read_record(tmp_path, "other") is None
+
+
+def test_a_preset_is_a_recipe_that_what_is_given_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    assert training_settings(TrainCommandSettings(), "mine") == TrainSettings(name="mine")
+    assert capsys.readouterr().err == ""  # by name, nothing is chosen
+    chosen = training_settings(TrainCommandSettings(), "mine", "balanced")
+    assert "preset balanced (the default for photos" in capsys.readouterr().err
+    assert chosen.epochs == 20 and "freeze_stages" not in chosen.model_fields_set
+    quick = training_settings(TrainCommandSettings(preset="quick", dropout=0.1), "mine", "balanced")
+    assert (quick.epochs, quick.dropout, quick.name) == (0, 0.1, "mine")
+    best = training_settings(TrainCommandSettings(preset="best", epochs=3), "mine")
+    assert (best.epochs, best.input_size) == (3, (256, 320))
+    assert "preset best (as asked): at most 3 epochs of fine-tuning at 256 x 320" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
+def test_a_time_limit_has_a_unit(text: str, seconds: float) -> None:
+    assert TrainCommandSettings(time_limit=text).seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"time_limit": "10"}, {"time_limit": "-1m"}, {"time_limit": "1m", "devices": 2}]
+)
+def test_a_time_limit_that_cannot_be_kept_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TrainCommandSettings(**wrong)
