@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 STOPPED = 130
 """Exit status of a command that was stopped by Ctrl-C."""
 
+SPINS = "1000"
+"""Rounds for which a thread of GNU's OpenMP, which PyTorch brings along, spins before it sleeps. The default of 300,000 burns the
+time that other work on the same cores needs; measured by scripts/bench_waiting.py."""
+
 
 def stop(number: int, frame: "FrameType | None") -> None:
     """End the process at once while it imports modules, which can be in no state to clean up; else interrupt it."""
@@ -26,6 +30,8 @@ def main() -> None:
     """Run the command and exit with its status; Ctrl-C ends it with a word instead of a traceback at any moment."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a job in the background ignores it
         signal.signal(signal.SIGINT, stop)
+    if "OMP_WAIT_POLICY" not in os.environ:  # the user decides; read once, when PyTorch is imported
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     try:
         from image_classification_trash.cli import run  # noqa: PLC0415  after the signal is handled
 

@@ -59,7 +59,8 @@ def nearest_by_embedding(
         similarity = cosines(unit, rows, columns)
         order = np.lexsort((columns, -similarity, rows))
         rows, columns, similarity = rows[order], columns[order], similarity[order]
-        keep = (similarity >= at_least) & (_rank(rows) < neighbours)
+        rank = np.arange(len(rows)) - np.searchsorted(rows, rows)  # among the neighbours of its row
+        keep = (similarity >= at_least) & (rank < neighbours)
         found.append((rows[keep], columns[keep], similarity[keep]))
     return _joined(found)
 
@@ -109,12 +110,6 @@ def _reduced(unit: Embeddings) -> Embeddings:
     for start in range(0, len(unit), _SEARCHED):
         reduced[start : start + _SEARCHED] = unit[start : start + _SEARCHED] @ main
     return reduced
-
-
-def _rank(rows: Ints) -> Ints:
-    """Return for each of the sorted rows (P,) how many before it are the same."""
-    starts = np.searchsorted(rows, rows)
-    return np.arange(len(rows)) - starts
 
 
 def _sample(count: int) -> Ints:

@@ -5,6 +5,7 @@ the result, or the error that ended the run. Results go to standard output; note
 """
 
 import codecs
+import errno
 import json
 import logging
 import os
@@ -144,6 +145,8 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         return FAILED
     except OSError as error:
         hint = "No half-written output is left behind; fix the cause and run the command again."
+        if error.errno in (errno.EACCES, errno.EROFS):
+            hint = "Make it writable, or write elsewhere: --data-dir, --models-dir and --reports-dir name other folders."
         _show_error(f"{error}.", hint)
         return FAILED
     except KeyboardInterrupt:

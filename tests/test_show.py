@@ -80,6 +80,7 @@ def failing(error: BaseException) -> Callable[[object], Result]:
         ("tune", ModuleNotFoundError(name="optuna"), FAILED, "image-classification-trash[train,tune]"),
         ("train", ModuleNotFoundError(name="torch"), FAILED, "train needs the library torch"),
         ("train", OSError(28, "No space left on device"), FAILED, "No half-written output"),
+        ("train", PermissionError(13, "Permission denied", "data/x"), FAILED, "--data-dir"),
         ("train", KeyboardInterrupt(), STOPPED, "stopped\n"),
     ],
 )

@@ -51,8 +51,10 @@ class LimitSettings(Part):
     max_mb: float = Field(
         32, gt=0, description="Largest request body, and largest photo behind a link, in MiB"
     )
-    head_seconds: float = Field(
-        10, gt=0, description="Seconds a request's first line and headers may take; beyond it 408"
+    held_mb: float = Field(
+        64,
+        gt=0,
+        description="Memory in MiB that bodies of requests and photos behind links may take together in each worker; beyond it 503",
     )
     upload_seconds: float = Field(60, gt=0, description="Seconds a request's body may take; beyond it 408")
     model_seconds: float = Field(
@@ -64,6 +66,31 @@ class LimitSettings(Part):
     def max_bytes(self) -> int:
         """Return `max_mb` in bytes."""
         return int(self.max_mb * 2**20)
+
+
+class ProcessSettings(Part):
+    """Processes, and what they may take."""
+
+    heading: ClassVar[str] = "Processes"
+
+    isolation: bool = Field(
+        True, description="Photos are decoded in processes that can be ended, not in the gateway's own"
+    )
+    decode_seconds: float = Field(
+        5,
+        gt=0,
+        description="Seconds of computing that decoding a photo may take with --isolation; beyond it 413",
+    )
+    decode_mb: int = Field(
+        224,
+        ge=224,
+        description="Memory in MiB that photos above 48 MiB may take together in each worker; others wait",
+    )
+    worker_mb: int | None = Field(
+        None,
+        ge=1,
+        description="Memory of a worker in MiB, beyond which a new one takes its place; by default, none",
+    )
 
 
 class LinkSettings(Part):
@@ -152,6 +179,7 @@ class ServeSettings(
     AccessSettings,
     WebSettings,
     LinkSettings,
+    ProcessSettings,
     LimitSettings,
     BackendSettings,
     ModelsFolder,
@@ -180,6 +208,11 @@ class ServeSettings(
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0: every network of this machine")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0: one that is free")
     workers: int = Field(1, ge=1, le=64, description="Number of processes; the cores are shared among them")
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether workers are processes of their own, which a supervisor starts and replaces."""
+        return self.workers > 1 or self.worker_mb is not None
 
     @model_validator(mode="after")
     def _model_server_named(self) -> Self:

@@ -17,12 +17,14 @@ from typing import Any
 
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
-from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.images import Pixels, ResizeMode, Size, read_photo
 from image_classification_trash.inference.photo_cost import SERVING
 from image_classification_trash.inference.runtimes import Probabilities
 from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of, wrong_body
 
 Json = dict[str, Any]
+Reader = Callable[[bytes, Size, ResizeMode], Pixels]
+"""Decodes a photo to uint8 (H, W, 3), as `read_photo` does within the budget for photos from strangers."""
 Timer = Callable[[str], AbstractContextManager[object]]
 """Takes the name of a step, `decode` or `infer`, and measures what runs within."""
 
@@ -99,12 +101,18 @@ class Answered:
     seconds: Seconds
 
 
+def read_here(data: bytes, size: Size, resize_mode: ResizeMode) -> Pixels:
+    """Decode in the calling thread, as a Lambda does: its platform ends what takes too long."""
+    return read_photo(data, size, resize_mode, SERVING)
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A loaded model, and the steps from a photo to its answer; may be used from several threads at once."""
 
     classifier: TrashClassifier
     limits: Limits
+    reader: Reader = read_here
 
     def decode(self, data: bytes) -> Pixels:
         """Decode an encoded photo to uint8 (H, W, 3) at the model's size, within the budget for photos from strangers.
@@ -114,7 +122,7 @@ class Pipeline:
             PhotoTooLargeError: decoding it would take more pixels, memory or time than `SERVING` allows.
         """
         config = self.classifier.config
-        return read_photo(data, config.input_size, config.resize_mode, SERVING)
+        return self.reader(data, config.input_size, config.resize_mode)
 
     def run(self, decode: Callable[[], Batch], timer: Timer) -> tuple[Batch, Probabilities]:
         """Decode a batch and run the model on it, each timed.

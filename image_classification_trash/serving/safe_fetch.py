@@ -144,6 +144,7 @@ class FetchRules:
         allowed_ports: ports that may be connected to.
         may_connect: tells whether an address may be connected to; only tests use another.
         resolve: turns host and port into addresses; only tests use another.
+        hold: is told how many bytes each piece of a body has; what it raises ends the fetch.
     """
 
     max_bytes: int
@@ -152,6 +153,7 @@ class FetchRules:
     allowed_ports: tuple[int, ...] = (80, 443)
     may_connect: Callable[[Address], bool] = is_public
     resolve: Resolve = resolve
+    hold: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,7 @@ async def _ask(target: Target, rules: FetchRules) -> bytes | str:
     try:
         connection = h11.Connection(h11.CLIENT)
         writer.write(_request(connection, target))
-        return await _answer(_events(connection, reader), rules.max_bytes)
+        return await _answer(_events(connection, reader), rules)
     finally:
         writer.transport.abort()  # a graceful close could wait for a server that never closes
 
@@ -313,16 +315,17 @@ async def _events(connection: h11.Connection, reader: asyncio.StreamReader) -> A
             yield event
 
 
-async def _answer(events: AsyncIterator[h11.Event], max_bytes: int) -> bytes | str:
+async def _answer(events: AsyncIterator[h11.Event], rules: FetchRules) -> bytes | str:
     body, pieces = bytearray(), 0
     async for event in events:
         if isinstance(event, h11.Response):
-            location = _read_head(event, max_bytes)
+            location = _read_head(event, rules.max_bytes)
             if location is not None:
                 return location
         elif isinstance(event, h11.Data):
             body += event.data
-            _check_length(len(body), max_bytes)
+            _check_length(len(body), rules.max_bytes)
+            rules.hold(len(event.data))
             pieces += 1
             if pieces > 1000 + len(body) // 32:
                 raise FetchError("The address sends its photo in pieces that are too small.", _SAVE_IT)

@@ -380,14 +380,33 @@ def fine_tune(
     network.load_state_dict(wise_ft(initial, best, settings.wise_ft))
     if start is None:
         return FineTuned(module.history, None)
+    comparison = keep_better(network, initial, module, data.selection, start)
+    return FineTuned([*module.start, *module.history], comparison)
+
+
+def keep_better(
+    network: TrashNetwork,
+    initial: Mapping[str, torch.Tensor],
+    module: FineTuning,
+    selection: SplitPhotos,
+    start: str,
+) -> StartComparison:
+    """Restore the initial weights of a fine-tuned network unless it improved on them; return the comparison.
+
+    Args:
+        network: with the weights of the best epoch, or of its average with the start.
+        initial: weights of the start.
+        module: the fine-tuning, with its history and the figures of the start.
+        selection: photos that select the best epoch.
+        start: what the initial weights are.
+    """
     row = max(module.history, key=lambda row: row[MONITOR])
     before, after = module.start[0][MONITOR], row[MONITOR]
-    if settings.wise_ft < 1:
-        after = measure(network, data.selection)[MONITOR]
+    if module.settings.wise_ft < 1:
+        after = measure(network, selection)[MONITOR]
     if after <= before:
         network.load_state_dict(initial)
-    comparison = StartComparison(start, before, after, int(row["epoch"]) if after > before else 0)
-    return FineTuned([*module.start, *module.history], comparison)
+    return StartComparison(start, before, after, int(row["epoch"]) if after > before else 0)
 
 
 class TimeLimit(Callback):

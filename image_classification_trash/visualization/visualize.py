@@ -22,7 +22,7 @@ from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.config.training import AugmentationSettings
 from image_classification_trash.data.inspection import PROBLEM_COLUMNS
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS
-from image_classification_trash.data.manifest import Manifest, Photo, read_manifest
+from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import MissingExtraError, TrainingError
 from image_classification_trash.evaluation.formatting import confusion_table, summary, with_interval
 from image_classification_trash.evaluation.metrics import risk_coverage
@@ -115,24 +115,10 @@ def explore(settings: ExploreSettings) -> Explored:
         ),
         "augmentation": (_augmentation(manifest), "Training photos and their augmented copies."),
     }
-    points = _embedding_points(manifest, settings)
-    if points is not None:
-        coordinates, shown = points
-        drawn = plots.embedding_map(coordinates, [photo.label for photo in shown])
-        number = f" ({len(shown)} photos drawn at random)" if len(shown) < len(manifest.photos) else ""
-        figures["embedding_map"] = (
-            drawn,
-            f"Photos that the pretrained network finds similar lie close together{number}.",
-        )
+    if (drawn := _embedding_map(manifest, settings)) is not None:
+        figures["embedding_map"] = drawn
     shown_labels = _some(list(manifest.labels), plots.MOST_CLASSES)
-    for label in shown_labels:
-        photos = [photo for photo in manifest.photos if photo.label == label]
-        chosen = _some(photos, PER_CLASS)
-        thumbnails = [read_photo(manifest.path_of(photo), THUMBNAIL, "pad") for photo in chosen]
-        captions = [f"{Path(photo.path).stem} · {photo.split}" for photo in chosen]
-        title = f"{label} ({len(chosen)} of {len(photos)})"
-        sheet = plots.contact_sheet(thumbnails, captions, title)
-        figures[f"contact_sheet_{label}"] = (sheet, f"Some photos of {label}.")
+    figures |= {f"contact_sheet_{label}": _contact_sheet(manifest, label) for label in shown_labels}
     pictures = save_figures(figures, settings.reports_dir / "figures" / f"explore-{settings.name}")
     left_out = sum(manifest.metadata.problems.values())
     problems = [
@@ -297,8 +283,17 @@ def _augmentation(manifest: Manifest) -> Figure:
     return plots.image_rows(rows, [["original, then augmented"]] * len(rows), "Augmentation", columns=6)
 
 
-def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> tuple[Any, list[Photo]] | None:
-    """Map at most `MOST_POINTS` photos to the plane, float (N, 2); None without a pretrained backbone."""
+def _contact_sheet(manifest: Manifest, label: str) -> tuple[Figure, str]:
+    photos = [photo for photo in manifest.photos if photo.label == label]
+    chosen = _some(photos, PER_CLASS)
+    thumbnails = [read_photo(manifest.path_of(photo), THUMBNAIL, "pad") for photo in chosen]
+    captions = [f"{Path(photo.path).stem} · {photo.split}" for photo in chosen]
+    sheet = plots.contact_sheet(thumbnails, captions, f"{label} ({len(chosen)} of {len(photos)})")
+    return sheet, f"Some photos of {label}."
+
+
+def _embedding_map(manifest: Manifest, settings: ExploreSettings) -> tuple[Figure, str] | None:
+    """Map at most `MOST_POINTS` photos to the plane, with a caption; None without a pretrained backbone."""
     photos = _some(list(manifest.photos), MOST_POINTS)
     try:
         vectors = near_duplicate_embedder(settings.interim_dir)(photos, manifest.root)
@@ -306,7 +301,10 @@ def _embedding_points(manifest: Manifest, settings: ExploreSettings) -> tuple[An
         return None
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     neighbours = min(30.0, (len(unit) - 1) / 3)
-    return TSNE(perplexity=neighbours, init="pca", random_state=0).fit_transform(unit), photos
+    points = TSNE(perplexity=neighbours, init="pca", random_state=0).fit_transform(unit)
+    drawn = f" ({len(photos)} photos drawn at random)" if len(photos) < len(manifest.photos) else ""
+    caption = f"Photos that the pretrained network finds similar lie close together{drawn}."
+    return plots.embedding_map(points, [photo.label for photo in photos]), caption
 
 
 def _worst_errors(evaluation: Evaluation) -> tuple[Figure, str] | None:

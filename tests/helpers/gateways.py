@@ -61,15 +61,21 @@ def write_bundle(path: Path, config: BundleConfig) -> Path:
 
 @contextlib.contextmanager
 def serving(
-    model: Path, *arguments: str, port: int = 0, ready: bool = True
+    model: Path, *arguments: str, port: int = 0, ready: bool = True, log: list[str] | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A running gateway: its address and its process; waits until it is ready, or only until it answers."""
     line = [*COMMAND, str(model), "--port", str(port), *arguments]
+    said: list[str] = [] if log is None else log
+
+    def listen(stream: Iterable[str]) -> None:
+        for one in stream:
+            said.append(one)
+
     with subprocess.Popen(line, env=os.environ | UNHURRIED, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             url = address(process.stderr)
-            threading.Thread(target=process.stderr.read, daemon=True).start()
+            threading.Thread(target=listen, args=(process.stderr,), daemon=True).start()
             path = "readyz" if ready else "healthz"
             wait_until(lambda: patient.get(f"{url}/{path}").status_code == 200)
             yield url, process

@@ -98,9 +98,9 @@ def test_training_writes_a_whole_bundle_and_its_logs(workspace: Path) -> None:
 
 
 def test_trained_stages_gather_batch_statistics_and_frozen_ones_do_not(workspace: Path) -> None:
-    weights = load_file(workspace / "models/sample/model.safetensors")
-    assert weights["backbone.bn2.num_batches_tracked"] > 0
-    assert weights["backbone.bn1.num_batches_tracked"] == 0
+    last = torch.load(workspace / "reports/training/sample/checkpoints/last.ckpt", weights_only=True)
+    assert last["state_dict"]["network.backbone.bn2.num_batches_tracked"] > 0
+    assert last["state_dict"]["network.backbone.bn1.num_batches_tracked"] == 0
 
 
 def test_evaluation_fills_metrics_card_and_report(workspace: Path) -> None:

@@ -64,6 +64,8 @@ ELSEWHERE = {
     "trash-classifier data trashnet": "needs the hub; tests/data/test_trashnet.py fetches from a server of its own",
     "trash-classifier train trashnet --config configs/resnet18.yaml": "needs its weights; tests/networks/test_network.py",
     "trash-classifier train trashnet --devices 2": "needs two GPUs; two processes: tests/integration/test_commands.py",
+    "torchrun": "tests/integration/test_commands.py starts two machines' processes; the document's wait for a second one",
+    "trash-classifier tune trashnet --trials 60 --storage": "tests/models/test_tune_model.py; needs a database",
     "trash-classifier serve models/trashnet --runtime tf-serving": "tests/integration/test_tf_serving_backend.py",
     "curl --json @body.json": "tests/integration/test_tf_serving_backend.py",
     "curl --json '{\"url\": \"https://example.org": "tests/integration/test_gateway.py; needs the internet",

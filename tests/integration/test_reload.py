@@ -16,7 +16,10 @@ from helpers import patient
 from helpers.commands import CLI
 from helpers.gateways import CONFIG, photos, serving, write_onnx
 from helpers.patient import PATIENCE, wait_until
+from helpers.processes import decoders, descendants, workers
 from onnx import numpy_helper
+
+from image_classification_trash.serving.operations.access import KEYS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGHUP is a signal of POSIX")
 RELOAD = "/v1/models/trash:reload"
@@ -42,6 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "first": write_onnx(folder / "first.onnx", CONFIG),
         "second": write_onnx(folder / "second.onnx", replace(CONFIG, name="second", threshold=0.9)),
+        "third": write_onnx(folder / "third.onnx", replace(CONFIG, name="third")),
         "bad": spoiled(write_onnx(folder / "bad.onnx", CONFIG), float("nan")),
     }
 
@@ -98,19 +102,89 @@ def test_a_signal_and_a_request_replace_the_model_and_a_bad_one_is_refused(
     assert answer() == (first, "tiny")
 
 
-def test_all_workers_follow(models: dict[str, Path], served: Path) -> None:
-    data, second = photos(1)[0], digest_of(models["second"])
-    with serving(served, "--workers", "2", "--reload-route") as (url, process):
+def digests(url: str) -> set[str]:
+    """What the next answers name, which come from several workers."""
+    answers = [patient.post(f"{url}/predict", files={"x": photos(1)[0]}) for _ in range(8)]
+    assert {answer.status_code for answer in answers} == {200}
+    return {answer.headers["model-digest"] for answer in answers}
+
+
+@pytest.mark.parametrize("supervised", [("--workers", "2"), ("--worker-mb", "100000")])
+def test_all_workers_follow(models: dict[str, Path], served: Path, supervised: tuple[str, ...]) -> None:
+    with serving(served, *supervised, "--reload-route") as (url, process):
+        before = workers(process.pid)
         put(models["second"], served)
         assert patient.post(f"{url}{RELOAD}").status_code == 202
-
-        def follows() -> bool:
-            answers = [patient.post(f"{url}/predict", files={"x": data}) for _ in range(8)]
-            return {answer.headers.get("model-digest") for answer in answers} == {second}
-
-        wait_until(follows)
+        wait_until(lambda: digests(url) == {digest_of(models["second"])})
+        wait_until(lambda: not set(before) & set(workers(process.pid)))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
+
+
+def test_the_last_of_several_signals_counts(models: dict[str, Path], served: Path) -> None:
+    with serving(served, "--workers", "2") as (url, process):
+        before = workers(process.pid)
+        put(models["second"], served)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(workers(process.pid)) > 2)  # a successor is on its way
+        put(models["third"], served)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(workers(process.pid)) == 2 and not set(before) & set(workers(process.pid)))
+        assert digests(url) == {digest_of(models["third"])}
+
+
+def test_workers_go_on_when_a_new_model_is_bad(models: dict[str, Path], served: Path) -> None:
+    log: list[str] = []
+    first = {digest_of(models["first"])}
+    with serving(served, "--workers", "2", "--reload-route", log=log) as (url, process):
+        before = workers(process.pid)
+        put(models["bad"], served)
+        refused = patient.post(f"{url}{RELOAD}")
+        assert refused.status_code == 409 and "goes on answering" in refused.json()["error"]
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "A new worker did not start" in "".join(log))
+        assert "not finite" in "".join(log) and "Traceback" not in "".join(log)
+        assert workers(process.pid) == before and digests(url) == first
+        os.kill(before[0], signal.SIGKILL)  # the other one goes on, however often its neighbour cannot start
+        wait_until(lambda: "".join(log).count("This worker does not serve") >= 3)
+        assert digests(url) == first and before[1] in workers(process.pid)
+        put(models["second"], served)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: digests(url) == {digest_of(models["second"])} and len(workers(process.pid)) == 2)
+
+
+def test_decoders_outlive_a_reload(models: dict[str, Path], served: Path) -> None:
+    """The signal goes to every process, as a terminal that is closed sends it."""
+    with serving(served) as (url, process):
+        assert digests(url) == {digest_of(models["first"])}
+        before = decoders(process.pid)
+        put(models["second"], served)
+        for pid in (process.pid, *descendants(process.pid)):
+            os.kill(pid, signal.SIGHUP)
+        wait_until(lambda: digests(url) == {digest_of(models["second"])})
+        assert before and set(before) <= set(decoders(process.pid))
+
+
+def test_keys_are_asked_for_by_all_workers_and_metrics_count_them_together(
+    served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "first-key-0123456789"
+    monkeypatch.setenv(KEYS, key)
+    data, headers = photos(1)[0], {"X-API-Key": key}
+    with serving(served, "--workers", "2", "--reload-route") as (url, process):
+        for _ in range(8):
+            assert patient.post(f"{url}/predict", files={"x": data}).status_code == 401
+            assert patient.post(f"{url}/predict", files={"x": data}, headers=headers).status_code == 200
+        for path in ("/healthz", "/readyz"):
+            assert patient.get(f"{url}{path}").status_code == 200
+        counts = patient.get(f"{url}/metrics").text
+        assert 'trash_requests_total{route="/predict",status="200"} 8.0' in counts
+        assert 'status="401"} 8.0' in counts
+        assert patient.post(f"{url}{RELOAD}").status_code == 401
+        before = workers(process.pid)
+        assert patient.post(f"{url}{RELOAD}", headers=headers).status_code == 202
+        wait_until(lambda: not set(before) & set(workers(process.pid)))
+        assert patient.post(f"{url}/predict", files={"x": data}).status_code == 401
 
 
 def test_a_model_whose_answers_are_no_probabilities_is_not_served(models: dict[str, Path]) -> None:

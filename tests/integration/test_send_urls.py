@@ -54,7 +54,7 @@ def gateway(port: int) -> Iterator[str]:
     """A gateway that may fetch from loopback, from this port alone."""
     rules = FetchRules(max_bytes=10**6, seconds=PATIENCE, allowed_ports=(port,), may_connect=lambda _: True)
     classifier = TrashClassifier(CONFIG, mean_colour)
-    app = create_app(ServeSettings(model_seconds=PATIENCE), classifier, rules)
+    app = create_app(ServeSettings(model_seconds=PATIENCE, isolation=False), classifier, rules)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

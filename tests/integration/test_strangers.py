@@ -33,7 +33,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def gateway(model: Path, log: Path) -> Iterator[str]:
     """A gateway that may open 64 files."""
-    line = [*COMMAND, str(model), "--port", "0", "--head-seconds", "1", "--upload-seconds", "60"]
+    line = [*COMMAND, str(model), "--port", "0", "--upload-seconds", "60"]
     limited = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *line]
     with (
         log.open("w") as out,

@@ -17,7 +17,7 @@ from image_classification_trash.serving.safe_fetch import FetchRules
 @pytest.fixture
 def make_client() -> MakeClient:
     def make(runtime: Runtime = mean_colour, rules: FetchRules | None = None, **settings: Any) -> TestClient:
-        chosen = ServeSettings(**{"model_seconds": PATIENCE, **settings})
+        chosen = ServeSettings(**{"model_seconds": PATIENCE, "isolation": False, **settings})
         app = create_app(chosen, TrashClassifier(CONFIG, runtime), rules)
         return TestClient(app, raise_server_exceptions=False)
 

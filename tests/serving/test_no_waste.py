@@ -38,7 +38,7 @@ def classifier(negative: str | None) -> TrashClassifier:
 
 
 def by_gateway(model: TrashClassifier, data: bytes) -> dict[str, Any]:
-    client = TestClient(create_app(ServeSettings(), model, None))
+    client = TestClient(create_app(ServeSettings(isolation=False), model, None))
     answer = client.post("/predict", files={"photos": ("a.png", data)})
     assert answer.status_code == 200, answer.text
     return dict(answer.json()["predictions"][0])

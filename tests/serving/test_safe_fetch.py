@@ -148,6 +148,21 @@ def served(handler: Handler, url: str = "http://photos.example:{port}/a.jpg", **
     return asyncio.run(run())
 
 
+def test_what_counts_the_bytes_may_end_the_fetch() -> None:
+    counts: list[int] = []
+
+    def hold(count: int) -> None:
+        counts.append(count)
+        if sum(counts) > 5000:
+            raise MemoryError
+
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    assert served(replies(answer % 5000 + bytes(5000)), hold=hold) == bytes(5000)
+    assert sum(counts) == 5000
+    with pytest.raises(MemoryError):
+        served(replies(answer % 1 + b"x"), hold=hold)
+
+
 @pytest.mark.usefixtures("no_connection")
 @pytest.mark.parametrize("url", HOSTILE)
 def test_hostile_addresses_are_refused_before_any_connection(url: str) -> None:

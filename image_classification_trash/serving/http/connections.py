@@ -3,7 +3,7 @@
 uvicorn has none of these: it accepts connections until no file descriptor is left, waits for a request's head for ever, and
 parses what it received in one go, however small the chunks are. `BoundedConfig` makes it use the loop and the protocol here.
 
-    head        a request's first line and headers have `head_seconds`; an idle connection has uvicorn's five
+    head        a request's first line and headers have ten seconds; an idle connection has uvicorn's five
     body        gateway.py has its deadline; once the answer is sent, the rest of a body has two seconds
     answer      a client that takes nothing of it for 30 seconds is cut off
     number      at the limit, the connection that has waited longest for a request gives way to a new one, then an upload of
@@ -26,12 +26,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from image_classification_trash.serving.operations.quiet_log import QuietLog
 
+HEAD_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 STALLED_SECONDS = 30.0
 SLOW_UPLOAD = 1000
 """Bytes a second, below which an upload gives way to a new connection."""
 SPARE_FILES = 16
-"""File descriptors that are kept for photos behind links, files and the decoders."""
+"""File descriptors that are kept for photos behind links and for files."""
 FEWEST = 4
 _SLICE = 2**12
 """Bytes of a chunked body that are parsed before others have their turn."""
@@ -45,11 +46,11 @@ class ConnectionLimits:
 
     Attributes:
         most: connections at once; fewer where the process may not open as many files.
-        head_seconds: that a request's first line and headers may take.
+        spare: file descriptors that are kept for what photos at work take, each a decoder's or a model server's.
     """
 
     most: int
-    head_seconds: float
+    spare: int = 0
 
     def number(self) -> int:
         """Return how many connections this process can hold, after its files and some spare ones."""
@@ -60,7 +61,7 @@ class ConnectionLimits:
             if files == resource.RLIM_INFINITY:
                 return self.most
             is_open = len(list(Path("/proc/self/fd").iterdir()))
-            return max(FEWEST, min(self.most, files - is_open - SPARE_FILES))
+            return max(FEWEST, min(self.most, files - is_open - SPARE_FILES - min(self.spare, files // 4)))
         except (ImportError, OSError):
             return self.most
 
@@ -174,7 +175,7 @@ class Connections:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
         allowed = {
-            "head": self._limits.head_seconds,
+            "head": HEAD_SECONDS,
             "linger": LINGER_SECONDS,
             "closing": STALLED_SECONDS,
             "stalled": STALLED_SECONDS,

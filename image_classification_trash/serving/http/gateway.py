@@ -11,11 +11,12 @@ Every GET route answers HEAD too.
 Every request takes the pipeline's steps (pipeline.py); the gateway adds the queue, the metrics and the counts.
 """
 
+import asyncio
 import copy
 import functools
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
 from image_classification_trash.inference.classifier import TrashClassifier
+from image_classification_trash.inference.photo_cost import MEBIBYTE
 from image_classification_trash.inference.runtimes import Probabilities
 from image_classification_trash.serving.http import page
 from image_classification_trash.serving.http.api_errors import RefusalError, refusal_of
@@ -55,7 +57,13 @@ from image_classification_trash.serving.http.request_body import (
     read_body,
     uploads,
 )
-from image_classification_trash.serving.http.request_json import SMALL_BODY, Link, asked_photo, parse_json
+from image_classification_trash.serving.http.request_json import (
+    SMALL_BODY,
+    Link,
+    asked_photo,
+    inflate,
+    parse_json,
+)
 from image_classification_trash.serving.http.schemas import (
     PREDICT_BODY,
     PREDICT_ERRORS,
@@ -65,16 +73,23 @@ from image_classification_trash.serving.http.schemas import (
     json_body,
 )
 from image_classification_trash.serving.operations.access import ApiKeys, host_is_allowed
+from image_classification_trash.serving.operations.held_bytes import HeldBytes, hold
+from image_classification_trash.serving.operations.isolation import Decoders
+from image_classification_trash.serving.operations.photo_reader import PhotoReader
 from image_classification_trash.serving.operations.prediction_log import StatisticsFile
 from image_classification_trash.serving.operations.prometheus import CONTENT_TYPE, Metrics
 from image_classification_trash.serving.operations.tracing import add_traces
-from image_classification_trash.serving.operations.worker_pool import WorkQueue, cores
+from image_classification_trash.serving.operations.worker_pool import Turn, WorkQueue, photos_at_once
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 from image_classification_trash.version import __version__
 
 OPEN_PATHS = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 """Paths, beside that of the metrics, that need no API key."""
+READY_SECONDS = 5.0
+"""Time without a free place for a photo, after which the gateway says that it is not ready."""
+LARGE_BODY = 2**20
+"""Bytes from which on bodies are parsed one at a time, as that takes memory for two copies; compressed ones always are."""
 _T = TypeVar("_T")
 
 
@@ -97,15 +112,16 @@ class Gateway:
         self.pipeline = Pipeline(classifier, Limits(settings.max_bytes, settings.max_photos))
         self.metrics = Metrics()
         self.statistics = StatisticsFile(settings, classifier)
-        jobs = max(1, cores() // (settings.workers * settings.threads))
-        if classifier.is_remote:  # a job mostly waits for the model server
-            jobs = settings.backend_connections
+        jobs = photos_at_once(settings, classifier.is_remote)
         self.queue = WorkQueue(jobs, settings.queue_size, settings.model_seconds)
+        decoders = Decoders(settings.decode_seconds) if settings.isolation else None
+        self.photos = PhotoReader(decoders, settings.decode_mb * MEBIBYTE)
         self.metrics.waiting.set_function(lambda: self.queue.waiting)
         if not classifier.is_remote:  # a model server warms itself up, and may start later than the gateway
             classifier.warm_up()
         self.offer = page.Offer.of(classifier, model)
         self._open = True
+        self._parsing = asyncio.Lock()
 
     def as_now(self) -> "Gateway":
         """Return a view with the model of this moment, for one request: a reload replaces the model here, not there."""
@@ -124,6 +140,11 @@ class Gateway:
         """
         kind = content_type(request)
         body = await self.body(request)
+        async with self._parsing if len(body) > LARGE_BODY else nullcontext():
+            asked = await self._parsed(kind, request, body)
+        return [await self._fetch(asked, request)] if isinstance(asked, Link) else asked
+
+    async def _parsed(self, kind: str, request: Request, body: bytes) -> list[Photo] | Link:
         if kind == MULTIPART:
             return await uploads(request.headers, body, self.pipeline.limits)
         if kind != JSON:
@@ -132,13 +153,23 @@ class Gateway:
             asked = await run_in_threadpool(lambda: asked_photo(parse_json(body)))
         else:
             asked = asked_photo(parse_json(body))
-        if isinstance(asked, Photo):
-            return [asked]
-        return [await self._fetch(asked)]
+        return [asked] if isinstance(asked, Photo) else asked
 
     async def body(self, request: Request) -> bytes:
-        """Read the request's body, within the settings' limits."""
-        return await read_body(request, self.pipeline.limits, self.settings.upload_seconds)
+        """Read the request's body, within the settings' limits, and inflate it where it is compressed.
+
+        Raises:
+            RefusalError: 408, 413, 415 or 422; 503 where the worker holds too many bytes.
+        """
+        limits = self.pipeline.limits
+        body = await read_body(request, limits, self.settings.upload_seconds)
+        encoding = request.headers.get("content-encoding")
+        if not encoding:
+            return body
+        async with self._parsing:
+            inflated = await run_in_threadpool(inflate, body, encoding, limits)
+            hold(request.scope, len(inflated) - len(body))
+        return inflated
 
     async def predict(self, photos: list[Photo]) -> list[Answered]:
         """Classify photos, each in a job of its own.
@@ -148,7 +179,11 @@ class Gateway:
             ModelServerError: the model server failed.
         """
         answers = []
-        for answered in map(_result, await self.queue.run(self.pipeline.predict, photos)):
+
+        def job(photo: Photo, turn: Turn) -> Answered:
+            return self._pipeline_of(turn).predict(photo)
+
+        for answered in map(_result, await self.queue.run(job, photos)):
             for step, seconds in vars(answered.seconds).items():
                 if seconds:
                     self.metrics.steps.labels(step).observe(seconds)
@@ -166,9 +201,10 @@ class Gateway:
             ModelServerError: the model server failed.
         """
 
-        def job(body: bytes) -> tuple[Batch, Probabilities]:
-            return self.pipeline.run(
-                lambda: protocol.decode(body, self.pipeline),
+        def job(body: bytes, turn: Turn) -> tuple[Batch, Probabilities]:
+            pipeline = self._pipeline_of(turn)
+            return pipeline.run(
+                lambda: protocol.decode(body, pipeline),
                 lambda step: self.metrics.steps.labels(step).time(),
             )
 
@@ -188,22 +224,28 @@ class Gateway:
 
     def is_ready(self) -> bool:
         """Tell whether a photo would be answered now; asks the model server where there is one."""
-        return self._open and self.pipeline.classifier.is_ready()
+        is_stuck = self.queue.stuck_seconds > READY_SECONDS
+        return self._open and not is_stuck and self.pipeline.classifier.is_ready()
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Keep the counts of answers while the gateway runs; when it stops, take no more work."""
+        await run_in_threadpool(self.photos.warm_up)
         async with self.statistics.kept():
             with reload_on_hangup(self):
                 yield
         self._open = False
         self.queue.close()
+        self.photos.close()
         self.metrics.close()
 
-    async def _fetch(self, link: Link) -> Photo:
-        start = time.perf_counter()
+    def _pipeline_of(self, turn: Turn) -> Pipeline:
+        return replace(self.pipeline, reader=functools.partial(self.photos.read, turn))
+
+    async def _fetch(self, link: Link, request: Request) -> Photo:
+        start, rules = time.perf_counter(), replace(self.rules, hold=functools.partial(hold, request.scope))
         try:
-            data: bytes | PhotoError = await fetch(link.url, self.rules)
+            data: bytes | PhotoError = await fetch(link.url, rules)
         except PhotoError as error:
             data = error
         return Photo(link.url, data, time.perf_counter() - start)
@@ -277,6 +319,8 @@ def create_app(
 
 def _add_middleware(app: _App, gateway: Gateway) -> None:
     """Wrap the routes; what is added last is outermost."""
+    held = max(gateway.settings.held_mb * MEBIBYTE, gateway.settings.max_bytes)
+    app.add_middleware(HeldBytes, limit=int(held))
     app.add_middleware(
         Bounded,
         limit=gateway.settings.max_requests,
@@ -332,7 +376,9 @@ def _add_routes(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/readyz", responses={503: {"model": ErrorAnswer}}, summary="Can it answer?")
     def ready() -> dict[str, str]:
         if not gateway.is_ready():
-            raise RefusalError(503, "not_ready", "The gateway is stopping, or its model server is away.")
+            raise RefusalError(
+                503, "not_ready", "The gateway is stopping or stuck, or its model server is away."
+            )
         return {"status": "ready"}
 
     if gateway.settings.metrics_path:

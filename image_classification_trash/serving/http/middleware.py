@@ -169,13 +169,10 @@ class Bounded:
         elif self._held >= self._limit or self._is_full():
             await (await self._answer(Request(scope), full()))(scope, receive, send)
         else:
-            await self._hold(scope, receive, send)
-
-    async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._held += 1
-        self._metrics.held.inc()
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._held -= 1
-            self._metrics.held.dec()
+            self._held += 1
+            self._metrics.held.inc()
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._held -= 1
+                self._metrics.held.dec()

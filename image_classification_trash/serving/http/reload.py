@@ -111,7 +111,7 @@ def add_reload_route(app: FastAPI, gateway: Reloadable) -> None:
             classifier = reload(gateway)
         except TrashClassifierError as error:
             raise RefusalError(409, "model_refused", f"The old model goes on answering. {error}") from error
-        parent = multiprocessing.parent_process()
+        parent = multiprocessing.parent_process() if gateway.settings.is_supervised else None
         if parent is not None and parent.pid is not None:
             os.kill(parent.pid, signal.SIGHUP)  # which has every worker replaced
         about = {"model": classifier.config.name, "digest": classifier.digest}

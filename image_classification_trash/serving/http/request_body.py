@@ -5,14 +5,13 @@ import re
 from collections.abc import AsyncGenerator
 from tempfile import SpooledTemporaryFile
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from image_classification_trash.inference.photo_cost import photo_kind
 from image_classification_trash.serving.http.api_errors import RefusalError, wrong_body, wrong_type
-from image_classification_trash.serving.http.request_json import check_charset, inflate, media_type
+from image_classification_trash.serving.http.request_json import check_charset, media_type
 from image_classification_trash.serving.http.schemas import MAX_NAME
 from image_classification_trash.serving.pipeline import Limits, Photo
 
@@ -21,11 +20,10 @@ _PIECE = 2**13
 
 
 async def read_body(request: Request, limits: Limits, seconds: float) -> bytes:
-    """Read the whole body, and inflate it where it is compressed.
+    """Read the whole body, as it was sent.
 
     Raises:
-        RefusalError: 413 if it is longer than `limits.max_bytes`, 408 if it takes longer than `seconds`; 415 or 422 if it
-            cannot be inflated.
+        RefusalError: 413 if it is longer than `limits.max_bytes`, 408 if it takes longer than `seconds`.
     """
     length = request.headers.get("content-length", "")
     if length.isdecimal():
@@ -44,8 +42,7 @@ async def read_body(request: Request, limits: Limits, seconds: float) -> bytes:
         raise RefusalError(
             400, "disconnected", "The connection was closed before the body was complete."
         ) from error
-    encoding = request.headers.get("content-encoding")
-    return await run_in_threadpool(inflate, bytes(body), encoding, limits) if encoding else bytes(body)
+    return bytes(body)
 
 
 def content_type(request: Request) -> str:

@@ -1,8 +1,10 @@
 """Runs the gateway under uvicorn, in one process or in several that share a socket; answers open requests before it stops."""
 
+import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
+from fastapi import FastAPI
 
 from image_classification_trash.config.serving import ServeSettings
-from image_classification_trash.errors import SettingsError
+from image_classification_trash.errors import SettingsError, TrashClassifierError
 from image_classification_trash.inference.classifier import TrashClassifier
 from image_classification_trash.serving.http.connections import BoundedConfig, ConnectionLimits
 from image_classification_trash.serving.http.gateway import create_app
 from image_classification_trash.serving.http.reload import load_model
 from image_classification_trash.serving.operations.access import KEYS, ApiKeys
 from image_classification_trash.serving.operations.prometheus import FOLDER
+from image_classification_trash.serving.operations.supervision import EndingServer, Supervisor
+from image_classification_trash.serving.operations.worker_pool import photos_at_once
 from image_classification_trash.show import Note, Result, Shown
 
+logger = logging.getLogger("uvicorn.error")
 BACKLOG = 512
 
 
@@ -58,21 +63,26 @@ class Server(Result):
 
     def run(self) -> None:
         """Answer requests until a signal stops the process."""
-        # uvicorn raises the signal again once it has stopped; a stop that was asked for is not a failure.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        if self.settings.workers == 1:
+        # A stop that was asked for is not a failure, before the first request or after the last: uvicorn raises the
+        # signal again once it has stopped.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        if not self.settings.is_supervised:
             app = create_app(self.settings, self.classifier, model=self.model)
-            uvicorn.Server(self._config(app)).run(sockets=[self.listening])
+            EndingServer(self._config(app)).run(sockets=[self.listening])
             return
         with tempfile.TemporaryDirectory(prefix="trash-metrics-") as folder:
             os.environ[FOLDER] = folder  # where the workers' counts are added up
-            config = self._config(partial(create_app, self.settings), factory=True)
-            Multiprocess(config, [self.listening]).run()
+            config = self._config(partial(_app_of_worker, self.settings), factory=True)
+            Supervisor(config, [self.listening], self.settings.worker_mb).run()
 
     def _config(self, app: Callable[..., Any], factory: bool = False) -> uvicorn.Config:
+        at_once = photos_at_once(self.settings, self.classifier.is_remote)
+        files = (
+            2 * at_once * (self.settings.isolation + self.classifier.is_remote)
+        )  # ordinary and heavy photos
         return BoundedConfig(
             app,
-            ConnectionLimits(self.settings.max_connections, self.settings.head_seconds),
+            ConnectionLimits(self.settings.max_connections, files),
             factory=factory,
             workers=self.settings.workers,
             log_level="warning",
@@ -96,6 +106,15 @@ def prepare(settings: ServeSettings) -> Server:
     if not classifier.is_remote:  # before anybody is told that it serves
         classifier.warm_up()
     return Server(settings, classifier, _listen(settings), model)
+
+
+def _app_of_worker(settings: ServeSettings) -> FastAPI:
+    """Make the gateway in a worker; one that cannot be made ends it with a line in the log instead of a traceback."""
+    try:
+        return create_app(settings)
+    except TrashClassifierError as error:
+        logger.error("This worker does not serve: %s", error)
+        sys.exit(1)
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

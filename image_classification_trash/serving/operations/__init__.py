@@ -1,1 +1,1 @@
-"""Keeps a gateway running and observed: the worker pool, Prometheus metrics, counts of its answers."""
+"""Keeps a gateway running, bounded and observed: queue, isolation, supervision, Prometheus metrics, counts of its answers."""

@@ -1,6 +1,6 @@
 """Counts the gateway's answers for `serve --statistics FILE`, and writes the counts periodically and when it stops.
 
-Each of several workers writes its own file, named FILE with the process id before its suffix; `monitor` adds them up.
+Each worker that a supervisor starts writes its own file, named FILE with the process id before its suffix; `monitor` adds them up.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class StatisticsFile:
 
     def __init__(self, settings: ServeSettings, classifier: TrashClassifier) -> None:
         self._path, self._seconds = settings.statistics, settings.statistics_seconds
-        if self._path is not None and settings.workers > 1:
+        if self._path is not None and settings.is_supervised:
             self._path = self._path.with_name(f"{self._path.stem}-{os.getpid()}{self._path.suffix}")
         self.restart(classifier)
 

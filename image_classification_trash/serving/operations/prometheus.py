@@ -57,5 +57,10 @@ class Metrics:
 
     def close(self) -> None:
         """Remove this worker's gauges from the sum over the workers."""
-        if Path(os.environ.get(FOLDER, "")).is_absolute():
-            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+        forget_worker(os.getpid())
+
+
+def forget_worker(pid: int) -> None:
+    """Remove the gauges of a worker that has ended from the sum over the workers; its counts stay."""
+    if Path(os.environ.get(FOLDER, "")).is_absolute():
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 """Who is answered: API keys, host names, the reload route; every refusal has its headers; /docs needs nobody else."""
 
+import asyncio
 import gzip
 import re
 from pathlib import Path
@@ -48,6 +49,23 @@ def test_without_a_key_nothing_but_health_and_metrics_is_answered(
     assert client.post("/predict").json()["error"]["code"] == "unauthorized"
     assert isinstance(client.post(POST[1]).json()["error"], str)
     assert client.post("/healthz").status_code == 405
+
+
+def test_nothing_of_a_body_is_read_without_a_key(make_client: MakeClient, keys_file: Path) -> None:
+    """So it takes none of the bytes, and none of the requests, that a worker holds."""
+    sent = []
+
+    async def never() -> dict[str, object]:
+        raise AssertionError("the body was read")
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    app = make_client(api_keys_file=keys_file, max_requests=1, held_mb=0.001, max_mb=0.001).app
+    for path in POST:
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [(b"host", b"x")]}  # fmt: skip
+        asyncio.run(app(scope, never, send))  # type: ignore[arg-type]
+        assert sent[-2]["status"] == 401
 
 
 @pytest.mark.parametrize(

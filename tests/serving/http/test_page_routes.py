@@ -22,7 +22,9 @@ ROUTES = ("/model.json", "/model.tflite", "/web/worker.js")
 
 
 def client_of(model: Path) -> TestClient:
-    return TestClient(create_app(ServeSettings(model=model), TrashClassifier(CONFIG, mean_colour)))
+    return TestClient(
+        create_app(ServeSettings(model=model, isolation=False), TrashClassifier(CONFIG, mean_colour))
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The gateway's own route, its errors, its limits and its page."""
 
 import base64
+import gzip
 import io
 import re
 import threading
@@ -21,6 +22,7 @@ from image_classification_trash.inference.images import Pixels
 from image_classification_trash.inference.runtimes import Probabilities
 from image_classification_trash.serving.http import gateway as gateway_module
 from image_classification_trash.serving.http.api_errors import RETRY_SECONDS
+from image_classification_trash.serving.operations import worker_pool
 from image_classification_trash.serving.safe_fetch import FetchRules
 
 
@@ -195,7 +197,7 @@ def test_too_many_photos(make_client: MakeClient) -> None:
 
 
 def test_full_and_free_again(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_module, "cores", lambda: 1)
+    monkeypatch.setattr(worker_pool, "cores", lambda: 1)
     slow = Slow()
     with make_client(slow, queue_size=1, max_photos=1) as client, ThreadPoolExecutor(2) as pool:
         ask: Callable[[], Any] = lambda: client.post("/predict", files={"photos": photo()})  # noqa: E731
@@ -222,6 +224,39 @@ def test_requests_held_are_bounded(make_client: MakeClient) -> None:
         assert response.status_code == 503 and isinstance(response.json()["error"], str)
         slow.go.set()
         assert first.result().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"content": photo() + bytes(30_000), "headers": {"content-type": "image/png"}},
+        {
+            "content": gzip.compress(photo() + bytes(30_000)),
+            "headers": {"content-type": "image/png", "content-encoding": "gzip"},
+        },
+        {"json": {"url": "http://a.example/x"}},
+    ],
+    ids=["sent", "compressed", "behind a link"],
+)
+def test_bytes_held_are_bounded(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    async def fetch(url: str, rules: FetchRules) -> bytes:
+        rules.hold(30_000)
+        return photo()
+
+    monkeypatch.setattr(gateway_module, "fetch", fetch)
+    slow, kibibyte = Slow(), 1 / 1024
+    with (
+        make_client(slow, max_mb=40 * kibibyte, held_mb=50 * kibibyte) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        ask: Callable[[], Any] = lambda: client.post("/predict", **asked)  # noqa: E731
+        first = pool.submit(ask)
+        assert slow.begun.acquire(timeout=PATIENCE)
+        refused(ask(), 503, "full")
+        slow.go.set()
+        assert first.result().status_code == ask().status_code == 200
 
 
 def test_a_slow_model_is_given_up(make_client: MakeClient) -> None:

@@ -37,8 +37,11 @@ def test_file_is_there_from_the_start(make_client: MakeClient, tmp_path: Path) -
         assert read_statistics(file).photos == 0
 
 
-def test_each_worker_writes_its_own(make_client: MakeClient, tmp_path: Path) -> None:
-    with make_client(statistics=tmp_path / "answers.json", workers=2):
+@pytest.mark.parametrize("supervised", [{"workers": 2}, {"worker_mb": 100}])
+def test_each_worker_writes_its_own(
+    make_client: MakeClient, tmp_path: Path, supervised: dict[str, int]
+) -> None:
+    with make_client(statistics=tmp_path / "answers.json", **supervised):
         pass
     (file,) = tmp_path.iterdir()
     assert file.name.startswith("answers-") and file.suffix == ".json"

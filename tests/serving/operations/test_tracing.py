@@ -21,7 +21,7 @@ IS_INSTALLED = (
 
 
 def app(**settings: Any) -> Any:
-    return create_app(ServeSettings(**settings), TrashClassifier(CONFIG, mean_colour))
+    return create_app(ServeSettings(isolation=False, **settings), TrashClassifier(CONFIG, mean_colour))
 
 
 def test_nothing_of_it_is_imported_by_default() -> None:
