@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from image_classification_trash import __version__
 from image_classification_trash.config.verbs import VERBS, settings_of
 from image_classification_trash.show import Result, carry_out
+from image_classification_trash.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         PredictSettings,
     )
     from image_classification_trash.config.serving import ServeSettings
-    from image_classification_trash.config.training import TrainSettings, TuneSettings
+    from image_classification_trash.config.training import TrainCommandSettings, TuneSettings
 
 
 def run_data(settings: DataSettings) -> Result:
@@ -72,11 +73,19 @@ def run_features(settings: FeatureSettings) -> Result:
     return build_features(settings)
 
 
-def run_train(settings: TrainSettings) -> Result:
-    """Train a model."""
-    from image_classification_trash.models.train_model import Trained, train
+def run_train(settings: TrainCommandSettings) -> Result:
+    """Train a model on a prepared data set, or prepare photos, train on them and evaluate the model."""
+    from image_classification_trash.models.own_photos import data_set_or_photos, training_settings
 
-    return Trained(train(settings))
+    until = None if settings.seconds is None else time.perf_counter() + settings.seconds
+    data = data_set_or_photos(settings)
+    if isinstance(data, str):
+        from image_classification_trash.models.train_model import Trained, train
+
+        return Trained(train(training_settings(settings, data), until))
+    from image_classification_trash.visualization.train_on_photos import train_on_photos
+
+    return train_on_photos(settings, data, until)
 
 
 def run_tune(settings: TuneSettings) -> Result:
@@ -142,6 +151,16 @@ def data_set_is_there(settings: DataSet) -> None:
     read_manifest(settings.processed_dir / settings.name)
 
 
+def training_data_is_there(settings: TrainCommandSettings) -> None:
+    """Raise a DatasetError unless the data set is prepared and undamaged, or the photos and their name can be used."""
+    from image_classification_trash.data.manifest import read_manifest
+    from image_classification_trash.models.own_photos import data_set_or_photos
+
+    data = data_set_or_photos(settings)
+    if isinstance(data, str):
+        read_manifest(settings.processed_dir / data)
+
+
 def model_is_there(settings: TrainedModel) -> None:
     """Raise a BundleError unless the model exists and is undamaged."""
     _check_bundle(settings.bundle, settings.models_dir)
@@ -173,7 +192,7 @@ COMMANDS = {
     "audit": Command(run_audit, data_set_is_there),
     "explore": Command(run_explore, data_set_is_there),
     "features": Command(run_features, data_set_is_there),
-    "train": Command(run_train, data_set_is_there),
+    "train": Command(run_train, training_data_is_there),
     "tune": Command(run_tune, data_set_is_there),
     "evaluate": Command(run_evaluate, model_is_there),
     "models": Command(run_models),

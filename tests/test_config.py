@@ -87,7 +87,7 @@ def test_a_command_reads_its_own_environment_alone(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TRASH_TRAIN_HUE", "lots")
     monkeypatch.setenv("TRASH_TRAIN_SEDE", "1")
     monkeypatch.setenv("TRASH_TRAIN_SEED", "5")
-    for stage in set(STAGES) - {TrainSettings}:
+    for stage in (stage for stage in STAGES if stage.stage != "train"):
         needed = ["photo.jpg"] if stage.stage in ("predict", "monitor") else []
         settings = load_settings(stage, needed)
         assert getattr(settings, "seed", 0) == 0
@@ -183,9 +183,9 @@ def test_one_folder_holds_all_data() -> None:
     assert folders == (Path("disk/raw"), Path("disk/interim"), Path("disk/processed"))
 
 
-def test_there_are_at_most_130_names() -> None:
+def test_there_are_at_most_132_names() -> None:
     names = {name for stage in STAGES for name in stage.model_fields}
-    assert len(names) <= 130
+    assert len(names) <= 132
 
 
 def test_parts_serve_functions_that_need_no_more() -> None:

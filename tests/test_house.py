@@ -37,5 +37,8 @@ def test_public_surface() -> None:
         "TrashClassifier",
         "TrashClassifierError",
         "__version__",
+        "evaluate",
+        "export_model",
+        "train",
     ]
     assert all(hasattr(image_classification_trash, name) for name in image_classification_trash.__all__)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from reprlib import Repr
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -37,13 +38,33 @@ def load_settings(cls: type[SettingsT], arguments: Sequence[str]) -> SettingsT:
         SystemExit: after `--help` and `--help-all`.
     """
     environment = read_environment(cls)
-    flags = parse_arguments(cls, arguments)
-    file = flags.get("config") or environment.get("config")
+    return combined(cls, parse_arguments(cls, arguments), environment)
+
+
+def combined(
+    cls: type[SettingsT],
+    given: Mapping[str, Any],
+    environment: Mapping[str, Any] = MappingProxyType({}),
+    origin: str = "command line",
+) -> SettingsT:
+    """Return the settings of one command: `given` over `environment` over the recipe that they name.
+
+    Args:
+        cls: the settings to make.
+        given: settings by name.
+        environment: settings by name, as `read_environment` returns them.
+        origin: where those in `given` come from, for messages.
+
+    Raises:
+        SettingsError: a name is unknown (suggests the nearest) or a value is invalid; says where.
+    """
+    _check_names(f"{origin}: {cls.stage}:", given, cls.model_fields)
+    file = given.get("config") or environment.get("config")
     recipe = read_recipe(Path(file), cls) if file else {}
     try:
-        return cls(**{**recipe, **environment, **flags})
+        return cls(**{**recipe, **environment, **given})
     except ValidationError as error:
-        origins = {"command line": flags, "environment": environment, str(file): recipe}
+        origins = {origin: given, "environment": environment, str(file): recipe}
         raise _impossible_value(cls, error, origins) from error
 
 

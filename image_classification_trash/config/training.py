@@ -12,6 +12,7 @@ from image_classification_trash.config.base import (
     JsonOutput,
     ModelsFolder,
     Part,
+    Positional,
     ReportsFolder,
     SearchedName,
     StageSettings,
@@ -212,6 +213,53 @@ class TrainSettings(
         if self.teacher and not self.epochs:
             raise ValueError(
                 "teachers are distilled while fine-tuning; give --epochs 1 or more, or leave out --teacher"
+            )
+        return self
+
+
+PresetName = Literal["quick", "balanced", "best"]
+PRESETS = Path(__file__).parent / "presets"
+"""Recipes by name."""
+
+
+class TrainCommandSettings(TrainSettings):
+    """Train a classifier: a head on embeddings, then the network; a folder of photos is prepared and the model evaluated."""
+
+    usual: ClassVar[tuple[str, ...]] = (
+        "name", "preset", "time_limit", "output", "architecture", "init_from", "input_height", "input_width",
+        "epochs", "batch_size", "target_precision", "accelerator", "seed", "resume",
+    )  # fmt: skip
+
+    name: Positional[str] = Field(
+        "sample",
+        min_length=1,
+        description="Data set: sample, trashnet or a prepared one; or a folder, zip or CSV of photos, which is "
+        "prepared first and evaluated last",
+    )
+
+    preset: PresetName | None = Field(
+        None,
+        description="Settings chosen by name, which a recipe or a flag overrides: quick is the head alone, best takes "
+        "larger photos and more epochs; default for photos: balanced",
+    )
+    time_limit: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,6}(\.[0-9]+)?[smh]$",
+        description="Time that the whole run may take, such as 90s, 10m or 1h; fine-tuning gets the epochs that fit",
+    )
+
+    @property
+    def seconds(self) -> float | None:
+        """Return the time limit in seconds."""
+        if self.time_limit is None:
+            return None
+        return float(self.time_limit[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.time_limit[-1]]
+
+    @model_validator(mode="after")
+    def _time_is_measured_on_one_device(self) -> Self:
+        if self.time_limit and (self.devices > 1 or self.resume):
+            raise ValueError(
+                "the time of an epoch is measured on one device, at the start; leave out --time-limit, or --devices and --resume"
             )
         return self
 

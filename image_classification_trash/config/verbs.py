@@ -38,8 +38,8 @@ VERBS = {
     ),
     "train": Verb(
         "training",
-        "TrainSettings",
-        "Train a classifier: a head on cached embeddings, then the whole network; writes a model.",
+        "TrainCommandSettings",
+        "Train a classifier: a head on embeddings, then the network; a folder of photos is prepared and the model evaluated.",
     ),
     "tune": Verb(
         "training",

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
-from image_classification_trash.evaluation.result import Evaluation, Interval
+from image_classification_trash.evaluation.result import Evaluation, Interval, Metrics
+from image_classification_trash.show import Table
+
+MOST_COLUMNS = 10
+"""Largest number of classes for which a confusion matrix fits in a terminal."""
 
 
 def with_interval(figure: Interval | None, percent: bool = True) -> str:
@@ -44,3 +48,12 @@ def summary(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
             ("accepted above 0.9", with_interval(other.accepted_above)),
         ]
     return rows
+
+
+def confusion_table(metrics: Metrics) -> Table | None:
+    """Return the confusion matrix as a table, true classes in rows; None for too many classes for a terminal."""
+    labels = list(metrics.per_class)
+    if len(labels) > MOST_COLUMNS:
+        return None
+    rows = [[label, *map(str, row)] for label, row in zip(labels, metrics.confusion, strict=True)]
+    return Table(["true class, answered as:", *labels], rows)

@@ -9,11 +9,12 @@ from image_classification_trash.evaluation.attribution import notice_sentence, s
 from image_classification_trash.evaluation.export_report import ExportReport
 from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics, StartComparison
+from image_classification_trash.evaluation.verdict import verdict
 from image_classification_trash.inference.bundle import BundleConfig
 
 _CARD = """# {name}
 
-{architecture} that tells {classes} classes{of_waste} apart: {labels}.
+{verdict}{architecture} that tells {classes} classes{of_waste} apart: {labels}.
 
 - Input: one photo, uint8 RGB, {height} x {width} pixels (`{resize_mode}`); output: calibrated probabilities in the order of labels.txt.
 - Trained on {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
@@ -97,6 +98,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         measured: metrics by the name of the photos they were measured on.
         exports: the export report; None before the first export.
     """
+    judged = measured.get("test", next(iter(measured.values()), None))
     data, negative, known = config.data, "", config.is_of_trashnet
     sources: Sequence[Mapping[str, Any]] = data.get("sources") or ()
     waste, nothing = ("waste", "no waste") if known else ("the classes", "no object of these classes")
@@ -106,6 +108,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         negative = f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} that there is {nothing}"
     return _CARD.format(
         name=config.name,
+        verdict=f"{_text(verdict(config, judged))}\n\n" if judged else "",
         architecture=config.architecture,
         classes=len(config.classes),
         of_waste=" of waste" if known else "",

@@ -8,6 +8,7 @@ read here. Logs, the resolved settings and checkpoints go to `reports/training/N
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -36,6 +37,8 @@ class Trained(Result):
     """The bundle of a training; None in every process but the first of a training on several devices."""
 
     bundle: Bundle | None
+    measured: bool = False
+    """Whether its evaluation follows, so that it need not be advised."""
 
     def for_people(self) -> Iterator[Shown]:
         """Yield the comparison with the start, the validation accuracy and the next command."""
@@ -44,7 +47,8 @@ class Trained(Result):
             if compared := self.bundle.config.training.get("comparison"):
                 yield str(StartComparison(**compared))
             yield f"{self.bundle.path}: validation accuracy {validation['accuracy']:.1%}, n = {validation['n']}"
-            yield f"Measure it on test photos: trash-classifier evaluate {self.bundle.path}"
+            if not self.measured:
+                yield f"Measure it on test photos: trash-classifier evaluate {self.bundle.path}"
 
     def as_json(self) -> dict[str, Any] | None:
         """Return the path of the bundle, its validation metrics, and the comparison with the start if there is one."""
@@ -57,8 +61,12 @@ class Trained(Result):
         return {"bundle": str(self.bundle.path), **kept}
 
 
-def train(settings: TrainSettings) -> Bundle | None:
+def train(settings: TrainSettings, until: float | None = None) -> Bundle | None:
     """Train as the settings say and write the bundle.
+
+    Args:
+        settings: of the training.
+        until: when to be done, evaluation included, on `time.perf_counter`; None for no limit.
 
     Returns:
         The bundle; None in every process but the first of a training on several devices.
@@ -79,10 +87,10 @@ def train(settings: TrainSettings) -> Bundle | None:
             for place in places:
                 held.enter_context(only_writer(place))
         tracker = held.enter_context(tracking(settings, settings.reports_dir, "train"))
-        return train_with(settings, tracker)
+        return train_with(settings, tracker, until)
 
 
-def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
+def train_with(settings: TrainSettings, tracker: Tracker, until: float | None = None) -> Bundle | None:
     """Train as `train` does, with the caller's tracker; an exception from its `log_epoch` ends the training."""
     keep_freed_memory()
     began = time.perf_counter()
@@ -90,9 +98,15 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
     settings = with_defaults_for(settings, manifest)
     data, start = TrainingData(manifest, settings), begin(settings, manifest)
     run, network = open_run(settings, data.manifest, tracker, began), start.network
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        photos = {split: sum(counts.values()) for split, counts in manifest.counts().items()}
+        sys.stderr.write(
+            f"training {settings.bundle_name} on {start.device.type}: {photos['train']} photos to train on, {photos['val']} to "
+            f"validate, {len(manifest.labels)} classes; logs in {run.folder}\n"
+        )
     head = fit_linear_head(network, data) if start.fits_head else None
     tuned = fine_tune(
-        network, data, settings, run.folder, tracker, start.teachers, run.conditions, start.answers
+        network, data, settings, run.folder, tracker, start.teachers, run.conditions, start.answers, until
     )
     if tuned is None:  # another process writes the bundle
         return None
@@ -108,8 +122,6 @@ def train_with(settings: TrainSettings, tracker: Tracker) -> Bundle | None:
 
 
 if __name__ == "__main__":
-    import sys
-
     from image_classification_trash.config.loader import load_settings
     from image_classification_trash.show import carry_out
 

@@ -4,7 +4,7 @@ An epoch depends only on its initial weights, the seed and its number: shuffling
 start. A run that is killed and resumed from its last checkpoint therefore ends with the same weights.
 """
 
-import contextlib
+import copy
 import functools
 import logging
 import math
@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
@@ -25,12 +26,11 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     ModelCheckpoint,
-    TQDMProgressBar,
     WeightAveraging,
 )
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.errors import DivergedError
@@ -40,6 +40,7 @@ from image_classification_trash.features.augmentation import Augmentation, mixup
 from image_classification_trash.files import write_text
 from image_classification_trash.networks.device import training_device
 from image_classification_trash.networks.network import PIECE, TrashNetwork, to_planes
+from image_classification_trash.show import line
 from image_classification_trash.tracking.wandb_tracker import Tracker
 from image_classification_trash.training.batches import Batch, OrderedBatches, Shuffled, SplitPhotos, batches
 from image_classification_trash.training.checkpoints import (
@@ -56,6 +57,8 @@ from image_classification_trash.training.scores import validation_scores
 from image_classification_trash.training.weight_averaging import warm_average, wise_ft
 
 MONITOR = "val_macro_f1"
+AFTERWARDS = 20.0
+"""Seconds kept for what follows fine-tuning under a time limit: calibration, evaluation and the report."""
 
 
 @dataclass(frozen=True)
@@ -346,6 +349,7 @@ def fine_tune(
     teachers: Sequence[TrashNetwork] = (),
     conditions: Mapping[str, Any] | None = None,
     start: str | None = None,
+    until: float | None = None,
 ) -> FineTuned | None:
     """Fine-tune `network` in place; it ends with the weights of the best epoch, or its own if no epoch improved on them.
 
@@ -358,6 +362,7 @@ def fine_tune(
         teachers: networks whose probabilities are distilled.
         conditions: data and settings of the run, kept in its checkpoints for `check_resumable`.
         start: what the initial weights are, such as "fitted head"; None if they do not classify and are no candidate.
+        until: when to be done with the whole run, on `time.perf_counter`; None for no limit.
 
     Returns:
         The history and the comparison with the start; None in all processes but the first.
@@ -365,26 +370,93 @@ def fine_tune(
     Raises:
         DivergedError: a loss is NaN or infinite at the end of an epoch.
     """
+    if settings.epochs and until is not None:
+        fits = epochs_that_fit(network, data, settings, until)
+        settings = settings.model_copy(update={"epochs": max(fits, int(start is None))})
     if not settings.epochs:
         return FineTuned([], None)
     initial = {name: value.clone() for name, value in network.state_dict().items()}
     module = FineTuning(network, data.train, data.selection, settings, teachers, conditions)
     if start:
         module.start = [{"epoch": 0.0, **measure(network, data.selection)}]
-    best = _fit(module, folder, tracker)
+    best = _fit(module, folder, tracker, until)
     if best is None:
         return None
     network.load_state_dict(wise_ft(initial, best, settings.wise_ft))
     if start is None:
         return FineTuned(module.history, None)
+    comparison = keep_better(network, initial, module, data.selection, start)
+    return FineTuned([*module.start, *module.history], comparison)
+
+
+def keep_better(
+    network: TrashNetwork,
+    initial: Mapping[str, torch.Tensor],
+    module: FineTuning,
+    selection: SplitPhotos,
+    start: str,
+) -> StartComparison:
+    """Restore the initial weights of a fine-tuned network unless it improved on them; return the comparison.
+
+    Args:
+        network: with the weights of the best epoch, or of its average with the start.
+        initial: weights of the start.
+        module: the fine-tuning, with its history and the figures of the start.
+        selection: photos that select the best epoch.
+        start: what the initial weights are.
+    """
     row = max(module.history, key=lambda row: row[MONITOR])
     before, after = module.start[0][MONITOR], row[MONITOR]
-    if settings.wise_ft < 1:
-        after = measure(network, data.selection)[MONITOR]
+    if module.settings.wise_ft < 1:
+        after = measure(network, selection)[MONITOR]
     if after <= before:
         network.load_state_dict(initial)
-    comparison = StartComparison(start, before, after, int(row["epoch"]) if after > before else 0)
-    return FineTuned([*module.start, *module.history], comparison)
+    return StartComparison(start, before, after, int(row["epoch"]) if after > before else 0)
+
+
+class TimeLimit(Callback):
+    """Stops after an epoch if another one would not end in time."""
+
+    def __init__(self, until: float) -> None:
+        self._until, self._began = until, 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of an epoch."""
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop if there is no time for as long again and for what follows."""
+        now, last = time.perf_counter(), trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+        if not last and now + (now - self._began) + AFTERWARDS > self._until:
+            sys.stderr.write(f"stopped by the time limit after epoch {trainer.current_epoch + 1}\n")
+            trainer.should_stop = True
+
+
+def epochs_that_fit(network: TrashNetwork, data: Splits, settings: TrainSettings, until: float) -> int:
+    """Return how many epochs, of those in the settings, fit before `until`, by the measured time of two batches; say so."""
+    device = training_device(settings.accelerator)
+    copied = FineTuning(copy.deepcopy(network).to(device), data.train, data.selection, settings)
+    copied.train()
+    photos = torch.from_numpy(np.array(data.train.pixels[: settings.batch_size])).to(device)
+    y_true = torch.from_numpy(np.array(data.train.y_true[: settings.batch_size])).to(device)
+    augment = copied._augment
+    seconds = 0.0
+    for _ in range(2):  # the first one warms up
+        began = time.perf_counter()
+        scores = copied.network.logits(augment(photos, torch.Generator().manual_seed(0)))
+        F.cross_entropy(scores, y_true).backward()  # type: ignore[no-untyped-call]
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+    # A photo of validation costs a forward pass, a third of a training step.
+    an_epoch = seconds * (len(data.train.y_true) + len(data.selection.y_true) / 3) / len(y_true)
+    left = until - time.perf_counter() - AFTERWARDS
+    fit = max(0, min(settings.epochs, int(left / an_epoch)))
+    sys.stderr.write(
+        f"time limit: {max(0.0, left):.0f} s are left for fine-tuning, an epoch takes about {an_epoch:.1f} s: {fit} of "
+        f"{settings.epochs} epochs{'' if fit else ', so the model is the head alone'}\n"
+    )
+    return fit
 
 
 def measure(network: TrashNetwork, photos: SplitPhotos) -> dict[str, float]:
@@ -393,7 +465,9 @@ def measure(network: TrashNetwork, photos: SplitPhotos) -> dict[str, float]:
     return validation_figures(torch.from_numpy(scores), torch.from_numpy(photos.y_true))
 
 
-def _fit(module: FineTuning, folder: Path, tracker: Tracker) -> dict[str, torch.Tensor] | None:
+def _fit(
+    module: FineTuning, folder: Path, tracker: Tracker, until: float | None
+) -> dict[str, torch.Tensor] | None:
     """Run all epochs; return the network's weights in the best, or None in all processes but the first."""
     settings, checkpoints = module.settings, folder / CHECKPOINTS
     best = ModelCheckpoint(
@@ -405,18 +479,28 @@ def _fit(module: FineTuning, folder: Path, tracker: Tracker) -> dict[str, torch.
     _quieten()
     average = [WeightAveraging(multi_avg_fn=warm_average(settings.ema_decay))] if settings.ema_decay else []
     stop = EarlyStopping(MONITOR, mode="max", patience=settings.patience)
-    callbacks = [TrackedEpochs(tracker), HistoryFile(folder), stop, _ProgressBar(), *average, best, latest]
+    callbacks = [TrackedEpochs(tracker), HistoryFile(folder), stop, EpochTable(), *average, best, latest]
+    if until is not None:
+        callbacks.append(TimeLimit(until))
     trainer = _trainer(settings, folder, callbacks)
     trainer.fit(module, ckpt_path=checkpoints / LAST if settings.resume else None, weights_only=True)
     if not trainer.is_global_zero:
         return None
+    if stop.stopped_epoch:
+        sys.stderr.write(f"stopped early: no better macro F1 on validation for {settings.patience} epochs\n")
+    kept = max(module.history, key=lambda row: row[MONITOR])
+    sys.stderr.write(f"best epoch: {int(kept['epoch'])}, macro F1 {kept[MONITOR]:.1%} on validation\n")
     state = read_checkpoint(Path(best.best_model_path))["state_dict"]
     prefix = "network."
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _quieten() -> None:
-    """Silence Lightning's notices about what is intended: frozen stages, our own loaders, resuming; and its tips."""
+    """Silence Lightning's notices about what is intended: frozen stages, our own loaders, resuming; and its tips.
+
+    TensorBoard's writer would import TensorFlow, which logs and takes seconds, where it is installed; this module tells it not to.
+    """
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for notice in (
         ".*in eval mode at the start of training.*",
@@ -427,20 +511,58 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", notice)
 
 
-class _ProgressBar(TQDMProgressBar):
-    """Lightning's progress bar, on stderr, as stdout is for results; epochs are numbered from 1, as in the history."""
+class EpochTable(Callback):
+    """Writes a line per epoch to standard error, with the time left for all of them; a bar within an epoch only in a terminal."""
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
-        super().on_train_epoch_start(trainer, *arguments)
-        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")
+    columns = ("epoch", "loss", "val loss", "val accuracy", "val macro F1", "seconds", "time left")
 
-    def init_train_tqdm(self) -> Tqdm:
-        with contextlib.redirect_stdout(sys.stderr):
-            return super().init_train_tqdm()
+    def __init__(self) -> None:
+        self._began = self._epoch_began = 0.0
+        self._epochs_before = 0
+        self._bar: tqdm[Any] | None = None
 
-    def init_validation_tqdm(self) -> Tqdm:
-        with contextlib.redirect_stdout(sys.stderr):
-            return super().init_validation_tqdm()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the header, in the first process only, as everything here."""
+        self._began, self._epochs_before = time.perf_counter(), trainer.current_epoch
+        if trainer.is_global_zero:
+            sys.stderr.write("  ".join(self.columns) + "\n")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of an epoch, and its bar."""
+        self._epoch_began = time.perf_counter()
+        if trainer.is_global_zero:
+            count, name = int(trainer.num_training_batches), f"epoch {trainer.current_epoch + 1}"
+            self._bar = tqdm(total=count, desc=name, unit="batch", leave=False, disable=None)
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """Advance the bar."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the line of an epoch."""
+        assert isinstance(pl_module, FineTuning)
+        if not trainer.is_global_zero or not pl_module.history or self._bar is None:
+            return
+        self._bar.close()
+        row, now = pl_module.history[-1], time.perf_counter()
+        done, total = int(row["epoch"]), pl_module.settings.epochs
+        left = (now - self._began) / max(1, done - self._epochs_before) * (total - done)
+        cells = (
+            f"{done}/{total}",
+            f"{row['train_loss']:.3f}",
+            f"{row['val_loss']:.3f}",
+            f"{row['val_accuracy']:.1%}",
+            f"{row[MONITOR]:.1%}",
+            f"{now - self._epoch_began:.1f}",
+            tqdm.format_interval(left),
+        )
+        sys.stderr.write(line(cells, [len(column) for column in self.columns]) + "\n")
+
+    def on_exception(self, *arguments: Any) -> None:
+        """Remove the bar, so that the error has a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
@@ -458,6 +580,7 @@ def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         log_every_n_steps=1,
         enable_model_summary=False,
+        enable_progress_bar=False,
     )
 
 

@@ -34,11 +34,16 @@ class Section:
 
 
 def write_report(
-    path: Path, title: str, summary: Sequence[tuple[str, str]], sections: Sequence[Section]
+    path: Path,
+    title: str,
+    summary: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    opening: str = "",
 ) -> None:
-    """Write the report. Labels and paths in it are arbitrary text, so everything is escaped."""
+    """Write the report, with a paragraph that opens it. Labels and paths in it are arbitrary text, so everything is escaped."""
     environment = Environment(
         loader=PackageLoader("image_classification_trash.visualization", "."), autoescape=True
     )
-    page = environment.get_template("report.html.j2").render(title=title, summary=summary, sections=sections)
+    template = environment.get_template("report.html.j2")
+    page = template.render(title=title, opening=opening, summary=summary, sections=sections)
     write_text(path, page)

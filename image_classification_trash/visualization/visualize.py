@@ -24,9 +24,10 @@ from image_classification_trash.data.inspection import PROBLEM_COLUMNS
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS
 from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import MissingExtraError, TrainingError
-from image_classification_trash.evaluation.formatting import summary, with_interval
+from image_classification_trash.evaluation.formatting import confusion_table, summary, with_interval
 from image_classification_trash.evaluation.metrics import risk_coverage
-from image_classification_trash.evaluation.result import Evaluation
+from image_classification_trash.evaluation.result import Evaluation, Metrics
+from image_classification_trash.evaluation.verdict import verdict
 from image_classification_trash.features.augmentation import Augmentation
 from image_classification_trash.features.build_features import near_duplicate_embedder
 from image_classification_trash.files import write_bytes
@@ -70,11 +71,24 @@ class EvaluationReport(Result):
     evaluation: Evaluation
     page: Path
 
+    @property
+    def metrics(self) -> Metrics:
+        """Return the figures of the evaluation."""
+        return self.evaluation.metrics
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict in plain words, a paragraph that starts with `Verdict:`."""
+        return verdict(self.evaluation.bundle.config, self.metrics)
+
     def for_people(self) -> Iterator[Shown]:
-        """Yield the model, the main metrics and the path of the report."""
+        """Yield the model, the main metrics, the confusion matrix, the path of the report and the verdict."""
         yield f"model: {self.evaluation.bundle.config.title}"
         yield Table(["measure", "value (95% interval)"], summary(self.evaluation))
+        if confusion := confusion_table(self.metrics):
+            yield confusion
         yield f"report: {self.page}"
+        yield self.verdict
 
     def as_json(self) -> dict[str, Any]:
         """Return all metrics, as in metrics.json."""
@@ -180,7 +194,8 @@ def report_evaluation(evaluation: Evaluation, settings: EvaluateSettings) -> Pat
     ]
     path = settings.reports_dir / f"{name}.html"
     sections = [section for section in sections if section.title != "Left out" or evaluation.unreadable]
-    write_report(path, f"{config.name} on {evaluation.photos.name}", summary(evaluation), sections)
+    title = f"{config.name} on {evaluation.photos.name}"
+    write_report(path, title, summary(evaluation), sections, verdict(config, metrics))
     return path
 
 

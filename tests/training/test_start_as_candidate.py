@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,3 +174,50 @@ def test_a_model_that_training_starts_from_is_a_candidate(tmp_path: Path, make_t
     assert "the initial model is kept" in done.stdout
     first, second = (weights_of(tmp_path / "models" / name) for name in ("first", "second"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_says_what_it_does_in_plain_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tuned(tmp_path, [0.8, 0.9, 0.6, 0.5], monkeypatch, epochs=9, patience=2)
+    said = capfd.readouterr()
+    lines = said.err.splitlines()
+    assert lines[0].split("  ") == [
+        "epoch",
+        "loss",
+        "val loss",
+        "val accuracy",
+        "val macro F1",
+        "seconds",
+        "time left",
+    ]
+    assert [row.split()[0] for row in lines[1:4]] == ["1/9", "2/9", "3/9"] and "90.0%" in lines[1]
+    assert lines[4] == "stopped early: no better macro F1 on validation for 2 epochs"
+    assert lines[5] == "best epoch: 1, macro F1 90.0% on validation" and len(lines) == 6
+    assert said.out == ""
+
+
+def test_without_time_for_an_epoch_the_start_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = build_network("sequential_cnn", 2, pretrained=False)
+    initial = {name: value.clone() for name, value in network.state_dict().items()}
+    soon = time.perf_counter() + 5
+    done = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker(), start="fitted head", until=soon)
+    assert done == FineTuned([], None) and same(network, initial)
+    assert "0 of 3 epochs, so the model is the head alone" in capfd.readouterr().err
+    untrained = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker(), until=soon)
+    assert untrained is not None and len(untrained.history) == 1  # what does not classify yet gets one epoch
+
+
+def test_as_many_epochs_as_fit_are_trained_and_the_limit_ends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fine_tuning, "AFTERWARDS", 0.0)
+    network = build_network("sequential_cnn", 2, pretrained=False)
+    later = time.perf_counter() + 3600
+    assert fine_tuning.epochs_that_fit(network, DATA, SETTINGS, later) == 3
+    monkeypatch.setattr(fine_tuning, "epochs_that_fit", lambda *given: 3)  # measured too fast
+    done = fine_tune(network, DATA, SETTINGS, tmp_path, NoTracker(), until=time.perf_counter())
+    assert done is not None and len(done.history) == 1
+    assert "stopped by the time limit after epoch 1" in capfd.readouterr().err

@@ -28,7 +28,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from image_classification_trash import __version__
 from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.errors import ModelServerError, PhotoError
 from image_classification_trash.inference.classifier import TrashClassifier
@@ -83,6 +82,7 @@ from image_classification_trash.serving.operations.tracing import add_traces
 from image_classification_trash.serving.operations.worker_pool import Turn, WorkQueue, photos_at_once
 from image_classification_trash.serving.pipeline import Answered, Batch, Json, Limits, Photo, Pipeline
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
+from image_classification_trash.version import __version__
 
 OPEN_PATHS = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 """Paths, beside that of the metrics, that need no API key."""

@@ -15,7 +15,6 @@ import numpy as np
 from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 
-from image_classification_trash import __version__
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.serving.http.api_errors import wrong_body
@@ -28,6 +27,7 @@ from image_classification_trash.serving.http.schemas import (
     TfPredictBody,
 )
 from image_classification_trash.serving.pipeline import Batch, Json, Pipeline
+from image_classification_trash.version import __version__
 
 NAME, VERSION = "trash", "1"
 PREFIXES = ("/v1/", "/v2")
