@@ -29,7 +29,13 @@ from image_classification_trash.distributed.stores import (
     object_at,
     store_at,
 )
-from image_classification_trash.errors import PhotoError, ShardError, StoreError, TrashClassifierError
+from image_classification_trash.errors import (
+    PhotoError,
+    PhotoTooLargeError,
+    ShardError,
+    StoreError,
+    TrashClassifierError,
+)
 from image_classification_trash.files import sha256_of_file
 from image_classification_trash.inference.bundle import WEIGHTS
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
@@ -139,17 +145,19 @@ def write_answers(job: ShardJob, shard: Shard, rows: Sequence[Row], lost: int = 
     return Outcome(shard, len(rows), unreadable, lost=lost)
 
 
-class FetchedPhoto:
-    """An object of a bucket as an open file: its bytes, or the reason why there are none."""
+class FetchedPhoto(io.BytesIO):
+    """An object of a bucket as an open file: its bytes, or the error that says why there are none."""
 
-    def __init__(self, name: str, content: bytes | OSError) -> None:
-        self.name, self.content = name, content
+    def __init__(self, name: str, content: bytes | PhotoError) -> None:
+        self.error = content if isinstance(content, PhotoError) else None
+        super().__init__(b"" if isinstance(content, PhotoError) else content)
+        self.name = name
 
-    def read(self, most: int = -1) -> bytes:
-        """Return the bytes; raise the OSError that says why there are none."""
-        if isinstance(self.content, OSError):
-            raise self.content
-        return self.content
+    def read(self, most: int | None = -1) -> bytes:
+        """Return the bytes; raise the PhotoError if there are none."""
+        if self.error is not None:
+            raise self.error
+        return super().read(most)
 
 
 def fetched_ahead(names: Sequence[str]) -> Iterator[str | FetchedPhoto]:
@@ -182,11 +190,11 @@ def fetched(name: str) -> str | FetchedPhoto:
     assert isinstance(store, Bucket)
     try:
         if (size := store.size(key)) > MAX_BYTES:
-            limit = f"it has {size / 2**20:.0f} MiB, and the limit is {MAX_BYTES // 2**20}"
-            return FetchedPhoto(name, OSError(limit))
+            found = f"{name} has {size / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
+            return FetchedPhoto(name, PhotoTooLargeError(found))
         return FetchedPhoto(name, store.read(key))
     except OSError as error:
-        return FetchedPhoto(name, OSError(error.strerror))
+        return FetchedPhoto(name, PhotoError(f"{name} cannot be read: {error.strerror}."))
 
 
 def wait_for_disk(path: str) -> None:

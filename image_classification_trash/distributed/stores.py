@@ -224,9 +224,9 @@ class Bucket:
 
         try:
             return repeated(work, is_of_the_store, where)
-        except (errors.NotFoundError, errors.InvalidPathError, ValueError) as error:
+        except (errors.NotFoundError, errors.InvalidPathError, FileNotFoundError, ValueError) as error:
             raise FileNotFoundError(errno.ENOENT, "there is no such object", where) from error
-        except errors.PermissionDeniedError as error:
+        except (errors.PermissionDeniedError, PermissionError) as error:
             raise PermissionError(errno.EACCES, "the store forbids it", where) from error
 
 
