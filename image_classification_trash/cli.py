@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         DataSettings,
         ExploreSettings,
         FeatureSettings,
+        ShardsSettings,
     )
     from image_classification_trash.config.models import (
         BenchmarkSettings,
@@ -124,10 +125,21 @@ def run_benchmark(settings: BenchmarkSettings) -> Result:
 
 
 def run_predict(settings: PredictSettings) -> Result:
-    """Classify photos."""
+    """Classify photos, or shards of them."""
+    if settings.shards is not None:
+        from image_classification_trash.distributed.predict_shards import predict_shards
+
+        return predict_shards(settings)
     from image_classification_trash.models.predict_model import classify
 
     return classify(settings)
+
+
+def run_shards(settings: ShardsSettings) -> Result:
+    """List photos as shards."""
+    from image_classification_trash.distributed.shards import list_as_shards
+
+    return list_as_shards(settings)
 
 
 def run_monitor(settings: MonitorSettings) -> Result:
@@ -199,6 +211,7 @@ COMMANDS = {
     "export": Command(run_export, model_is_there),
     "benchmark": Command(run_benchmark, model_is_there),
     "predict": Command(run_predict),
+    "shards": Command(run_shards),
     "monitor": Command(run_monitor, monitored_model_is_there),
     "serve": Command(run_serve),
 }

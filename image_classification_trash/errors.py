@@ -16,6 +16,8 @@
     ├── CacheError               a cached file under data/interim is damaged
     ├── BusyError                another process is writing the same output
     ├── BundleError              a trained model on disk is incomplete, damaged or of an unknown format
+    ├── StoreError               a folder or bucket of photos fails, after repeated attempts
+    ├── ShardError               a shard cannot be answered
     ├── ModelServerError         a model server is unreachable, refuses, or returns an invalid response
     │   └── ModelServerTimeoutError  the model server takes too long
     ├── PromotionError           a model fails the promotion gates, or there is none to roll back to
@@ -142,6 +144,14 @@ class BusyError(TrashClassifierError):
 
 class BundleError(TrashClassifierError):
     """A trained model on disk is incomplete, damaged or of an unknown format."""
+
+
+class StoreError(TrashClassifierError):
+    """A folder or bucket fails in a way that says nothing about the photo, and did so after repeated attempts."""
+
+
+class ShardError(TrashClassifierError):
+    """A shard cannot be answered: it changed since it was listed, or too many of its photos end their process."""
 
 
 class ModelServerError(TrashClassifierError):

@@ -27,7 +27,7 @@ def write_table(folder: Path, name: str, columns: Sequence[str], rows: Iterable[
     coming = iter(rows)
     first = list(islice(coming, CSV_ROWS + 1))
     if len(first) > CSV_ROWS and importlib.util.find_spec("pyarrow"):
-        return _write_parquet(folder / f"{name}.parquet", columns, chain(first, coming))
+        return write_rows(folder / f"{name}.parquet", columns, chain(first, coming))
     path = folder / f"{name}.csv"
     with path.open("w", encoding="utf-8", newline="") as sink:
         sink.writelines(map(csv_line, chain((columns,), first, coming)))
@@ -62,7 +62,8 @@ def read_table(folder: Path, name: str) -> Iterator[dict[str, str]]:
         ) from error
 
 
-def _write_parquet(path: Path, columns: Sequence[str], rows: Iterator[Sequence[object]]) -> Path:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterator[Sequence[object]]) -> Path:
+    """Write rows as a Parquet file, `_BATCH` of them at a time; return the file."""
     parquet = _parquet()
     import pyarrow  # noqa: PLC0415  optional
 

@@ -153,9 +153,9 @@ RECIPES = sorted({*(ROOT / "configs").glob("*.yaml")} - {ROOT / "configs/sweep.y
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipes_are_accepted(recipe: Path) -> None:
+    needed = {"predict": ["photo.jpg"], "monitor": ["photo.jpg"], "shards": ["photos", "--output", "shards"]}
     for verb in VERBS:
-        needed = ["photo.jpg"] if verb in ("predict", "monitor") else []
-        load_settings(settings_of(verb), [*needed, "--config", str(recipe)])
+        load_settings(settings_of(verb), [*needed.get(verb, []), "--config", str(recipe)])
 
 
 def test_every_command_and_target_is_documented() -> None:

@@ -10,6 +10,7 @@ from image_classification_trash.config.base import (
     DataSet,
     InputSettings,
     JsonOutput,
+    Positional,
     Repeated,
     ReportsFolder,
     StageSettings,
@@ -97,3 +98,18 @@ class FeatureSettings(DataSet, BackboneSettings, InputSettings, StageSettings):
         "name", "architecture", "weights", "pretrained", "input_height", "input_width", "resize_mode",
         "data_dir",
     )  # fmt: skip
+
+
+class ShardsSettings(JsonOutput, StageSettings):
+    """List the photos of a folder, a list or a bucket as shards, which predict --shards answers."""
+
+    stage: ClassVar[str] = "shards"
+    usual: ClassVar[tuple[str, ...]] = ("source", "output", "shard_photos", "json_output")
+
+    source: Positional[str] = Field(
+        description="Photos: a folder, a file with one path or address a line, or a bucket such as s3://bucket/folder"
+    )
+    output: str = Field(
+        description="Folder or bucket that the shards are written to; it must not exist or be empty"
+    )
+    shard_photos: int = Field(10_000, ge=1, le=1_000_000, description="Number of photos in a shard")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from image_classification_trash.config.base import (
     FormatName,
     JsonOutput,
     ModelsFolder,
+    Part,
     Positional,
     PrecisionName,
     ReportsFolder,
@@ -112,17 +113,37 @@ class BenchmarkSettings(ReportsFolder, JsonOutput, TrainedModel, StageSettings):
     rounds: int = Field(5, ge=1, description="Number of rounds of each engine; the medians are shown")
 
 
-class PredictSettings(ModelsFolder, JsonOutput, StageSettings):
+class ShardedSettings(Part):
+    """Where shards of photos are answered."""
+
+    heading: ClassVar[str] = "Shards"
+
+    shards: str | None = Field(
+        None,
+        description="Folder or bucket of shards to answer instead of photos; --parquet then names a folder or bucket",
+    )
+    engine: Literal["embedded", "ray"] = Field(
+        "embedded", description="Where shards are answered: embedded (on this machine) or ray (by its actors)"
+    )
+    address: str | None = Field(
+        None, description="Address of the Ray cluster; without one, Ray is started on this machine and ended"
+    )
+    actors: int | None = Field(
+        None, ge=1, description="Number of Ray actors, each of which takes one CPU; without one, 2"
+    )
+
+
+class PredictSettings(ModelsFolder, JsonOutput, ShardedSettings, StageSettings):
     """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
 
     stage: ClassVar[str] = "predict"
     usual: ClassVar[tuple[str, ...]] = (
         "photos", "model", "json_output", "csv", "jsonl", "parquet", "resume", "batch_size",
-        "runtime", "threads", "models_dir",
+        "runtime", "threads", "models_dir", "shards", "engine",
     )  # fmt: skip
 
     photos: Positional[list[str]] = Field(
-        description="Files, folders, globs, URLs, or - for a list on standard input"
+        [], description="Files, folders, globs, URLs, or - for a list on standard input"
     )
     model: Path | None = Field(
         None,
@@ -131,7 +152,7 @@ class PredictSettings(ModelsFolder, JsonOutput, StageSettings):
     )
     csv: Path | None = Field(None, description="CSV file to write the answers to")
     jsonl: Path | None = Field(None, description="JSON lines file to write the answers to")
-    parquet: Path | None = Field(None, description="Parquet file to write the answers to; needs pyarrow")
+    parquet: str | None = Field(None, description="Parquet file to write the answers to; needs pyarrow")
     resume: bool = Field(False, description="Continue a run that was killed while it wrote a file")
     batch_size: int = Field(8, ge=1, description="Number of photos in a batch")
     max_pixels: int | None = Field(
@@ -152,12 +173,26 @@ class PredictSettings(ModelsFolder, JsonOutput, StageSettings):
     @property
     def tables(self) -> dict[str, Path]:
         """Return the table to write by its format; empty or one entry."""
-        asked = {"csv": self.csv, "jsonl": self.jsonl, "parquet": self.parquet}
+        parquet = None if self.parquet is None else Path(self.parquet)
+        asked = {"csv": self.csv, "jsonl": self.jsonl, "parquet": parquet}
         return {kind: path for kind, path in asked.items() if path is not None}
 
     @model_validator(mode="after")
+    def _photos_or_shards(self) -> Self:
+        if self.shards is None:
+            if not self.photos:
+                raise ValueError("name photos to classify, or shards of them with --shards")
+            if self.engine != "embedded" or self.address is not None or self.actors is not None:
+                raise ValueError("--engine, --address and --actors need --shards")
+        elif self.photos or self.csv or self.jsonl or not self.parquet:
+            raise ValueError("--shards takes no photos, and needs --parquet with the folder of the answers")
+        elif self.engine == "embedded" and (self.address is not None or self.actors is not None):
+            raise ValueError("--address and --actors need --engine ray")
+        return self
+
+    @model_validator(mode="after")
     def _one_table(self) -> Self:
-        if len(self.tables) + self.json_output > 1:
+        if self.shards is None and len(self.tables) + self.json_output > 1:
             raise ValueError("choose one of --json, --csv, --jsonl and --parquet")
         if self.resume and not self.tables:
             raise ValueError("--resume needs --csv, --jsonl or --parquet")

@@ -71,6 +71,11 @@ VERBS = {
         "PredictSettings",
         "Classify photos: files, folders, globs, URLs, or `-` for a list on standard input.",
     ),
+    "shards": Verb(
+        "data",
+        "ShardsSettings",
+        "List the photos of a folder, a list or a bucket as shards, which predict --shards answers.",
+    ),
     "monitor": Verb(
         "models",
         "MonitorSettings",

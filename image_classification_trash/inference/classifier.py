@@ -112,10 +112,12 @@ class Prediction:
 class TrashClassifier:
     """A trained model, loaded into an engine; may be used from several threads at once."""
 
-    def __init__(self, config: BundleConfig, runtime: Runtime, threads: int | None = None) -> None:
+    def __init__(
+        self, config: BundleConfig, runtime: Runtime, threads: int | None = None, workers: int | None = None
+    ) -> None:
         self.config = config
         self._runtime = runtime
-        self._workers = max(1, (os.cpu_count() or 1) // (threads or 1))
+        self._workers = workers or max(1, (os.cpu_count() or 1) // (threads or 1))
 
     def __repr__(self) -> str:
         config = self.config
@@ -136,6 +138,7 @@ class TrashClassifier:
         runtime: str = "auto",
         threads: int | None = None,
         models_dir: Path | str = "models",
+        workers: int | None = None,
     ) -> "TrashClassifier":
         """Read a bundle or one exported file, check it, and load it into an engine.
 
@@ -146,6 +149,8 @@ class TrashClassifier:
             runtime: litert, onnxruntime, torch, or auto: the first of them that can run the model.
             threads: threads of one run of the model; default 1, because `stream` runs one on each processor core.
             models_dir: folder of the models that have names.
+            workers: batches that `stream` answers at a time; default: one on each processor core of the machine, which a
+                process that may use only some of them (on Ray, under Slurm) must not take.
 
         Raises:
             BundleError: there is no such model, it is damaged or foreign, or the engine is unknown.
@@ -155,9 +160,9 @@ class TrashClassifier:
             path = chosen_model(SHIPPED if model is None else model, Path(models_dir))
             if path.is_file():
                 config, opened = open_file(path, runtime, threads)
-                return cls(config, opened, threads)
+                return cls(config, opened, threads, workers)
             model = read_bundle(path)
-        return cls(model.config, open_bundle(model, runtime, threads), threads)
+        return cls(model.config, open_bundle(model, runtime, threads), threads, workers)
 
     @classmethod
     def connect(

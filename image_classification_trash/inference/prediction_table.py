@@ -6,11 +6,11 @@ converted to the table, which exists only from then on. A second run that writes
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, BinaryIO, Self, TextIO
 
 from image_classification_trash.continuation import differences, listed
 from image_classification_trash.csv_tables import csv_line
@@ -35,6 +35,11 @@ def row_of(prediction: Prediction, labels: Sequence[str]) -> Row:
 def column_of(label: str) -> str:
     """Return the column of a class; `p(NAME)` if another column has that name."""
     return f"p({label})" if label in COLUMNS else label
+
+
+def rounded(row: Row) -> Row:
+    """Return a row as tables hold it: numbers with six digits."""
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
 
 class PredictionFile:
@@ -64,7 +69,7 @@ class PredictionFile:
         made_with: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         if kind == "parquet":
-            _pyarrow()  # fail now, not after an hour of predictions
+            arrow_and_parquet()  # fail now, not after an hour of predictions
         self.path, self.kind, self.labels = path, kind, labels
         self._held = ExitStack()
         self.partial = self._reserve(path)
@@ -110,8 +115,7 @@ class PredictionFile:
         return path.with_name(f"{path.name}.partial")
 
     def _write(self, row: Row) -> None:
-        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
-        self._file.write(json.dumps(rounded, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(rounded(row), ensure_ascii=False) + "\n")
         self._file.flush()
 
     def _read_partial(self) -> None:
@@ -168,13 +172,19 @@ def _write_jsonl(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _write_parquet(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> None:
-    arrow, parquet = _pyarrow()
+def write_parquet(
+    sink: Path | BinaryIO,
+    rows: Iterator[Row],
+    labels: Sequence[str],
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write rows as Parquet into a file, with `metadata` in its schema."""
+    arrow, parquet = arrow_and_parquet()
     numbers = {"probability", "waste_score", *map(column_of, labels)}
     names = [*COLUMNS, *map(column_of, labels)]
     kinds = dict.fromkeys(numbers, arrow.float32()) | {"prediction_set": arrow.list_(arrow.string())}
-    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in names])
-    with parquet.ParquetWriter(path, schema) as writer:
+    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in names], dict(metadata) or None)
+    with parquet.ParquetWriter(sink, schema) as writer:
         group: list[Row] = []
         for row in rows:
             group.append(row)
@@ -184,10 +194,15 @@ def _write_parquet(path: Path, rows: Iterator[Row], labels: Sequence[str]) -> No
         writer.write_table(arrow.Table.from_pylist(group, schema))
 
 
-WRITERS = {"csv": _write_csv, "jsonl": _write_jsonl, "parquet": _write_parquet}
+WRITERS: dict[str, Callable[[Path, Iterator[Row], Sequence[str]], None]] = {
+    "csv": _write_csv,
+    "jsonl": _write_jsonl,
+    "parquet": write_parquet,
+}
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def arrow_and_parquet() -> tuple[Any, Any]:
+    """Import pyarrow and its Parquet module; raise a MissingExtraError where it is not installed."""
     try:
         import pyarrow  # noqa: PLC0415  large, and for this one format
         import pyarrow.parquet  # noqa: PLC0415

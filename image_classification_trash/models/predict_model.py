@@ -136,9 +136,12 @@ def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Predictions
     names = list(photo_names(settings.photos, stdin))
     model = chosen_model(settings.model, settings.models_dir)
     classifier = TrashClassifier.load(model, settings.runtime, settings.threads)
-    limit = settings.max_pixels
-    budget = DEFAULT_BUDGET if limit is None else DEFAULT_BUDGET.with_max_pixels(limit)
-    return Predictions(classifier, names, settings.batch_size, budget)
+    return Predictions(classifier, names, settings.batch_size, budget_of(settings.max_pixels))
+
+
+def budget_of(max_pixels: int | None) -> Budget:
+    """Return what decoding one photo may cost, with the user's limit of its pixels, if there is one."""
+    return DEFAULT_BUDGET if max_pixels is None else DEFAULT_BUDGET.with_max_pixels(max_pixels)
 
 
 def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> PredictionsWritten:
@@ -153,7 +156,8 @@ def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Pre
     # Tells models apart, the exported files of one model, and runs that read larger photos than others.
     limit = "" if settings.max_pixels is None else f" {settings.max_pixels}"
     fingerprint = sha256_of(f"{config} {settings.model} {settings.runtime}{limit}".encode())
-    made_with = answers_depend_on(settings, work)
+    model = chosen_model(settings.model, settings.models_dir)
+    made_with = answers_depend_on(work.classifier, model, settings.max_pixels)
     with PredictionFile(path, kind, fingerprint, config.labels, settings.resume, made_with) as table:
         check_same_photos(table, work.names)
         done = len(table.answered)
@@ -164,10 +168,15 @@ def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Pre
     return PredictionsWritten(path, len(work.names), table.errors)
 
 
-def answers_depend_on(settings: PredictSettings, work: Predictions) -> dict[str, object]:
-    """Return what the answers of a run depend on besides its photos, by name, as plain data."""
-    model = chosen_model(settings.model, settings.models_dir)
-    config = work.classifier.config
+def answers_depend_on(classifier: TrashClassifier, model: Path, max_pixels: int | None) -> dict[str, object]:
+    """Return what the answers of a run depend on besides its photos, by name, as plain data.
+
+    Args:
+        classifier: the model, loaded.
+        model: the bundle or file that it was loaded from.
+        max_pixels: limit of a photo's pixels, if the user set one.
+    """
+    config = classifier.config
     return {
         "model": config.name,
         "weights": sha256_of_file(model if model.is_file() else model / WEIGHTS)[:12],
@@ -175,8 +184,8 @@ def answers_depend_on(settings: PredictSettings, work: Predictions) -> dict[str,
         "input_size": list(config.input_size),
         "threshold": config.threshold,
         "configuration": sha256_of(str(config).encode())[:12],
-        "engine": work.classifier.engine,
-        "max_pixels": settings.max_pixels or "default",
+        "engine": classifier.engine,
+        "max_pixels": max_pixels or "default",
     }
 
 
