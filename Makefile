@@ -11,7 +11,7 @@ ARCHIVE ?= dataset-resized.zip
 RELEASE ?= trashnet-field
 FIELD ?= $(wildcard ../shared/fieldwaste)
 WORKERS ?= 2
-EXTRAS ?= train,tune,export,serve,parquet,track,docs,notebooks,dev
+EXTRAS ?= train,tune,export,serve,parquet,cloud,ray,track,docs,notebooks,dev
 STAGE ?= canary
 RUN = $(VENV)/bin/trash-classifier
 # A process a core, a thread a process: torch's threads would wait for one another. One file's tests share what they make.
