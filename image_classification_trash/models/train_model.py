@@ -7,7 +7,6 @@ Every choice (head strength, best epoch, temperature, threshold) is made on the 
 read here. Logs, the resolved settings and checkpoints go to `reports/training/NAME/`.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.evaluation.result import StartComparison
 from image_classification_trash.files import only_writer
 from image_classification_trash.inference.bundle import Bundle
-from image_classification_trash.networks.device import keep_freed_memory
+from image_classification_trash.networks.device import is_first_process, keep_freed_memory
 from image_classification_trash.show import Result, Shown
 from image_classification_trash.tracking.wandb_tracker import Tracker, tracking
 from image_classification_trash.training.data import TrainingData
@@ -75,7 +74,7 @@ def train(settings: TrainSettings) -> Bundle | None:
         settings.reports_dir / "training" / settings.bundle_name,
     )
     with ExitStack() as held:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes belong to the first one's training
+        if is_first_process():  # the others belong to its training
             for place in places:
                 held.enter_context(only_writer(place))
         tracker = held.enter_context(tracking(settings, settings.reports_dir, "train"))
