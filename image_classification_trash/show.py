@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -75,6 +76,9 @@ class Result(ABC):
         return GOOD
 
 
+_quiet = ContextVar("quiet", default=False)
+
+
 def line(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Join cells into a line, each padded to its width; cells without a width are not padded."""
     padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
@@ -89,7 +93,7 @@ def show(result: Result, json_output: bool = False) -> int:
         return result.exit_status
     for shown in result.for_people():
         if isinstance(shown, Note):
-            if not logger.isEnabledFor(logging.WARNING):
+            if _quiet.get():
                 continue
             print(printable(shown.text), file=sys.stderr, flush=True)
         else:
@@ -101,6 +105,7 @@ def show(result: Result, json_output: bool = False) -> int:
 def set_volume(quiet: bool) -> None:
     """Say less: results and errors alone, no notes, warnings and progress bars; or more: logs, and the origin of an error."""
     logging.getLogger().setLevel(logging.ERROR if quiet else logging.INFO)
+    _quiet.set(quiet)
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
 

@@ -285,6 +285,10 @@ class TuneSettings(JsonOutput, TrainSettings):
     timeout: float | None = Field(
         None, gt=0, description="Seconds after which no further trial starts; default: no limit"
     )
+    storage: str | None = Field(
+        None,
+        description="Database that searches on several machines share, as a SQLAlchemy URL; default: a file in reports/tuning/",
+    )
     search: list[SearchedName] = Field(
         list(get_args(SearchedName)),
         min_length=1,

@@ -6,6 +6,7 @@
 A pixel cache is reused only while photos, their order and the settings stay the same; a damaged cache raises an error.
 """
 
+import glob
 import json
 import os
 import zlib
@@ -37,6 +38,10 @@ from image_classification_trash.networks.network import EmbeddingBackbone, build
 from image_classification_trash.show import Result, Shown
 
 CACHE_VERSION = 1
+STORED_AT_ONCE = 4096
+"""Photos whose embeddings are stored together."""
+VERIFIED_ALWAYS = 2**30
+"""Bytes up to which a pixel cache is verified whenever it is opened; a larger one only if its file changed since then."""
 
 
 class Backbone(Protocol):
@@ -122,23 +127,29 @@ def embeddings(
 ) -> Embeddings:
     """Return the embeddings of N photos, float32 (N, D); compute only those that are not in the cache.
 
-    Threads decode one batch ahead of the network.
+    Threads decode one batch ahead of the network. Every `STORED_AT_ONCE` photos are stored when they are embedded, so that
+    a run that is ended loses little.
 
     Raises:
         CacheError: the cache cannot be read.
         PhotoError: a photo cannot be read.
     """
-    file = folder / "embeddings" / f"{backbone.key}-{settings.key}.npz"
-    known: dict[str, Embeddings] = read_rows(file, "vectors", "embeddings")
+    stem = f"{backbone.key}-{settings.key}"
+    known: dict[str, Embeddings] = {}
+    for file in sorted((folder / "embeddings").glob(f"{glob.escape(stem)}.*npz")):
+        known |= read_rows(file, "vectors", "embeddings")
     missing = [photo for photo in photos if photo.sha256 not in known]
-    if missing:
-        vectors: list[Embeddings] = []
-        with tqdm(total=len(missing), desc="embed photos", unit="photo") as bar:
-            for batch in _batches([root / photo.path for photo in missing], settings):
+    with tqdm(total=len(missing), desc="embed photos", unit="photo", disable=not missing) as bar:
+        for start in range(0, len(missing), STORED_AT_ONCE):
+            new = missing[start : start + STORED_AT_ONCE]
+            vectors: list[Embeddings] = []
+            for batch in _batches([root / photo.path for photo in new], settings):
                 vectors.extend(backbone.embed(batch))
                 bar.update(len(batch))
-        known.update(zip((photo.sha256 for photo in missing), vectors, strict=True))
-        write_rows(file, "vectors", known)
+            computed = dict(zip((photo.sha256 for photo in new), vectors, strict=True))
+            part = sha256_of("".join(computed).encode())[:16]
+            write_rows(folder / "embeddings" / f"{stem}.{part}.npz", "vectors", computed)
+            known |= computed
     return np.stack([known[photo.sha256] for photo in photos])
 
 
@@ -187,11 +198,18 @@ def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
     try:
         note = json.loads(_note(file).read_text(encoding="utf-8"))
         pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
-        checksum = note["crc32"]
+        checksum, state = note["crc32"], file.stat()
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise CacheError(f"The pixel cache {file} cannot be read: {error}.", hint) from error
-    if pixels.dtype != np.uint8 or pixels.shape != shape or _crc32(pixels) != checksum:
+    is_verified = pixels.nbytes > VERIFIED_ALWAYS and note.get("verified") == [
+        state.st_size,
+        state.st_mtime_ns,
+    ]
+    fits = pixels.dtype == np.uint8 and pixels.shape == shape
+    if not fits or not (is_verified or _crc32(pixels) == checksum):
         raise CacheError(f"The pixel cache {file} was changed or truncated after it was written.", hint)
+    if pixels.nbytes > VERIFIED_ALWAYS and not is_verified:
+        write_text(_note(file), json.dumps({**note, "verified": [state.st_size, state.st_mtime_ns]}))
     return pixels
 
 

@@ -7,7 +7,6 @@ Every choice (head strength, best epoch, temperature, threshold) is made on the 
 read here. Logs, the resolved settings and checkpoints go to `reports/training/NAME/`.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.evaluation.result import StartComparison
 from image_classification_trash.files import only_writer
 from image_classification_trash.inference.bundle import Bundle
-from image_classification_trash.networks.device import keep_freed_memory
+from image_classification_trash.networks.device import is_first_process, keep_freed_memory
 from image_classification_trash.show import Result, Shown
 from image_classification_trash.tracking.wandb_tracker import Tracker, tracking
 from image_classification_trash.training.data import TrainingData
@@ -83,7 +82,7 @@ def train(settings: TrainSettings, until: float | None = None) -> Bundle | None:
         settings.reports_dir / "training" / settings.bundle_name,
     )
     with ExitStack() as held:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes belong to the first one's training
+        if is_first_process():  # the others belong to its training
             for place in places:
                 held.enter_context(only_writer(place))
         tracker = held.enter_context(tracking(settings, settings.reports_dir, "train"))
@@ -98,7 +97,7 @@ def train_with(settings: TrainSettings, tracker: Tracker, until: float | None = 
     settings = with_defaults_for(settings, manifest)
     data, start = TrainingData(manifest, settings), begin(settings, manifest)
     run, network = open_run(settings, data.manifest, tracker, began), start.network
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first_process():
         photos = {split: sum(counts.values()) for split, counts in manifest.counts().items()}
         sys.stderr.write(
             f"training {settings.bundle_name} on {start.device.type}: {photos['train']} photos to train on, {photos['val']} to "

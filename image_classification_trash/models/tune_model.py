@@ -3,15 +3,20 @@
     trash-classifier tune trashnet --config configs/efficientnet_lite0.yaml --trials 30
 
 Trials are judged by their validation macro-F1 alone; the test split is not read. The study is `reports/tuning/NAME.sqlite3`:
-a killed search resumes from it. The best trial becomes the recipe `reports/tuning/NAME.yaml`.
+a killed search resumes from it. The best trial becomes the recipe `reports/tuning/NAME.yaml`. With `--storage URL` several
+processes, on one machine or many, work on one study; a trial whose process died fails by its missing heartbeat.
 """
 
+import os
+import platform
 import shutil
 import sqlite3
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +25,19 @@ import numpy as np
 import optuna
 import yaml
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from image_classification_trash.config.training import TrainSettings, TuneSettings
 from image_classification_trash.continuation import differences, listed
 from image_classification_trash.data.manifest import Manifest, read_manifest
-from image_classification_trash.errors import DivergedError, TrainingError, first_line
+from image_classification_trash.errors import DivergedError, SettingsError, TrainingError, first_line
 from image_classification_trash.files import only_writer, write_text
 from image_classification_trash.models.train_model import train_with
 from image_classification_trash.show import Result, Shown, Table
@@ -52,6 +59,8 @@ SPACE: dict[str, FloatDistribution | IntDistribution] = {
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FREE = {"config", "name", "output", "accelerator", "devices"}
 """Settings that a resumed search may change, in addition to those of the search's length."""
+HEARTBEAT = 20
+"""Seconds between the signs of life of a trial in a shared study; after twice as long it has failed."""
 WARM_UP_SHARE = 4
 """No trial is pruned in the first quarter of its epochs, while the learning rate still rises."""
 HEADER = """\
@@ -64,7 +73,7 @@ HEADER = """\
 class Tuned(Result):
     """The outcome of a search: its files, its best trial, and the number of trials by outcome."""
 
-    study: Path
+    study: str
     recipe: Path
     number: int
     score: float
@@ -89,7 +98,7 @@ class Tuned(Result):
     def as_json(self) -> dict[str, Any]:
         """Return the best trial, the number of trials by outcome, and the files."""
         best = {"trial": self.number, MONITOR: self.score, "epoch": self.epoch, "settings": self.values}
-        files = {"study": str(self.study), "recipe": str(self.recipe)}
+        files = {"study": self.study, "recipe": str(self.recipe)}
         return {"best": best, "trials": self.counts, "data_fingerprint": self.fingerprint, **files}
 
 
@@ -126,55 +135,89 @@ def tune(settings: TuneSettings, train: Train = train_with) -> Tuned:
     Raises:
         DatasetError: the data set is not prepared.
         TrainingError: the study is damaged, or belongs to other data or settings; or a training cannot start.
-        BusyError: another search uses the study; it would take the running trial of that one for a leftover.
+        BusyError: another search uses the study's file; it would take the running trial of that one for a leftover.
+        SettingsError: `storage` is not a database's URL, or its driver is not installed.
     """
     manifest = read_manifest(settings.processed_dir / settings.name)
-    file = settings.reports_dir / "tuning" / f"{settings.bundle_name}.sqlite3"
-    with only_writer(file), _said_clearly(file):
-        study = _open_study(file, settings)
-        _check_plan(study, settings, manifest, file)
-        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            study.tell(trial.number, state=TrialState.FAIL)  # a killed search left it behind
+    folder = settings.reports_dir / "tuning"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{settings.bundle_name}.sqlite3"
+    place = str(file) if settings.storage is None else shown_url(settings.storage)
+    with nullcontext() if settings.storage else only_writer(file), _said_clearly(place):
+        study = _open_study(file, place, settings)
+        _check_plan(study, settings, manifest, place)
+        if settings.storage is None:
+            for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+                study.tell(trial.number, state=TrialState.FAIL)  # a killed search left it behind
         _search(study, settings, train)
-        tuned = _outcome(study, settings, file, manifest.fingerprint)
+        tuned = _outcome(study, settings, place, manifest.fingerprint)
     write_text(tuned.recipe, _recipe(tuned, settings))
     return tuned
 
 
+def shown_url(url: str) -> str:
+    """Return a database's URL with its password hidden.
+
+    Raises:
+        SettingsError: it is no such URL.
+    """
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError as error:
+        hint = "Write it as SQLAlchemy does: postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, or sqlite:////folder/study.db"
+        raise SettingsError("--storage is not the URL of a database.", hint) from error
+
+
 @contextmanager
-def _said_clearly(file: Path) -> Iterator[None]:
+def _said_clearly(place: str) -> Iterator[None]:
     """Turn errors of the database into one that says what to do."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         reason = first_line(error.__cause__ or error)
-        hint = "Move it away and start a new search, or give another --output."
-        raise TrainingError(f"{file} cannot be used as a study: {reason}.", hint) from error
+        hint = "Move it away and start a new search, or give another --output or --storage."
+        raise TrainingError(f"{place} cannot be used as a study: {reason}.", hint) from error
 
 
-def _open_study(file: Path, settings: TuneSettings) -> optuna.Study:
-    if file.exists():
+def _open_study(file: Path, place: str, settings: TuneSettings) -> optuna.Study:
+    if file.exists() and settings.storage is None:
         with closing(sqlite3.connect(file)) as database:
             (verdict,) = database.execute("PRAGMA quick_check").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        storage = RDBStorage(f"sqlite:///{file.resolve()}")
-    except RuntimeError as error:  # tables of another version of Optuna
-        hint = "Use the version of Optuna that made it, or give another --output."
-        raise TrainingError(f"{file} is a study of another version of Optuna: {error}", hint) from error
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # for those who write code with Optuna
     pruner = MedianPruner(n_warmup_steps=settings.epochs // WARM_UP_SHARE)
-    return optuna.create_study(
-        storage=storage,
-        study_name=settings.bundle_name,
-        direction="maximize",
-        load_if_exists=True,
-        pruner=pruner,
-    )
+    for last in (
+        False,
+        False,
+        True,
+    ):  # of several that make the tables at once, all but one fail the first time
+        try:
+            storage = RDBStorage(
+                settings.storage or f"sqlite:///{file.resolve()}",
+                heartbeat_interval=HEARTBEAT if settings.storage else None,
+            )
+            return optuna.create_study(
+                storage=storage, study_name=settings.bundle_name, direction="maximize", load_if_exists=True,
+                pruner=pruner,
+            )  # fmt: skip
+        except ModuleNotFoundError as error:
+            hint = f"Install it: pip install {error.name}"
+            raise SettingsError(
+                f"--storage {place} needs a driver that is not installed: {error.name}.", hint
+            ) from error
+        except RuntimeError as error:  # tables of another version of Optuna
+            hint = "Use the version of Optuna that made it, or give another --output."
+            raise TrainingError(f"{place} is a study of another version of Optuna: {error}", hint) from error
+        except (SQLAlchemyError, StorageInternalError):
+            if last or settings.storage is None:
+                raise
+            time.sleep(1)
+    raise AssertionError("the last try returns or raises")
 
 
-def _check_plan(study: optuna.Study, settings: TuneSettings, manifest: Manifest, file: Path) -> None:
+def _check_plan(study: optuna.Study, settings: TuneSettings, manifest: Manifest, place: str) -> None:
     """Store what all trials of a study have in common, or compare it with what is stored.
 
     Raises:
@@ -198,7 +241,7 @@ def _check_plan(study: optuna.Study, settings: TuneSettings, manifest: Manifest,
     changes = differences(searched | before, searched | plan)
     if changes:
         hint = "Give another --output, or the data and settings of the study."
-        raise TrainingError(f"{file} is a search with other data or settings: {listed(changes)}.", hint)
+        raise TrainingError(f"{place} is a search with other data or settings: {listed(changes)}.", hint)
 
 
 def _search(study: optuna.Study, settings: TuneSettings, train: Train) -> None:
@@ -208,22 +251,60 @@ def _search(study: optuna.Study, settings: TuneSettings, train: Train) -> None:
     given: dict[str, float] = {name: getattr(settings, name) for name in settings.search}
     inside = all(SPACE[name].low <= value <= SPACE[name].high for name, value in given.items())
     while time.monotonic() < deadline:
+        if settings.storage:
+            fail_stale_trials(study)
+        for ended in study.get_trials(deepcopy=False, states=[TrialState.FAIL]):
+            shutil.rmtree(_scratch(settings, ended.number), ignore_errors=True)
         done = len(study.get_trials(deepcopy=False, states=FINISHED))
-        if done >= settings.trials:
+        if len(study.get_trials(deepcopy=False, states=[*FINISHED, TrialState.RUNNING])) >= settings.trials:
             return
         # Seeded per trial: a sampler seeded once would repeat its first trials when a search resumes.
-        seed = np.random.SeedSequence([settings.seed, done]).generate_state(1)[0]
-        study.sampler = TPESampler(seed=int(seed))
+        here = (
+            [os.getpid(), *platform.node().encode()] if settings.storage else []
+        )  # no two processes draw alike
+        seed = np.random.SeedSequence([settings.seed, done, *here]).generate_state(1)[0]
+        study.sampler = TPESampler(seed=int(seed), constant_liar=settings.storage is not None)
         if inside and not done and not study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
             study.enqueue_trial(given)
-        _run_trial(study, study.ask(space), settings, train)
+        trial = study.ask(space)
+        with _heartbeat(study, trial):
+            _run_trial(study, trial, settings, train)
+
+
+@contextmanager
+def _heartbeat(study: optuna.Study, trial: Trial) -> Iterator[None]:
+    """Show the other processes of a shared study that this one lives; without heartbeats they fail its trial."""
+    storage = (
+        study._storage
+    )  # Optuna sends heartbeats only from `optimize`, which has no place for `ask` and `tell`
+    if not isinstance(storage, BaseHeartbeat) or not storage.get_heartbeat_interval():
+        yield
+        return
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.is_set():
+            with suppress(SQLAlchemyError, StorageInternalError):  # the next beat may get through
+                storage.record_heartbeat(trial._trial_id)
+            ended.wait(HEARTBEAT)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _scratch(settings: TuneSettings, number: int) -> Path:
+    """Return the folder of a trial's bundle and logs, which are not needed afterwards."""
+    return settings.reports_dir / "tuning" / f".{settings.bundle_name}.{number}.trial"
 
 
 def _run_trial(study: optuna.Study, trial: Trial, settings: TuneSettings, train: Train) -> None:
     tracker = TrialTracker(trial)
-    # Holds the bundle and logs of one trial, which are not needed afterwards; a killed search may have left one.
-    folder = settings.reports_dir / "tuning" / f".{settings.bundle_name}.trial"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = _scratch(settings, trial.number)
     try:
         train(_settings_of_trial(settings, trial.params, folder), tracker)
     except optuna.TrialPruned:
@@ -251,7 +332,7 @@ def _settings_of_trial(settings: TuneSettings, values: Mapping[str, Any], folder
     return TrainSettings.model_validate({**shared, **values, **places})
 
 
-def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprint: str) -> Tuned:
+def _outcome(study: optuna.Study, settings: TuneSettings, place: str, fingerprint: str) -> Tuned:
     trials = study.get_trials(deepcopy=False)
     counts = {
         name: sum(trial.state == state for trial in trials)
@@ -262,12 +343,13 @@ def _outcome(study: optuna.Study, settings: TuneSettings, file: Path, fingerprin
         )
     }
     if not counts["finished"]:
-        raise TrainingError(f"No trial of {file} has finished.", "Continue the search with more --trials.")
+        raise TrainingError(f"No trial of {place} has finished.", "Continue the search with more --trials.")
     best = study.best_trial
     epoch = 1 + max(best.intermediate_values, key=lambda step: best.intermediate_values[step])
     values: dict[str, float] = {name: best.params[name] for name in settings.search}
     score = float(best.value or 0.0)
-    return Tuned(file, file.with_suffix(".yaml"), best.number, score, epoch, values, counts, fingerprint)
+    recipe = settings.reports_dir / "tuning" / f"{settings.bundle_name}.yaml"
+    return Tuned(place, recipe, best.number, score, epoch, values, counts, fingerprint)
 
 
 def _recipe(tuned: Tuned, settings: TuneSettings) -> str:

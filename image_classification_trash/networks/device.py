@@ -28,6 +28,20 @@ def keep_freed_memory() -> bool:
     return all(mallopt(option, value) == 1 for option, value in settings.items())
 
 
+def is_first_process() -> bool:
+    """Return whether this is the process that writes: the only one, or the first of all on all machines of a training.
+
+    `torchrun` numbers its processes over all machines (RANK), and Lightning those that it starts on one (LOCAL_RANK).
+    """
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def machines_and_devices(devices: int) -> tuple[int, int]:
+    """Return how many machines train together, and on how many devices each: as torchrun started them, else one and `devices`."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
+    return (int(os.environ.get("WORLD_SIZE", here)) // here, here) if here else (1, devices)
+
+
 def checked_device(accelerator: str, devices: int) -> torch.device:
     """Return the device to train on; refuse a GPU that torch does not find, and more GPUs or CPU cores than there are.
 

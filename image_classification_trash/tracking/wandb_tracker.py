@@ -24,6 +24,7 @@ from image_classification_trash.errors import MissingExtraError, install_hint
 from image_classification_trash.evaluation.result import AccuracyAtCoverage, Evaluation, Interval
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import CHECKSUMS, CONFIG, LABELS, NOTICE, WEIGHTS, Bundle
+from image_classification_trash.networks.device import is_first_process
 
 TRAINED_FILES = (CONFIG, LABELS, WEIGHTS, "history.csv", NOTICE)
 """Files that only training writes: evaluations do not change them, nor the digest of the artifact."""
@@ -200,9 +201,8 @@ def tracking(settings: TrackSettings, reports_dir: Path, job: str) -> Iterator[T
     Raises:
         MissingExtraError: its library is not installed.
     """
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
     tracker: Tracker = NoTracker()
-    if settings.tracker == "wandb" and first:
+    if settings.tracker == "wandb" and is_first_process():
         tracker = WandbTracker(settings, reports_dir, job)
     try:
         yield tracker

@@ -38,7 +38,7 @@ from image_classification_trash.evaluation.metrics import macro_f1
 from image_classification_trash.evaluation.result import StartComparison
 from image_classification_trash.features.augmentation import Augmentation, mixup
 from image_classification_trash.files import write_text
-from image_classification_trash.networks.device import training_device
+from image_classification_trash.networks.device import machines_and_devices, training_device
 from image_classification_trash.networks.network import PIECE, TrashNetwork, to_planes
 from image_classification_trash.show import line
 from image_classification_trash.tracking.wandb_tracker import Tracker
@@ -567,10 +567,12 @@ class EpochTable(Callback):
 
 def _trainer(settings: TrainSettings, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
     device = training_device(settings.accelerator).type
+    machines, devices = machines_and_devices(settings.devices)
     return pl.Trainer(
         accelerator=device if settings.accelerator == "auto" else settings.accelerator,
-        devices=settings.devices,
-        strategy="ddp" if settings.devices > 1 else "auto",
+        devices=devices,
+        num_nodes=machines,
+        strategy="ddp" if machines * devices > 1 else "auto",
         precision="bf16-mixed" if device == "cuda" else "32-true",
         benchmark=device == "cuda",
         max_epochs=settings.epochs,

@@ -3,7 +3,6 @@
 trash-classifier train ~/photos
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from image_classification_trash.models.own_photos import (
     write_record,
 )
 from image_classification_trash.models.train_model import Trained, train
+from image_classification_trash.networks.device import is_first_process
 from image_classification_trash.show import GOOD, Result, Shown
 from image_classification_trash.visualization.visualize import EvaluationReport, evaluate_with_report
 
@@ -102,7 +102,7 @@ def train_on_photos(
     """
     processed = settings.processed_dir
     with ExitStack() as held:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes belong to the first one's training
+        if is_first_process():  # the other processes belong to the first one's training
             held.enter_context(only_writer(record_file(processed, photos.name)))
         record = read_record(processed, photos.name) or Record(str(photos.path))
         write_record(processed, photos.name, record)

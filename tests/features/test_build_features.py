@@ -9,7 +9,8 @@ import pytest
 from helpers.photos import encoded, picture
 
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.errors import CacheError
+from image_classification_trash.errors import CacheError, PhotoError
+from image_classification_trash.features import build_features
 from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.images import Pixels, read_photo
@@ -97,3 +98,38 @@ def test_damaged_embeddings_are_refused(photos: list[Photo], tmp_path: Path) -> 
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(CacheError, match=file.name):
         embeddings(photos, tmp_path, CountingBackbone(), SETTINGS, tmp_path / "cache")
+
+
+def test_embeddings_of_an_ended_run_are_kept(
+    photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_features, "STORED_AT_ONCE", 8)
+    backbone = CountingBackbone()
+    (tmp_path / "20.png").rename(tmp_path / "away.png")
+    with pytest.raises(PhotoError):
+        embeddings(photos, tmp_path, backbone, SETTINGS, tmp_path / "cache")
+    (tmp_path / "away.png").rename(tmp_path / "20.png")
+    before, backbone.seen = backbone.seen, 0
+    found = embeddings(photos, tmp_path, backbone, SETTINGS, tmp_path / "cache")
+    assert before >= 16 and backbone.seen == 40 - 16
+    np.testing.assert_array_equal(
+        found[::-1], embeddings(photos[::-1], tmp_path, backbone, SETTINGS, tmp_path / "cache")
+    )
+
+
+def test_a_large_pixel_cache_is_verified_again_only_if_its_file_changed(
+    photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_features, "VERIFIED_ALWAYS", 100)
+    checked = []
+    whole = build_features._crc32
+    monkeypatch.setattr(build_features, "_crc32", lambda pixels: checked.append(1) or whole(pixels))
+    for _ in range(3):
+        pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
+    assert len(checked) == 1
+    file = next((tmp_path / "cache/pixels").glob("*.npy"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CacheError, match="was changed"):
+        pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from helpers.commands import CLI, command, process
+from helpers.commands import CLI, GUARD, command, process
 from safetensors.torch import load_file
 
 from image_classification_trash.export import parity
@@ -391,6 +392,28 @@ def test_two_processes_train_together(workspace: Path) -> None:
     process(workspace, "train", "sample", *plan)
     config = json.loads((workspace / "models/ddp/config.json").read_text())
     assert config["training"]["epochs_run"] == 2
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_two_devices_do(workspace: Path) -> None:
+    plan = ["train", "sample", *PLAIN, "--epochs", "2", "--accelerator", "cpu"]
+    process(workspace, *plan, "--devices", "2", "--output", "one-machine")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    place = ["--master-addr", "127.0.0.1", "--master-port", str(port), "-m", "image_classification_trash"]
+    nodes = [
+        subprocess.Popen(
+            [*together, "--node-rank", str(rank), *place, *plan, "--output", "two-machines"], cwd=workspace
+        )
+        for rank in (0, 1)
+    ]
+    assert [node.wait(GUARD) for node in nodes] == [0, 0]
+    tables = [workspace / "models" / name / "history.csv" for name in ("one-machine", "two-machines")]
+    one, two = ([row.split(",") for row in table.read_text().splitlines()[1:]] for table in tables)
+    for before, after in zip(one, two, strict=True):
+        assert list(map(float, before)) == pytest.approx(list(map(float, after)), rel=1e-4, abs=1e-4)
 
 
 def test_photos_and_classes_of_ones_own(workspace: Path, tmp_path: Path) -> None:

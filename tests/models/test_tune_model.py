@@ -1,8 +1,10 @@
 """The search for settings: what it tries, what it keeps, how it goes on, and what it refuses."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,11 +158,63 @@ tune(TuneSettings(name="mine", epochs=4, trials=3), train)
 
 def test_a_killed_search_goes_on(settings: MakeSettings) -> None:
     assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == 9
-    assert Path("reports/tuning/.mine.trial").is_dir()
+    assert Path("reports/tuning/.mine.1.trial").is_dir()
     runs = Runs()
     tuned = tune(settings(), runs)
     assert tuned.counts == {"finished": 3, "stopped early": 0, "failed": 1} and len(runs.seen) == 2
-    assert not Path("reports/tuning/.mine.trial").exists()
+    assert not list(Path("reports/tuning").glob(".mine*trial"))
+
+
+SHARING = """
+import pathlib, sys, time
+from image_classification_trash.config.training import TuneSettings
+from image_classification_trash.models import tune_model
+
+name, storage = sys.argv[1:]
+tune_model.HEARTBEAT = 1
+
+def train(settings, tracker):
+    pathlib.Path(f"began-{name}").touch()
+    tracker.log_epoch({"epoch": 1.0, "val_macro_f1": 0.5})
+    time.sleep(600 if name == "killed" else 0.3)
+
+tune_model.tune(TuneSettings(name="mine", epochs=4, trials=8, storage=storage), train)
+"""
+
+
+def test_processes_share_a_study_and_a_killed_ones_trial_fails(
+    settings: MakeSettings, tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    workers = {
+        name: subprocess.Popen([sys.executable, "-c", SHARING, name, storage], stderr=subprocess.PIPE)
+        for name in ("killed", "one", "two")
+    }
+    while not Path("began-killed").exists():
+        assert workers["killed"].poll() is None, workers["killed"].communicate()[1].decode()
+        time.sleep(0.1)
+    workers["killed"].kill()
+    workers["killed"].wait()
+    for name in ("one", "two"):
+        errors = workers[name].communicate()[1].decode()
+        assert workers[name].returncode == 0, errors
+    tuning.time.sleep(3)
+    tuned = tune(settings(trials=9, storage=storage), Runs())
+    assert tuned.counts["finished"] + tuned.counts["stopped early"] == 9 and tuned.counts["failed"] == 1
+    study = tuning.optuna.load_study(study_name="mine", storage=storage)
+    assert not study.get_trials(states=[tuning.TrialState.RUNNING])
+
+
+@pytest.mark.parametrize(
+    ("storage", "found"),
+    [("no url", "is not the URL"), ("postgresql+nodriver://u:secret@h/d", "not installed|cannot be used")],
+)
+def test_a_storage_that_cannot_be_used_is_refused_and_no_password_is_shown(
+    settings: MakeSettings, storage: str, found: str
+) -> None:
+    with pytest.raises((SettingsError, TrainingError)) as caught:
+        tune(settings(storage=storage), Runs())
+    assert re.search(found, caught.value.found) and "secret" not in str(caught.value)
 
 
 def test_time_over_begins_no_further_trial(settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
