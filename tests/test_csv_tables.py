@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_classification_trash.config.data import DataSettings
-from image_classification_trash.csv_tables import csv_rows, csv_text, literal, neutral
 from image_classification_trash.data.corrections import Correction, corrections_csv, read_corrections
 from image_classification_trash.data.inspection import PROBLEM_COLUMNS, Problem
 from image_classification_trash.data.make_dataset import make_dataset
@@ -21,7 +20,7 @@ from image_classification_trash.data.near_duplicates import PAIR_COLUMNS, Pairs,
 from image_classification_trash.inference.classifier import Prediction
 from image_classification_trash.inference.prediction_table import PredictionFile
 from image_classification_trash.models.audit_data import Issue, issues_csv
-from image_classification_trash.tables import write_table
+from image_classification_trash.tables import csv_rows, csv_text, literal, neutral, write_table
 
 STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}")
 HOSTILE = [

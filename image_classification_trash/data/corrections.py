@@ -19,11 +19,11 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from image_classification_trash.csv_tables import csv_text, literal
 from image_classification_trash.data.layouts import Source, SourceFile
 from image_classification_trash.data.manifest import CorrectionsMade
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import read_limited, sha256_of, sha256_of_file
+from image_classification_trash.tables import csv_text, literal
 
 Action = Literal["exclude", "relabel"]
 ACTIONS: tuple[Action, ...] = get_args(Action)

@@ -20,10 +20,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from image_classification_trash.arrays import Ints
-from image_classification_trash.csv_tables import csv_text, literal
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import read_json, recover_directory, sha256_of
 from image_classification_trash.inference.bundle import NEGATIVE_LABEL
+from image_classification_trash.tables import csv_text, literal
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -13,10 +13,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO, Self, TextIO
 
 from image_classification_trash.continuation import differences, listed
-from image_classification_trash.csv_tables import csv_line
 from image_classification_trash.errors import MissingExtraError, SettingsError
 from image_classification_trash.files import as_text, atomic_path, is_stream, only_writer, target_of
 from image_classification_trash.inference.classifier import Prediction
+from image_classification_trash.tables import csv_line
 
 COLUMNS = ("path", "label", "probability", "decision", "waste_score", "prediction_set", "error")
 _ROWS_A_GROUP = 10_000

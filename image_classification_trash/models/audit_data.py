@@ -18,7 +18,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from image_classification_trash.arrays import Embeddings, Floats
 from image_classification_trash.config.data import AuditSettings
-from image_classification_trash.csv_tables import csv_text
 from image_classification_trash.data.corrections import SUGGESTED, Correction, corrections_csv
 from image_classification_trash.data.make_dataset import NEAR_DUPLICATES, PROBLEMS, Embed
 from image_classification_trash.data.manifest import Manifest, Photo, class_numbers, read_manifest
@@ -29,7 +28,7 @@ from image_classification_trash.features.image_quality import find_quality_issue
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.nearest_neighbours import nearest_by_embedding
 from image_classification_trash.show import Result, Shown, Table
-from image_classification_trash.tables import read_table
+from image_classification_trash.tables import csv_text, read_table
 from image_classification_trash.training.label_errors import (
     classes_in_too_few_folds,
     find_label_issues,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from image_classification_trash.csv_tables import csv_rows, csv_text
 from image_classification_trash.data.inspection import PROBLEM_COLUMNS, Audit, Problem, audit_source
 from image_classification_trash.data.sources import read_source
+from image_classification_trash.tables import csv_rows, csv_text
 
 MakeTree = Callable[..., Path]
 
