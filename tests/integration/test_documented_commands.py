@@ -67,6 +67,9 @@ ELSEWHERE = {
     "trash-classifier evaluate models/field-": "as above; tests/training/test_combined.py",
     "trash-classifier train trashnet --config configs/resnet18.yaml": "needs its weights; tests/networks/test_network.py",
     "trash-classifier train trashnet --devices 2": "needs two GPUs; two processes: tests/integration/test_commands.py",
+    "trash-classifier shards s3://": "tests/distributed/test_buckets.py has a small S3",
+    "trash-classifier predict --shards s3://": "tests/distributed/test_buckets.py has a small S3",
+    "python scripts/bench_isolation.py": "minutes, and it needs an idle machine",
     "torchrun": "tests/integration/test_commands.py starts two machines' processes; the document's wait for a second one",
     "trash-classifier tune trashnet --trials 60 --storage": "tests/models/test_tune_model.py; needs a database",
     "trash-classifier serve models/trashnet --runtime tf-serving": "tests/integration/test_tf_serving_backend.py",
@@ -94,7 +97,7 @@ QUICK = {
 }  # fmt: skip
 LESS = {
     "--split object-clusters": "--split object-clusters --embeddings",
-    "--trials 30": "--trials 1", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
+    "--trials 30": "--trials 1", "--actors 8": "--actors 2", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
     "--epochs 63 --warmup-epochs 1": "--epochs 1", "--epochs 10 --warmup-epochs 1": "--epochs 1",
     "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
     "efficientnet_lite0.yaml --resume": "efficientnet_lite0.yaml --resume --epochs 1",
@@ -163,7 +166,7 @@ def fill(folder: Path) -> None:
     photos = sorted((ROOT / "data/sample/val").glob("*/*.jpg"))
     for name in ("photo.jpg", "a.jpg", "b.jpg", "c.jpg", "b.heic"):  # Pillow goes by what is inside
         shutil.copy(photos[0], folder / name)
-    for name in ("photos", "photos-of-today", "photos-from-elsewhere"):
+    for name in ("photos", "photos-of-today", "photos-from-elsewhere", "kitchen", "street"):
         make_class_folders(folder / name)
     for name in ("Pictures", "Pictures/2026", "holiday"):
         (folder / name).mkdir()
