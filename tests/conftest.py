@@ -1,8 +1,9 @@
 """Fixtures that many tests share: folders of small photos, and what the sample becomes."""
 
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import hypothesis
@@ -12,10 +13,22 @@ from helpers.commands import command
 from helpers.photos import ROOT, SHARED, MakeOnce, MakeTree, encoded, picture
 from PIL import Image
 
+from image_classification_trash import show
+
 hypothesis.settings.register_profile(  # how long an example takes says how busy the machine is, and nothing else
     "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True)
+def usual_volume() -> Iterator[None]:
+    """Undo what a command's -q or -v set."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
+    show._quiet.set(False)
+    os.environ.pop("TQDM_DISABLE", None)
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ tune_model.tune(TuneSettings(name="mine", epochs=4, trials=8, storage=storage), 
 
 
 def test_processes_share_a_study_and_a_killed_ones_trial_fails(
-    settings: MakeSettings, tmp_path: Path
+    settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     workers = {
@@ -198,7 +198,8 @@ def test_processes_share_a_study_and_a_killed_ones_trial_fails(
     for name in ("one", "two"):
         errors = workers[name].communicate()[1].decode()
         assert workers[name].returncode == 0, errors
-    tuning.time.sleep(3)
+    monkeypatch.setattr(tuning, "HEARTBEAT", 1)
+    time.sleep(3)  # two beats are missed
     tuned = tune(settings(trials=9, storage=storage), Runs())
     assert tuned.counts["finished"] + tuned.counts["stopped early"] == 9 and tuned.counts["failed"] == 1
     study = tuning.optuna.load_study(study_name="mine", storage=storage)
@@ -244,7 +245,7 @@ def test_another_data_set_is_refused(settings: MakeSettings, make_tree: MakeTree
 
 @pytest.mark.parametrize("damage", ["text", "holes", "half", "folder"])
 def test_a_damaged_study_is_named(settings: MakeSettings, damage: str) -> None:
-    file = tune(settings(), Runs()).study
+    file = Path(tune(settings(), Runs()).study)
     content = file.read_bytes()
     file.unlink()
     if damage == "folder":
