@@ -413,7 +413,7 @@ def test_two_machines_train_as_two_devices_do(workspace: Path) -> None:
     tables = [workspace / "models" / name / "history.csv" for name in ("one-machine", "two-machines")]
     one, two = ([row.split(",") for row in table.read_text().splitlines()[1:]] for table in tables)
     for before, after in zip(one, two, strict=True):
-        assert list(map(float, before)) == pytest.approx(list(map(float, after)), rel=1e-4, abs=1e-4)
+        assert list(map(float, before)) == pytest.approx(list(map(float, after)), rel=5e-3, abs=1e-4)
 
 
 def test_photos_and_classes_of_ones_own(workspace: Path, tmp_path: Path) -> None:
