@@ -20,26 +20,11 @@ from image_classification_trash.inference.bundle import read_bundle
 MOST = 60
 """Steps after which a command counts as endless."""
 HOOK = """
-import os, signal, sys
-from image_classification_trash import files
-left = int(sys.argv[1])
-
-def killing(step, before):
-    def run(*arguments, **options):
-        global left
-        left -= 1
-        if left == 0 and before:
-            os.kill(os.getpid(), signal.SIGKILL)
-        done = step(*arguments, **options)
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return done
-    return run
-
-before = sys.argv[2] == "before"
-for name in ("replace", "rename", "fsync"):
-    setattr(os, name, killing(getattr(os, name), before))
-files._exchange = killing(files._exchange, before)
+import sys
+from helpers.killing import Killer
+killer = Killer()
+killer.left = int(sys.argv[1])
+killer.before = sys.argv[2] == "before"
 """
 DATA = HOOK + "from image_classification_trash.cli import run\nsys.exit(run(sys.argv[3:]))"
 BUNDLE = (

@@ -26,29 +26,13 @@ pytestmark = pytest.mark.slow
 MOST = 200
 """Steps after which a command counts as endless."""
 SERVER = """
-import json, os, signal, sys
-from image_classification_trash import files
+import json, os, sys
+from helpers.killing import Killer
 from image_classification_trash.cli import run
 from image_classification_trash.models import export_model, predict_model, train_model, tune_model
 from image_classification_trash.visualization import visualize
 
-left, before = 0, True
-
-def killing(step):
-    def run(*arguments, **options):
-        global left
-        left -= 1
-        if left == 0 and before:
-            os.kill(os.getpid(), signal.SIGKILL)
-        done = step(*arguments, **options)
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return done
-    return run
-
-for name in ("replace", "rename", "fsync"):
-    setattr(os, name, killing(getattr(os, name)))
-files._exchange = killing(files._exchange)
+killer = Killer()
 for request in sys.stdin:
     folder, line, steps, when = json.loads(request)
     child = os.fork()
@@ -57,7 +41,7 @@ for request in sys.stdin:
         log = os.open("log.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(log, 1), os.dup2(log, 2)
         sys.stdin = open(os.devnull)
-        left, before = steps, when == "before"
+        killer.left, killer.before = steps, when == "before"
         status = run(line)
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(status)
@@ -72,7 +56,8 @@ Run = Callable[[Path, Sequence[str], int, str], int]
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Runs a command line in a folder, to be killed at a step; returns how it ended, as `os.wait` does."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     line = [sys.executable, "-c", SERVER]
     with subprocess.Popen(
         line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1

@@ -66,7 +66,7 @@ def reload(gateway: Reloadable) -> TrashClassifier:
     """Load the model that the settings name now, and let it answer; takes seconds, so not on the event loop.
 
     Raises:
-        TrashClassifierError: it is no good, and the old one goes on answering.
+        TrashClassifierError: the new model cannot be used; the old one keeps answering.
     """
     with _ONE_AT_A_TIME:
         classifier, model = load_model(gateway.settings)
@@ -84,7 +84,7 @@ def digest_header(classifier: TrashClassifier) -> dict[str, str]:
 
 @contextmanager
 def reload_on_hangup(gateway: Reloadable) -> Iterator[None]:
-    """Reload the model at each SIGHUP, where the system has it; the event loop goes on meanwhile."""
+    """Reload the model at each SIGHUP, on systems that have it, without blocking the event loop."""
 
     def work() -> None:
         try:
@@ -110,7 +110,7 @@ def add_reload_route(app: FastAPI, gateway: Reloadable) -> None:
         try:
             classifier = reload(gateway)
         except TrashClassifierError as error:
-            raise RefusalError(409, "model_refused", f"The old model goes on answering. {error}") from error
+            raise RefusalError(409, "model_refused", f"The old model keeps answering. {error}") from error
         parent = multiprocessing.parent_process() if gateway.settings.is_supervised else None
         if parent is not None and parent.pid is not None:
             os.kill(parent.pid, signal.SIGHUP)  # which has every worker replaced
