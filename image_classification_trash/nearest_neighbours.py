@@ -5,8 +5,6 @@ Quantization for Nearest Neighbor Search, 2011); every candidate is then measure
 searched through tables of their parts (Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing, 2012).
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -62,7 +60,8 @@ def nearest_by_embedding(
         rank = np.arange(len(rows)) - np.searchsorted(rows, rows)  # among the neighbours of its row
         keep = (similarity >= at_least) & (rank < neighbours)
         found.append((rows[keep], columns[keep], similarity[keep]))
-    return _joined(found)
+    rows, columns, similarity = (np.concatenate(column) for column in zip(*found, strict=True))
+    return rows, columns, similarity
 
 
 def nearest_by_hash(bits: npt.NDArray[np.uint64], neighbours: int, at_most: int) -> tuple[Ints, Ints]:
@@ -88,8 +87,8 @@ def nearest_by_hash(bits: npt.NDArray[np.uint64], neighbours: int, at_most: int)
         rows = np.repeat(np.arange(start, start + len(ids)), ids.shape[1])
         columns = ids.ravel().astype(np.int64)
         keep = (columns >= 0) & (columns != rows) & (distance.ravel() <= at_most)
-        found.append((rows[keep], columns[keep], np.empty(0, np.float32)))
-    rows, columns, _ = _joined(found)
+        found.append((rows[keep], columns[keep]))
+    rows, columns = (np.concatenate(column) for column in zip(*found, strict=True))
     return rows, columns
 
 
@@ -115,8 +114,3 @@ def _reduced(unit: Embeddings) -> Embeddings:
 def _sample(count: int) -> Ints:
     chosen = np.random.default_rng(0).choice(count, min(SAMPLE, count), replace=False)
     return np.sort(chosen)
-
-
-def _joined(parts: list[Any]) -> tuple[Ints, Ints, npt.NDArray[np.float32]]:
-    rows, columns, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return rows, columns, similarity

@@ -30,6 +30,7 @@ from image_classification_trash.errors import PhotoTooLargeError
 from image_classification_trash.inference.images import decoding_cost
 from image_classification_trash.inference.photo_cost import SERVING, check_budget, photo_header
 from image_classification_trash.inference.shipped import shipped_model
+from image_classification_trash.serving.operations.supervision import memory_of
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
@@ -37,6 +38,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 from bench_gateway import BOUNDARY, free_port  # noqa: E402
 from helpers import photo_bombs  # noqa: E402
 from helpers.huffman_bomb import webp_of_many_tables  # noqa: E402
+from watched_gateway import family  # noqa: E402
 
 SERVE = [sys.executable, "-m", "image_classification_trash", "serve"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -84,16 +86,6 @@ def running(line: Sequence[str], path: str, **environment: str) -> Iterator[tupl
             process.terminate()
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    found = [pid]
-    for each in found:
-        with contextlib.suppress(OSError):
-            for children in Path(f"/proc/{each}/task").glob("*/children"):
-                found += map(int, children.read_text().split())
-    return found
-
-
 def computing(pid: int) -> float:
     """Seconds of computing of a process and its descendants, of those too that have ended and were waited for."""
     total = 0
@@ -106,12 +98,7 @@ def computing(pid: int) -> float:
 
 def memory(pid: int, alone: bool = False) -> float:
     """MiB of a process and, unless `alone`, its descendants, each page divided among those that share it."""
-    total = 0
-    for each in [pid] if alone else family(pid):
-        with contextlib.suppress(OSError):
-            text = Path(f"/proc/{each}/smaps_rollup").read_text()
-            total += sum(map(int, re.findall(r"^Pss:\s+(\d+)", text, re.MULTILINE)))
-    return total / 1024
+    return sum(map(memory_of, [pid] if alone else family(pid))) / 2**20
 
 
 def request_of(photo: bytes) -> bytes:

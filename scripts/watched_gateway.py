@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from image_classification_trash.serving.operations.supervision import memory_of
+
 SERVE = [sys.executable, "-m", "image_classification_trash", "serve"]
 START_SECONDS = 600
 """A guard against hanging: on an idle machine a gateway starts in one second."""
@@ -32,12 +34,7 @@ class Gateway:
 
     def mebibytes(self) -> float:
         """Memory of all its processes, pages that they share counted once (PSS)."""
-        found = 0
-        for pid in family(self.process.pid):
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
-                found += int(re.findall(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[0])
-        return found / 1024
+        return sum(map(memory_of, family(self.process.pid))) / 2**20
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")

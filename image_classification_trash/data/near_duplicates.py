@@ -116,12 +116,11 @@ def _each_with_its_nearest(bits: Hashes, unit: npt.NDArray[np.float32] | None) -
     if unit is None:
         _, first = np.unique(bits, return_index=True)
         rows, columns = (first[ids] for ids in nearest_by_hash(bits[first], MOST_LISTED, HASH_DISTANCE_ALONE))
-        rows, columns = np.concatenate([rows, twins[0]]), np.concatenate([columns, twins[1]])
-        similarity = np.full(len(rows), np.nan, np.float32)
+        similarity = np.full(len(rows) + len(same), np.nan, np.float32)
     else:
         rows, columns, similarity = nearest_by_embedding(unit, MOST_LISTED, SIMILARITY_WITH_HASH)
         similarity = np.concatenate([similarity, cosines(unit, *twins)])
-        rows, columns = np.concatenate([rows, twins[0]]), np.concatenate([columns, twins[1]])
+    rows, columns = np.concatenate([rows, twins[0]]), np.concatenate([columns, twins[1]])
     distance = np.bitwise_count(bits[rows] ^ bits[columns]).astype(np.int16)
     close = _is_close(similarity, distance)
     pairs = _listed([(rows[close], columns[close], similarity[close], distance[close])])

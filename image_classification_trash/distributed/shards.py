@@ -33,7 +33,7 @@ from image_classification_trash.distributed.stores import (
 )
 from image_classification_trash.errors import SettingsError, ShardError
 from image_classification_trash.files import as_text, atomic_directory, only_writer, parse_json
-from image_classification_trash.inference.images import PHOTO_SUFFIXES
+from image_classification_trash.inference.images import NAMED_AS, PHOTO_SUFFIXES
 from image_classification_trash.inference.prediction_table import arrow_and_parquet
 from image_classification_trash.inference.web_photos import is_url
 from image_classification_trash.models.predict_model import listed_names
@@ -133,8 +133,7 @@ def write_shards(names: Iterable[str], output: Store, shard_photos: int, source:
         digests.append(shard.digest)
         photos += len(names_of_shard)
     if not photos:
-        suffixes = f"*{', *'.join(sorted(PHOTO_SUFFIXES))}"
-        raise SettingsError(f"{as_text(source)} holds no photos.", f"Photos are named {suffixes}.")
+        raise SettingsError(f"{as_text(source)} holds no photos.", NAMED_AS)
     index = ShardIndex(as_text(source), photos, shard_photos, tuple(digests))
     output.write(INDEX, json.dumps(asdict(index)).encode())
     return index

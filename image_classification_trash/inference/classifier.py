@@ -27,6 +27,7 @@ from image_classification_trash.errors import BundleError, PhotoError
 from image_classification_trash.files import as_text
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, read_bundle
 from image_classification_trash.inference.images import (
+    NAMED_AS,
     PHOTO_SUFFIXES,
     EncodedPhoto,
     PhotoSource,
@@ -274,8 +275,7 @@ class TrashClassifier:
             check_source(photos)
             return next(self.stream([photos], batch_size, top_k, budget))
         if many == [] and not isinstance(photos, np.ndarray):
-            names = f"Photos are named *{', *'.join(sorted(PHOTO_SUFFIXES))}."
-            raise PhotoError(f"{as_text(os.fspath(photos))} holds no photos.", names)
+            raise PhotoError(f"{as_text(os.fspath(photos))} holds no photos.", NAMED_AS)
         return list(self.stream(many, batch_size, top_k, budget))
 
     __call__ = predict

@@ -44,8 +44,6 @@ PhotoSource = EncodedPhoto | Image.Image | Pixels
 """A photo's file, an open PIL image, or pixels, uint8 (H, W, 3)."""
 
 RESIZE_MODES: tuple[ResizeMode, ...] = get_args(ResizeMode)
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
-HEIF_FORMATS = ("HEIF",)
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "MPO": (".jpg", ".jpeg", ".mpo"),
@@ -57,6 +55,8 @@ SUFFIXES = {
     "HEIF": (".heic", ".heif", ".hif"),
 }
 PHOTO_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+NAMED_AS = f"Photos are named *{', *'.join(sorted(PHOTO_SUFFIXES))}."
+"""What to tell where a folder holds none."""
 
 MAX_BYTES = 256 * 2**20
 MIN_SIDE = 8

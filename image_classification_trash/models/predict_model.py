@@ -20,7 +20,7 @@ from image_classification_trash.errors import SettingsError
 from image_classification_trash.files import as_text, sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import WEIGHTS
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier, photos_below
-from image_classification_trash.inference.images import PHOTO_SUFFIXES
+from image_classification_trash.inference.images import NAMED_AS
 from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
 from image_classification_trash.inference.prediction_table import PredictionFile
@@ -220,8 +220,7 @@ def photo_names(arguments: Iterable[str], stdin: TextIO) -> Iterator[str]:
         elif found:
             yield from found
         else:
-            suffixes = f"*{', *'.join(sorted(PHOTO_SUFFIXES))}"
-            raise SettingsError(f"{argument} holds no photos.", f"Photos are named {suffixes}.")
+            raise SettingsError(f"{argument} holds no photos.", NAMED_AS)
 
 
 def listed_names(stdin: TextIO) -> Iterator[str]:
