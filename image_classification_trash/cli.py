@@ -276,7 +276,8 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
         prog="trash-classifier",
         usage="trash-classifier COMMAND [--help] ...",
         description="Sort waste by photo.",
-        epilog=f"commands:\n{verbs}\n\nAsk a command for its settings: trash-classifier train --help",
+        epilog=f"commands:\n{verbs}\n\nAsk a command for its settings: trash-classifier train --help\n"
+        "Each command says less with -q and more with -v.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

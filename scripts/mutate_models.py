@@ -5,7 +5,7 @@
 Each file is damaged COUNT times: bits flipped, cut short, blocks swapped, zeroed, doubled or made NaN, numbers of its
 structure changed. Every second one gets a digest that fits the damage, as from someone who means harm; the others keep
 the digest inside, which has to refuse them. A child process loads the file and predicts, so that a crash in an engine's
-C++ code is seen. Outcomes are appended to --results, and a run that was ended goes on from there; a finding is
+C++ code is seen. Outcomes are appended to --results, and an interrupted run continues from there; a finding is
 reproduced with its number: --only 17.
 """
 

@@ -172,7 +172,9 @@ class FineTuning(pl.LightningModule):
         )
         x, targets = mixup(x, targets, self.settings.mixup, self._generator)
         if self._teachers:
-            targets = torch.lerp(targets, taught(self._teachers, x), self.settings.distillation_weight)
+            targets = torch.lerp(
+                targets, teacher_probabilities(self._teachers, x), self.settings.distillation_weight
+            )
         x, targets, weight = self._with_backgrounds(x, targets, self.class_weights[y_true])
         scores = self.network.logits(x)
         loss = (F.cross_entropy(scores, targets, reduction="none") * weight).mean()
@@ -283,7 +285,7 @@ def validation_figures(scores: torch.Tensor, y_true: torch.Tensor) -> dict[str, 
     }
 
 
-def taught(teachers: Sequence[TrashNetwork], x: torch.Tensor) -> torch.Tensor:
+def teacher_probabilities(teachers: Sequence[TrashNetwork], x: torch.Tensor) -> torch.Tensor:
     """Return the mean of the teachers' calibrated probabilities, float32 (B, C), for float photos (B, 3, H, W), 0 to 255.
 
     Teachers see the same augmented photos as the network (Beyer et al., 2022, "A good teacher is patient and consistent").

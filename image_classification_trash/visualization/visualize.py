@@ -335,7 +335,9 @@ def _worst_errors(evaluation: Evaluation) -> tuple[Figure, str] | None:
         y_true, answer = config.labels[evaluation.y_true[i]], config.labels[y_pred[i]]
         captions.append(f"{evaluation.paths[i].stem}: {answer} ({confidence[i]:.0%}), is {y_true}")
     has_maps = any(len(cell) > 1 for cell in cells)
-    caption = f"Most confident errors{'; beside each, what the network looked at (Grad-CAM)' * has_maps}."
+    caption = (
+        f"Most confident errors{'; beside each, the regions that its answer rests on (Grad-CAM)' * has_maps}."
+    )
     return _two_per_row(cells, captions, f"Most confident errors ({len(wrong)} in all)"), caption
 
 

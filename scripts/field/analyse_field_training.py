@@ -87,7 +87,7 @@ def macro(right: np.ndarray, label: np.ndarray, weight: np.ndarray) -> float:
     return float(np.mean(per_class[count > 0] / count[count > 0]))
 
 
-def surest(scores: np.ndarray, right: np.ndarray, weight: np.ndarray) -> float:
+def most_confident(scores: np.ndarray, right: np.ndarray, weight: np.ndarray) -> float:
     """Accuracy of the most confident share of the photos."""
     order = np.argsort(-scores.max(1))
     kept = np.cumsum(weight[order]) <= COVERAGE * weight.sum() + 1e-9
@@ -118,14 +118,14 @@ class Families:
     def coverage(self, weights: list[np.ndarray]) -> np.ndarray:
         """Accuracy at full and at 80% coverage, both the mean over families."""
         full = np.mean([np.average(r, weights=w) for r, w in zip(self.right, weights, strict=True)])
-        sure = np.mean([surest(*one) for one in zip(self.scores, self.right, weights, strict=True)])
+        sure = np.mean([most_confident(*one) for one in zip(self.scores, self.right, weights, strict=True)])
         return np.array([full, sure])
 
     def pooled(self, weights: list[np.ndarray]) -> np.ndarray:
         """Accuracy at full and at 80% coverage of all photos together, each family as heavy as the others."""
         weight = np.concatenate([w / w.sum() for w in weights])
         scores, right = np.concatenate(self.scores), np.concatenate(self.right)
-        return np.array([np.average(right, weights=weight), surest(scores, right, weight)])
+        return np.array([np.average(right, weights=weight), most_confident(scores, right, weight)])
 
     def ones(self) -> list[np.ndarray]:
         """Every photo once."""

@@ -237,9 +237,9 @@ def final_jobs(recipe: Recipe, scale: float) -> list[Job]:
     student = replace(recipe, epochs=14 * scale, teacher_share=0.6)
     jobs = [Job("final-0", small, SLICE, 0, saves=True, until=0.35)]
     jobs += [Job(f"teacher-{i}", large, SLICE, i, ("final-0",), saves=True, until=0.75) for i in (0, 1)]
-    taught_by = ("teacher-0", "teacher-1", "final-0")
+    of_students = ("teacher-0", "teacher-1", "final-0")
     jobs += [
-        Job(f"student-{i}", replace(student, teacher_share=share), SLICE, 10 + i, taught_by, saves=True)
+        Job(f"student-{i}", replace(student, teacher_share=share), SLICE, 10 + i, of_students, saves=True)
         for i, share in enumerate((0.6, 0.9))
     ]
     for f in FAMILIES:

@@ -395,10 +395,10 @@ def loss_of(
     x, targets = batches.draw()
     if teachers:
         count = int(weights.numel())
-        taught = teachers(x)
+        distilled = teachers(x)
         share = torch.full((count, 1), recipe.teacher_share, device=x.device)
         share[weights.numel() - batches.outliers :] = 0.0  # on bare ground no class is to be likely
-        targets = torch.lerp(targets, taught, share)
+        targets = torch.lerp(targets, distilled, share)
     with batches.material.autocast():
         stem = network.stem(x)
         embedded = network.tail(stem)

@@ -14,7 +14,7 @@ from image_classification_trash.networks.network import TrashNetwork, build_netw
 from image_classification_trash.tracking.wandb_tracker import NoTracker
 from image_classification_trash.training.batches import SplitPhotos
 from image_classification_trash.training.checkpoints import read_checkpoint
-from image_classification_trash.training.fine_tuning import fine_tune, taught
+from image_classification_trash.training.fine_tuning import fine_tune, teacher_probabilities
 from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.start import as_teacher
 
@@ -38,11 +38,13 @@ def sure_of(number: int, temperature: float = 1.0) -> TrashNetwork:
     return network
 
 
-def test_the_mean_of_calibrated_probabilities_is_taught() -> None:
+def test_the_mean_of_calibrated_probabilities_is_distilled() -> None:
     photos = torch.rand(3, 3, 32, 32) * 255
     sharp, soft = float(torch.tensor(4.0).sigmoid()), float(torch.tensor(2.0).sigmoid())
     expected = torch.tensor([(1 - sharp + 1 - soft) / 2, (sharp + soft) / 2])
-    assert torch.allclose(taught([sure_of(1), sure_of(1, temperature=2.0)], photos), expected, atol=1e-6)
+    assert torch.allclose(
+        teacher_probabilities([sure_of(1), sure_of(1, temperature=2.0)], photos), expected, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("share", [1.0, 0.0])

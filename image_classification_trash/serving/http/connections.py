@@ -259,7 +259,7 @@ class BoundedProtocol(H11Protocol):
             self._parse_slice()
 
     def resume_writing(self) -> None:
-        """Go on with an answer whose client took some of it."""
+        """Resume writing an answer once its client has read part of it."""
         self._takes += 1
         super().resume_writing()
 
