@@ -132,6 +132,18 @@ def test_chunks_of_a_byte_are_refused_and_larger_ones_are_taken(gateway: str) ->
         assert b" 200 " in connection.recv(4096)
 
 
+@pytest.mark.parametrize("head", [b"GET /healthz HTTP/1.1\r\nHost: x\r\n", HEAD])
+def test_a_body_that_is_no_http_is_refused_once_and_without_a_word_of_a_fault(
+    gateway: str, log: Path, head: bytes
+) -> None:
+    with connected(gateway) as connection:
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.count(b"HTTP/1.1 ") == 1 and b" 400 " in answer
+    assert patient.get(f"{gateway}/healthz").status_code == 200
+    assert "Traceback" not in log.read_text()
+
+
 def test_pipelined_requests_are_answered_in_order(gateway: str) -> None:
     with connected(gateway) as connection:
         connection.sendall(

@@ -264,7 +264,10 @@ class BoundedProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, unless an answer is on its way already."""
+        """Answer what is not HTTP, unless an answer is on its way already; what the application answers goes nowhere."""
+        if self.cycle is not None and not self.cycle.response_complete:  # the head was HTTP, its body is not
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
         except h11.LocalProtocolError:
