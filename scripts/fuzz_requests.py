@@ -140,7 +140,7 @@ def main() -> int:
     options = parser.parse_args()
     photos = fuzz_photos.seed_photos()
     found = Found()
-    with gateway(["--upload-seconds", "10", *options.serve.split()]) as running:
+    with gateway(["shipped", "--upload-seconds", "10", *options.serve.split()]) as running:
         until = time.monotonic() + options.seconds
         clients = [
             threading.Thread(

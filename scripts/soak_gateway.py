@@ -116,10 +116,10 @@ def run(options: argparse.Namespace, kinds: Sequence[Kind]) -> dict[str, dict[st
     more = [*LIMITS, *options.serve.split()]
     with contextlib.ExitStack() as stack:
         server: list[str] = []
-        gateways = {"alone": stack.enter_context(gateway([*map(str, own_model(options.bundle)), *more]))}
+        gateways = {"alone": stack.enter_context(gateway([own_model(options.bundle), *more]))}
         if options.bundle:
             port = free_port()
-            server = [*SERVE, *map(str, own_model(options.bundle)), "--port", str(port)]
+            server = [*SERVE, own_model(options.bundle), "--port", str(port)]
             front = [
                 str(options.bundle),
                 "--runtime",
@@ -132,9 +132,9 @@ def run(options: argparse.Namespace, kinds: Sequence[Kind]) -> dict[str, dict[st
         return {name: report(found, gateways[name], options) for name, found in seen.items()}
 
 
-def own_model(bundle: Path | None) -> list[Path]:
-    """What a gateway that runs the model itself is given: a bundle's small file, or nothing for the shipped model."""
-    return [bundle / "export" / "model_int8.tflite"] if bundle else []
+def own_model(bundle: Path | None) -> str:
+    """What a gateway that runs the model itself is given: a bundle's small file, or the shipped model."""
+    return str(bundle / "export" / "model_int8.tflite") if bundle else "shipped"
 
 
 def requests_of(photos: Sequence[Path]) -> list[Kind]:
