@@ -70,6 +70,35 @@ def test_several_photos_to_the_server(browser: Browser, gateway: str) -> None:
             )
 
 
+def test_the_page_asks_for_an_api_key_where_the_gateway_does(browser: Browser, tmp_path: Path) -> None:
+    keys, right = tmp_path / "keys.txt", "right-key-0123456789"
+    keys.write_text(right)
+    model = write_tflite(tmp_path / "model.tflite")
+    with serving(model, "--api-keys-file", str(keys)) as (url, _), opened(browser, url, 4) as (page, _):
+        form = page.locator("#key-form")
+        expect(form).to_be_hidden()
+        page.set_input_files("#files", PHOTOS[:2])  # both are refused, and wait
+        for key, note in (("wrong-key-0123456789", "not accepted"), (right, "kept")):
+            expect(form).to_be_visible()
+            page.get_by_label("This server asks for an API key").fill(key)
+            page.get_by_role("button", name="Use this key").click()
+            if key != right:
+                expect(page.locator("#key-note")).to_contain_text(note)
+        assert len(answers(page, 2)) == 2
+        expect(form).to_be_hidden()
+        page.reload()
+        choose_device(page)  # the model comes with the key that the tab keeps
+        page.evaluate("sessionStorage.clear()")
+        page.reload()
+        page.get_by_label("On this device").check()
+        page.set_input_files("#files", PHOTOS[:1])
+        expect(form).to_be_visible()
+        page.get_by_label("This server asks for an API key").fill(right)
+        page.get_by_role("button", name="Use this key").click()
+        assert len(answers(page, 1)) == 1
+        expect(page.locator("#engine")).to_contain_text(LOADED)
+
+
 def test_the_page_itself_gives_the_servers_answers(browser: Browser, gateway: str) -> None:
     """30 photos, none of which leaves; the top classes differ, so that equality means something."""
     with opened(browser, gateway) as (page, requests):

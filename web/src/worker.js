@@ -1,6 +1,7 @@
 // Runs the model beside the page: photos in, probabilities out, and no photo leaves.
 //
-// to here:    { load: true }                 from here:  { loaded, total } bytes while loading, then { ready: model.json }
+// to here:    { load: true, headers }        from here:  { loaded, total } bytes while loading, then { ready: model.json },
+//                                                        or { failed, status } with the status of a request that was refused
 //             { id, photo: Blob }                        { id, probabilities, milliseconds } or { id, error }
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
@@ -15,12 +16,12 @@ let ready = null;
 // The model runs on the processor, which rounds alike everywhere. Without this, the library wakes the GPU all the same.
 Object.defineProperty(self.navigator, "gpu", { value: undefined });
 
-async function load() {
-  const about = await (await get(new URL("../model.json", self.location))).json();
+async function load(headers) {
+  const about = await (await get(new URL("../model.json", self.location), headers)).json();
   const total = about.model_bytes + about.engine_bytes;
   let loaded = 0;
   const count = bytes => self.postMessage({ loaded: (loaded += bytes), total });
-  const [wasmBinary, file] = [await download(ENGINE, count), await download(new URL("../model.tflite", self.location), count)];
+  const [wasmBinary, file] = [await download(ENGINE, count), await download(new URL("../model.tflite", self.location), count, headers)];
   // The library hands this to its own loader. What it tells of itself is no error, though it comes on that channel.
   self.Module = { wasmBinary, printErr: line => log(line) };
   await loadLiteRt(LIBRARY.href);
@@ -33,15 +34,16 @@ function log(line) {
   say(line);
 }
 
-async function get(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error("the server answered " + response.status + " for " + url.pathname);
-  return response;
+async function get(url, headers) {
+  const response = await fetch(url, { headers });
+  if (response.ok) return response;
+  const error = new Error("the server answered " + response.status + " for " + url.pathname);
+  throw Object.assign(error, { status: response.status });
 }
 
-async function download(url, count) {
+async function download(url, count, headers = {}) {
   const parts = [];
-  const reader = (await get(url)).body.getReader();
+  const reader = (await get(url, headers)).body.getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     parts.push(part.value);
     count(part.value.length);
@@ -112,12 +114,13 @@ async function answer(photo) {
 self.addEventListener("message", async ({ data }) => {
   try {
     if (data.load) {
-      ready = load();
+      ready = load(data.headers);
       self.postMessage({ ready: (await ready).about });
     } else {
       self.postMessage({ id: data.id, ...(await answer(data.photo)) });
     }
   } catch (error) {
-    self.postMessage(data.load ? { failed: String(error.message ?? error) } : { id: data.id, error: String(error.message ?? error) });
+    const message = String(error.message ?? error);
+    self.postMessage(data.load ? { failed: message, status: error.status } : { id: data.id, error: message });
   }
 });

@@ -84,8 +84,15 @@ from image_classification_trash.serving.pipeline import Answered, Batch, Json, L
 from image_classification_trash.serving.safe_fetch import FetchRules, fetch
 from image_classification_trash.version import __version__
 
-OPEN_PATHS = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
-"""Paths, beside that of the metrics, that need no API key."""
+OPEN_PATHS = (
+    "/",
+    "/healthz",
+    "/readyz",
+    "/v2/health/live",
+    "/v2/health/ready",
+    *(f"/web/{name}" for name in page.WEB_FILES),
+)
+"""Paths, beside that of the metrics, that need no API key: states, and the page's program, which asks for one."""
 READY_SECONDS = 5.0
 """Time without a free place for a photo, after which the gateway says that it is not ready."""
 LARGE_BODY = 2**20

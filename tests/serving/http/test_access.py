@@ -34,15 +34,18 @@ def has_security_headers(response: object) -> bool:
     )
 
 
-def test_without_a_key_nothing_but_health_and_metrics_is_answered(
+def test_without_a_key_nothing_but_health_metrics_and_the_page_that_asks_for_one_is_answered(
     make_client: MakeClient, keys_file: Path
 ) -> None:
     assert keys_of_file(keys_file) == [FIRST, SECOND]
     client = make_client(api_keys_file=keys_file)
     for path in (*OPEN_PATHS, "/metrics"):
+        if path.startswith("/web/"):  # there is no .tflite for a browser here
+            assert client.get(path).status_code == 404, path
+            continue
         assert client.get(path).status_code == 200, path
         assert client.head(path).status_code == 200, path
-    for method, path in [("GET", "/"), ("GET", "/docs"), ("GET", "/nothing"), ("HEAD", "/v2"), *[("POST", p) for p in POST]]:  # fmt: skip
+    for method, path in [("GET", "/docs"), ("GET", "/model.json"), ("GET", "/model.tflite"), ("GET", "/web/other"), ("GET", "/nothing"), ("HEAD", "/v2"), *[("POST", p) for p in POST]]:  # fmt: skip
         response = client.request(method, path)
         assert response.status_code == 401 and has_security_headers(response), path
         assert response.headers["www-authenticate"] == "Bearer"
