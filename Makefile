@@ -4,7 +4,7 @@ VENV ?= .venv$(addprefix -,$(RESOLUTION))
 PIP_FLAGS ?=
 TORCH_INDEX ?=
 TRAIN_COST = $(if $(TORCH_INDEX),about 1.5 GiB,6 GiB with CUDA; about 1.5 GiB with TORCH_INDEX=https://download.pytorch.org/whl/cpu.)
-REST_COST = 2.4 GiB
+REST_COST = 2.6 GiB
 DATA ?= sample
 MODEL ?= models/$(DATA)
 CONFIG ?= quickstart
@@ -13,7 +13,7 @@ ARCHIVE ?= dataset-resized.zip
 RELEASE ?= trashnet-field
 FIELD ?= $(wildcard ../shared/fieldwaste)
 WORKERS ?= 2
-EXTRAS ?= train,tune,export,serve,parquet,cloud,ray,track,docs,notebooks,dev
+EXTRAS ?= train,tune,export,openvino,serve,parquet,cloud,ray,track,docs,notebooks,dev
 STAGE ?= canary
 RUN = $(VENV)/bin/trash-classifier
 # uv installs what pip does, sooner. Both are silent but for errors; PIP_FLAGS=--verbose makes them talk.
