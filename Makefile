@@ -4,16 +4,16 @@ VENV ?= .venv$(addprefix -,$(RESOLUTION))
 PIP_FLAGS ?=
 TORCH_INDEX ?=
 TRAIN_COST = $(if $(TORCH_INDEX),about 1.5 GiB,6 GiB with CUDA; about 1.5 GiB with TORCH_INDEX=https://download.pytorch.org/whl/cpu.)
-REST_COST = 2.4 GiB
+REST_COST = 2.6 GiB
 DATA ?= sample
 MODEL ?= models/$(DATA)
-CONFIG ?= configs/quickstart.yaml
+CONFIG ?= quickstart
 PHOTO ?= $(firstword $(sort $(wildcard data/sample/test/glass/*.jpg)))
 ARCHIVE ?= dataset-resized.zip
 RELEASE ?= trashnet-field
 FIELD ?= $(wildcard ../shared/fieldwaste)
 WORKERS ?= 2
-EXTRAS ?= train,tune,export,serve,parquet,cloud,ray,track,docs,notebooks,dev
+EXTRAS ?= train,tune,export,openvino,serve,parquet,cloud,ray,track,docs,notebooks,dev
 STAGE ?= canary
 RUN = $(VENV)/bin/trash-classifier
 # uv installs what pip does, sooner. Both are silent but for errors; PIP_FLAGS=--verbose makes them talk.
@@ -44,7 +44,7 @@ help: ## list the targets
 quickstart: $(VENV)/.train ## install what training needs; prepare the sample photos, train, evaluate, classify a photo
 	@echo 'Preparing 300 sample photos, training, evaluating: under five minutes on two idle processor cores.'
 	$(RUN) data sample
-	$(RUN) train sample --config configs/quickstart.yaml
+	$(RUN) train sample --config quickstart
 	$(RUN) evaluate models/sample
 	$(RUN) predict $(PHOTO) --model models/sample
 	@printf '\nMade:\n'
@@ -53,7 +53,7 @@ quickstart: $(VENV)/.train ## install what training needs; prepare the sample ph
 		reports/sample.html 'the report: open it in a browser'
 	@printf '\nTry next:\n'
 	@printf '  %s\n' '$(RUN) predict your-photo.jpg' '$(RUN) explore sample' \
-		'$(RUN) data trashnet' '$(RUN) train trashnet --config configs/efficientnet_lite0.yaml' \
+		'$(RUN) data trashnet' '$(RUN) train trashnet --config efficientnet_lite0' \
 		'$(RUN) data mine --source FOLDER-OF-CLASS-FOLDERS'
 
 install: $(VENV)/.installed ## install everything in the tested versions into .venv; RESOLUTION=oldest or newest: those that pyproject.toml allows
@@ -101,7 +101,7 @@ $(VENV)-stand-in/.installed: deploy/stand-in-requirements.txt
 data: $(VENV)/.train ## prepare a data set: make data DATA=trashnet
 	$(RUN) data "$(DATA)"
 
-train: $(VENV)/.train ## train a model: make train DATA=trashnet CONFIG=configs/efficientnet_lite0.yaml
+train: $(VENV)/.train ## train a model: make train DATA=trashnet CONFIG=efficientnet_lite0
 	$(RUN) train "$(DATA)" --config "$(CONFIG)"
 
 evaluate: $(VENV)/.train ## measure a model and write its report
@@ -109,13 +109,13 @@ evaluate: $(VENV)/.train ## measure a model and write its report
 
 release-model: install ## train, export, measure and ship the model of the package: make release-model ARCHIVE=dataset-resized.zip
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
-	$(RUN) train trashnet --config configs/field.yaml --output field
-	$(RUN) train trashnet --config configs/field.yaml --backbone-rate 1 --output field-fast
-	$(RUN) train trashnet --config configs/field.yaml --architecture efficientnet_lite2 --output lite2
-	$(RUN) train trashnet --config configs/field.yaml --architecture efficientnet_lite2 --backbone-rate 1 --seed 1 --output lite2-fast
-	$(RUN) train trashnet --config configs/field.yaml $(TAUGHT) --seed 11 --output half-taught
-	$(RUN) train trashnet --config configs/field.yaml $(TAUGHT) --distillation-weight 1 --seed 12 --output taught
-	$(RUN) train trashnet --config configs/field.yaml --init-from models/half-taught --init-from models/taught --epochs 0 \
+	$(RUN) train trashnet --config field --output field
+	$(RUN) train trashnet --config field --backbone-rate 1 --output field-fast
+	$(RUN) train trashnet --config field --architecture efficientnet_lite2 --output lite2
+	$(RUN) train trashnet --config field --architecture efficientnet_lite2 --backbone-rate 1 --seed 1 --output lite2-fast
+	$(RUN) train trashnet --config field $(TAUGHT) --seed 11 --output half-taught
+	$(RUN) train trashnet --config field $(TAUGHT) --distillation-weight 1 --seed 12 --output taught
+	$(RUN) train trashnet --config field --init-from models/half-taught --init-from models/taught --epochs 0 \
 		--logit-adjustment 0.5 --output $(RELEASE)
 	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
 	$(MAKE) measure-release

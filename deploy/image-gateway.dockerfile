@@ -12,6 +12,7 @@ FROM docker.io/library/python:3.13-slim AS build
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE deploy/build-requirements.txt deploy/gateway-requirements.txt ./
 COPY image_classification_trash image_classification_trash
+COPY configs configs
 # Whatever comes from the package index must have the hash that the locks state, what builds the wheel too.
 RUN --mount=type=secret,id=pip-config,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/build && python3 -m venv --without-pip /opt/trash \

@@ -3,6 +3,7 @@ FROM docker.io/library/python:3.13-slim
 WORKDIR /build
 COPY deploy/build-requirements.txt deploy/stand-in-requirements.txt pyproject.toml README.md LICENSE ./
 COPY image_classification_trash image_classification_trash
+COPY configs configs
 COPY scripts/model_stand_in.py /opt/stand-in/
 RUN --mount=type=secret,id=pip-config,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/build && python3 -m venv --without-pip /opt/stand-in \

@@ -30,7 +30,7 @@ trap 'rm -rf "$folder"' EXIT
 if [ "${1:-}" != --hashes ]; then
     {
         echo "# The tested versions. Made by scripts/lock.sh from pyproject.toml; install: pip install -r requirements.txt"
-        compile pyproject.toml --extra train --extra export --extra serve --extra trace --extra parquet --extra cloud --extra ray --extra track --extra docs --extra notebooks --extra tune --extra dev \
+        compile pyproject.toml --extra train --extra export --extra openvino --extra serve --extra trace --extra parquet --extra cloud --extra ray --extra track --extra docs --extra notebooks --extra tune --extra dev \
             --constraint <(echo 'backports-strenum<1.3') | grep -vE '^(nvidia-|cuda-|triton)'
     } >requirements.txt.new
     mv requirements.txt.new requirements.txt

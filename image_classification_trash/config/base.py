@@ -25,7 +25,7 @@ ResizeModeName = Literal["stretch", "crop", "pad"]
 ActionName = Literal["list", "show", "compare", "register", "promote", "rollback"]
 
 
-FormatName = Literal["onnx", "saved_model", "tflite"]
+FormatName = Literal["onnx", "saved_model", "tflite", "openvino"]
 
 
 PrecisionName = Literal["float32", "fp16", "dynamic", "int8"]

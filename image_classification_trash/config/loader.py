@@ -1,6 +1,6 @@
 """Load the settings of a command. Precedence: defaults < YAML recipe < environment < flags.
 
-    trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --epochs 3
+    trash-classifier train trashnet --config efficientnet_lite0 --epochs 3
     TRASH_TRAIN_EPOCHS=3 trash-classifier train trashnet
 
 A recipe has one section per command (`data:`, `train:`, ...), with the names that `--help-all` shows.
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from image_classification_trash.config.base import StageSettings
 from image_classification_trash.config.command_line import parse_arguments, split_list, splits
+from image_classification_trash.config.recipes import recipe_file
 from image_classification_trash.config.verbs import VERBS
 from image_classification_trash.errors import SettingsError
 from image_classification_trash.files import read_limited
@@ -59,10 +60,11 @@ def combined(
         SettingsError: a name is unknown (suggests the nearest) or a value is invalid; says where.
     """
     _check_names(f"{origin}: {cls.stage}:", given, cls.model_fields)
-    file = given.get("config") or environment.get("config")
-    recipe = read_recipe(Path(file), cls) if file else {}
+    named = given.get("config") or environment.get("config")
+    file = recipe_file(named) if named else None
+    recipe = read_recipe(file, cls) if file else {}
     try:
-        return cls(**{**recipe, **environment, **given})
+        return cls(**{**recipe, **environment, **given, "config": file})
     except ValidationError as error:
         origins = {origin: given, "environment": environment, str(file): recipe}
         raise _impossible_value(cls, error, origins) from error

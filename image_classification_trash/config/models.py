@@ -82,7 +82,7 @@ class ModelsSettings(JsonOutput, ModelsFolder, StageSettings):
 
 
 class ExportSettings(DataFolder, JsonOutput, TrainedModel, StageSettings):
-    """Export a model to ONNX, TFLite and SavedModel, each file verified against the trained model."""
+    """Export a model to ONNX, TFLite, SavedModel or OpenVINO, each file verified against the trained model."""
 
     stage: ClassVar[str] = "export"
     usual: ClassVar[tuple[str, ...]] = (

@@ -18,6 +18,7 @@ from image_classification_trash.config.base import (
     StageSettings,
     TrackSettings,
 )
+from image_classification_trash.config.recipes import RECIPES
 
 
 class NetworkSettings(BackboneSettings):
@@ -195,6 +196,10 @@ class TrainSettings(
         "learning_rate", "target_precision", "accelerator", "seed", "resume", "tracker",
     )  # fmt: skip
 
+    config: Path | None = Field(
+        None,
+        description=f"Recipe: a YAML file with a section of settings for this command, or a name: {', '.join(RECIPES)}",
+    )
     output: str | None = Field(
         None,
         pattern=r"^[\w][\w .-]*$",

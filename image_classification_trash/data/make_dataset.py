@@ -3,7 +3,7 @@
     python -m image_classification_trash.data.make_dataset sample
     trash-classifier data trashnet
     trash-classifier data mine --source ~/photos
-    trash-classifier data field --sources configs/field_sources.yaml
+    trash-classifier data field --sources configs/sources/fieldphotos.yaml
 
 The result is `data/processed/NAME/`: the manifest, the files left out (problems.csv), the near-duplicates
 (near_duplicates.csv), and folders train/val/test of links to the photos for browsing.

@@ -41,7 +41,7 @@ class ExportRecord:
     """One exported file.
 
     Attributes:
-        format: onnx, saved_model or tflite.
+        format: onnx, saved_model, tflite or openvino.
         precision: of its weights.
         bytes: file size.
         problem: the check that it fails, in words; None if it passes.

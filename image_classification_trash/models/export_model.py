@@ -1,4 +1,4 @@
-"""Export a trained bundle to ONNX, TFLite and SavedModel, and compare each file with the trained model before keeping it.
+"""Export a trained bundle to ONNX, TFLite, SavedModel and OpenVINO, and compare each file with the trained model before keeping it.
 
     trash-classifier export models/trashnet --format tflite --quantize int8
 
@@ -66,7 +66,7 @@ from image_classification_trash.inference.bundle import (
 )
 from image_classification_trash.inference.images import Pixels, read_photo
 from image_classification_trash.inference.model_store import chosen_bundle
-from image_classification_trash.inference.runtimes import DESCRIPTION, Probabilities, open_file
+from image_classification_trash.inference.runtimes import DESCRIPTION, Probabilities, Runtime, open_file
 from image_classification_trash.networks.network import TrashNetwork, load_network
 from image_classification_trash.provenance import machine, versions_of
 from image_classification_trash.show import Result, Shown, Table
@@ -101,7 +101,17 @@ TARGETS = (
     Target("tflite", "fp16", "model_fp16.tflite"),
     Target("tflite", "dynamic", "model_dynamic.tflite"),
     Target("tflite", "int8", "model_int8.tflite"),
+    Target("openvino", "float32", "openvino"),
 )
+
+
+NEEDED: Mapping[FormatName, Sequence[str]] = {
+    "onnx": ("onnx", "onnxruntime"),
+    "saved_model": ("tensorflow",),
+    "tflite": ("tensorflow",),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
+"""Modules that each format needs besides those of training."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,7 @@ def export(settings: ExportSettings) -> Exported:
         drawn = f" and {gate.backgrounds} drawn backgrounds" if gate.backgrounds else ""
         conditions = ExportConditions(
             machine=machine(),
-            versions=versions_of(LIBRARIES),
+            versions=versions_of([*LIBRARIES, *(t.format for t in targets if t.format == "openvino")]),
             photos=f"validation split of {data['name']}, {odd}{drawn}",
             fingerprint=data["fingerprint"],
         )
@@ -196,13 +206,13 @@ def chosen_targets(settings: ExportSettings) -> list[Target]:
 
 
 def _check_installed(targets: Sequence[Target]) -> None:
-    needed = {"onnx", "onnxruntime"} if any(target.format == "onnx" for target in targets) else set()
-    if any(target.format != "onnx" for target in targets):
-        needed.add("tensorflow")
+    formats = {target.format for target in targets}
+    needed = {library for format in formats for library in NEEDED[format]}
     missing = sorted(name for name in needed if importlib.util.find_spec(name) is None)
     if missing:
         found = f"Exporting needs {', '.join(missing)}, not installed here."
-        raise MissingExtraError(found, install_hint("train,export"))
+        extras = "train,export,openvino" if "openvino" in formats else "train,export"
+        raise MissingExtraError(found, install_hint(extras))
 
 
 @dataclass(frozen=True)
@@ -304,6 +314,14 @@ class Workshop:
         write_saved_model(self.lowered(), self.bundle.config, path, self.texts, sample)
         yield Made()
 
+    def openvino_files(self, target: Target, path: Path) -> Iterator[Made]:
+        """Write the graph and weights of OpenVINO, which exist in one variant."""
+        from image_classification_trash.export.to_openvino import write_openvino  # noqa: PLC0415  the openvino extra
+
+        path.mkdir()
+        write_openvino(self.onnx_model(), path, self.texts)
+        yield Made()
+
 
 def trace(network: TrashNetwork, size: tuple[int, int]) -> torch.export.ExportedProgram:
     """Trace the network with torch.export, with a dynamic batch size."""
@@ -350,6 +368,7 @@ MAKERS: dict[str, Callable[[Workshop, Target, Path], Iterator[Made]]] = {
     "onnx": Workshop.onnx_files,
     "saved_model": Workshop.saved_model_files,
     "tflite": Workshop.tflite_files,
+    "openvino": Workshop.openvino_files,
 }
 """By format: writes its file and yields how; if the gate rejects it, the next variant is requested."""
 
@@ -371,7 +390,13 @@ def _measure(workshop: Workshop, target: Target, path: Path) -> Iterator[tuple[s
         )
 
     if target.format != "saved_model":
-        _, run = open_file(path)
+        run: Runtime
+        if target.format == "openvino":
+            from image_classification_trash.export.to_openvino import OpenVinoRuntime  # noqa: PLC0415
+
+            run = OpenVinoRuntime(path)
+        else:
+            _, run = open_file(path)
         answers = run_all(run, gate.pixels, target.name)
         yield "file", against_model(answers, latency(run, gate.pixels[:1]))
         return

@@ -1,7 +1,7 @@
 """Train a classifier and write its bundle: a linear head on cached embeddings, then the whole network.
 
     python -m image_classification_trash.models.train_model sample --epochs 4
-    trash-classifier train trashnet --config configs/efficientnet_lite0.yaml
+    trash-classifier train trashnet --config efficientnet_lite0
 
 Every choice (head strength, best epoch, temperature, threshold) is made on the validation split; the test split is not
 read here. Logs, the resolved settings and checkpoints go to `reports/training/NAME/`.

@@ -1,6 +1,6 @@
 """Search for the best settings of a training with Optuna.
 
-    trash-classifier tune trashnet --config configs/efficientnet_lite0.yaml --trials 30
+    trash-classifier tune trashnet --config efficientnet_lite0 --trials 30
 
 Trials are judged by their validation macro-F1 alone; the test split is not read. The study is `reports/tuning/NAME.sqlite3`:
 a killed search resumes from it. The best trial becomes the recipe `reports/tuning/NAME.yaml`. With `--storage URL` several

@@ -27,6 +27,7 @@ from image_classification_trash.models.own_photos import (
 )
 from image_classification_trash.models.train_model import Trained, train
 from image_classification_trash.networks.device import is_first_process
+from image_classification_trash.networks.memory import with_batch_that_fits
 from image_classification_trash.show import GOOD, Result, Shown
 from image_classification_trash.visualization.visualize import EvaluationReport, evaluate_with_report
 
@@ -109,7 +110,7 @@ def train_on_photos(
         given = {"name": photos.name, "source": [photos.path], "data_dir": settings.data_dir}
         data = section(DataSettings, settings.config, given, from_environment)
         prepared = make_dataset(data, near_duplicate_embedder(data.interim_dir) if data.embeddings else None)
-        training = training_settings(settings, photos.name, "balanced")
+        training = with_batch_that_fits(training_settings(settings, photos.name, "balanced"))
         trained = Trained(train(training, until), measured=True)
         if trained.bundle is None or not prepared.manifest.photos_of("test"):
             return TrainedOnPhotos(prepared, trained, None, record.test_reads)

@@ -240,6 +240,19 @@ def test_export_writes_every_file_and_the_gates_report(workspace: Path, exports:
     assert {path.name for path in (exports / "export").iterdir()} == names
 
 
+def test_openvino_passes_the_same_gate(workspace: Path, exports: Path) -> None:
+    shutil.copytree(exports, workspace / "models/also-openvino")
+    done = command(workspace, "export", "models/also-openvino", "--format", "openvino", "--json")
+    (record,) = json.loads(done.stdout).values()
+    assert record["problem"] is None and record["parity"]["file"]["largest_difference"] < 1e-4
+    folder = workspace / "models/also-openvino/export"
+    assert record["bytes"] == sum(file.stat().st_size for file in (folder / "openvino").iterdir())
+    report = json.loads((folder / "report.json").read_text())
+    assert "model.tflite" in report["files"] and "openvino" in report["conditions"]["versions"]
+    sums = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=folder.parent, check=False)
+    assert sums.returncode == 0 and "openvino" in (folder.parent / "README.md").read_text()
+
+
 def test_all_files_and_engines_answer_alike(workspace: Path, exports: Path) -> None:
     photos = sorted(str(path) for path in (ROOT / PHOTO).iterdir())
 

@@ -65,7 +65,7 @@ ELSEWHERE = {
     "trash-classifier data field": "needs photos beside the repository; tests/data/combining/test_combine.py",
     "trash-classifier train field": "as above; tests/training/test_combined.py",
     "trash-classifier evaluate models/field-": "as above; tests/training/test_combined.py",
-    "trash-classifier train trashnet --config configs/resnet18.yaml": "needs its weights; tests/networks/test_network.py",
+    "trash-classifier train trashnet --config resnet18": "needs its weights; tests/networks/test_network.py",
     "trash-classifier train trashnet --devices 2": "needs two GPUs; two processes: tests/integration/test_commands.py",
     "trash-classifier shards s3://": "tests/distributed/test_buckets.py has a small S3",
     "trash-classifier predict --shards s3://": "tests/distributed/test_buckets.py has a small S3",
@@ -100,7 +100,7 @@ LESS = {
     "--trials 30": "--trials 1", "--actors 8": "--actors 2", "--rounds 9": "--rounds 1", "--epochs 12": "--epochs 1", "--epochs 5": "--epochs 0",
     "--epochs 63 --warmup-epochs 1": "--epochs 1", "--epochs 10 --warmup-epochs 1": "--epochs 1",
     "TRASH_TRAIN_EPOCHS=3": "TRASH_TRAIN_EPOCHS=0", "--freeze-stages 0": "--freeze-stages 0 --epochs 1",
-    "efficientnet_lite0.yaml --resume": "efficientnet_lite0.yaml --resume --epochs 1",
+    "efficientnet_lite0 --resume": "efficientnet_lite0 --resume --epochs 1",
     "--input-height 256 --input-width 320": "--input-height 96 --input-width 128",
 }  # fmt: skip
 """Words that cost too much time here, and what stands for them."""
@@ -114,14 +114,14 @@ BEFORE = {
         "trash-classifier models promote earlier",
     ),
     "trash-classifier models rollback": ("trash-classifier models promote trashnet",),
-    "trash-classifier train trashnet --config configs/field.yaml --init-from models/field": (
-        "trash-classifier train trashnet --config configs/field.yaml --output field",
+    "trash-classifier train trashnet --config field --init-from models/field": (
+        "trash-classifier train trashnet --config field --output field",
     ),
-    "trash-classifier train kinds --config configs/efficientnet_lite0.yaml --epochs 0 --output": (
+    "trash-classifier train kinds --config efficientnet_lite0 --epochs 0 --output": (
         "trash-classifier data kinds --source dataset-resized.zip --split object-clusters --embeddings",
     ),
-    "trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --resume": (
-        "trash-classifier train trashnet --config configs/efficientnet_lite0.yaml --epochs 1",
+    "trash-classifier train trashnet --config efficientnet_lite0 --resume": (
+        "trash-classifier train trashnet --config efficientnet_lite0 --epochs 1",
     ),
     "trash-classifier predict ~/photos/can": ("cp -r photos/metal photos/can",),
 }

@@ -45,6 +45,21 @@ def test_the_install_is_small(python: Path) -> None:
     assert sum(file.stat().st_size for file in files) <= LARGEST_INSTALL
 
 
+def test_recipes_are_found_by_name(python: Path, tmp_path: Path) -> None:
+    code = (
+        "from image_classification_trash.config.recipes import RECIPES, recipe_file\n"
+        "print(*(recipe_file(name) for name in RECIPES if recipe_file(name).is_file()), sep='\\n')\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    line = [python, "-c", code]
+    found = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    recipes = {Path(path) for path in found.stdout.splitlines()}
+    assert {path.name for path in recipes} == {
+        path.name for path in (ROOT / "configs").glob("[!s]*.yaml")
+    } | {"sequential_cnn.yaml"}
+    assert all(python.parents[1] in path.parents for path in recipes)
+
+
 def test_a_photo_is_classified_offline(python: Path, tmp_path: Path) -> None:
     """Memory is the largest of the child's processes."""
     photo = next((ROOT / "data/sample/test/metal").glob("*.jpg"))
