@@ -61,9 +61,11 @@ def read_source(
     if not source.files:
         suffixes = ", ".join(sorted(f"*{suffix}" for suffix in PHOTO_SUFFIXES))
         found = f"No photos were found in {path}: no folder in it contains files named {suffixes}."
+        hint = "Put each class's photos in a folder named after the class."
         if path.is_file():
             found = f"No photos were found in {path}: it has no line after the header."
-        raise DatasetError(found, "Put each class's photos in a folder named after the class.")
+            hint = "Write a line for each photo, with its path and its class."
+        raise DatasetError(found, hint)
     return source
 
 

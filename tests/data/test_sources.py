@@ -101,7 +101,7 @@ def test_a_csv_names_files_labels_splits_and_groups(tmp_path: Path) -> None:
         (b"filepath,label,split\n1.jpg,a,dog\n", "line 2: split 'dog'", "train, val, test"),
         (b'filepath,label\n1.jpg,"a\nb"\n', "label 'a\\nb' has a control character", "Rename the class"),
         (b"filepath,label\n1.jpg,\xff\n", "is not a UTF-8 CSV file", "UTF-8"),
-        (b"filepath,label\n", "No photos were found", "folder"),
+        (b"filepath,label\n", "No photos were found", "Write a line for each photo"),
         (
             b"filepath,label\na.jpg,bottle, clear\n",
             "line 2: more fields than columns (surplus: [' clear'])",
