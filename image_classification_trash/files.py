@@ -14,12 +14,14 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
-from image_classification_trash.errors import BusyError
+from image_classification_trash.errors import BusyError, TrashClassifierError
 
 if sys.platform != "win32":
     import fcntl
@@ -27,7 +29,13 @@ if sys.platform != "win32":
 _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2  # <fcntl.h>, <linux/fs.h>, macOS' <sys/stdio.h>
 MAX_JSON_BYTES = 2**26
 """Bytes of a JSON file that the program reads; descriptions and figures of thousands of classes take a few million."""
+_SHORT = Repr()
+_SHORT.maxstring = 200
 _STREAMS = {Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd")}
+
+
+class RepeatedKeyError(ValueError):
+    """A JSON object has a key twice; the message begins with `it gives`."""
 
 
 def as_text(name: str) -> str:
@@ -77,15 +85,72 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON.
+    """Parse JSON in which no object has a key twice.
 
     Raises:
-        ValueError: it is not JSON, or is nested too deeply.
+        ValueError: it is not JSON, is nested too deeply, or an object has a key twice, of which the first would be lost.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=without_repeats)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dictionary; raise a RepeatedKeyError for a key that stands there twice."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        key = repeated([key for key, _ in pairs])
+        raise RepeatedKeyError(f"it gives {_SHORT.repr(key)} twice in one object")
+    return members
+
+
+def repeated(names: Sequence[str]) -> str:
+    """Return the first name that stands among `names` more than once; empty if none does."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
+
+
+def read_yaml(path: Path, most: int, flag: str, refusal: type[TrashClassifierError]) -> Any:
+    """Read a YAML file of at most `most` bytes in which no mapping has a key twice.
+
+    Args:
+        path: the file.
+        most: limit on its bytes.
+        flag: the flag that named it, for messages.
+        refusal: the class of the errors that are raised.
+
+    Raises:
+        TrashClassifierError: a `refusal`: the file cannot be read, is not YAML, or gives a key twice.
+    """
+    import yaml  # noqa: PLC0415 - most commands read none
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that a mapping has twice, of which the first would be lost."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+            lines: dict[tuple[str, str], int] = {}
+            for key in keys:
+                line, name = key.start_mark.line + 1, (key.tag, key.value)
+                if name in lines:
+                    where = f"line {line}" if line == lines[name] else f"lines {lines[name]} and {line}"
+                    found = f"{path} gives {_SHORT.repr(key.value)} twice in one mapping: {where}."
+                    raise refusal(found, "Keep one of them.")
+                lines[name] = line
+            return node
+
+    try:
+        return yaml.load(read_limited(path, most).decode("utf-8"), Loader)  # noqa: S506  a SafeLoader
+    except OSError as error:
+        raise refusal(f"{path} cannot be read: {error.strerror}.", f"Give {flag} a YAML file.") from error
+    except RecursionError as error:
+        raise refusal(
+            f"{path} is nested too deeply.", f"Give {flag} a file that a person could write."
+        ) from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # The last four: values such as 2025-99-99.
+        raise refusal(f"{path} is not YAML: {error}.", "Correct that line.") from error
 
 
 @contextmanager

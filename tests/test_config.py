@@ -61,6 +61,14 @@ def test_wrong_flags_say_what_and_suggest(arguments: list[str], text: str) -> No
         ("- 1", "no sections"),
         ("train: [", "not YAML"),
         ("train:\n  epochs: lots", "epochs"),
+        (
+            "train:\n  epochs: 1\n  seed: 2\n  epochs: 3",
+            "r.yaml gives 'epochs' twice in one mapping: lines 2 and 4",
+        ),
+        (
+            "train: {epochs: 1}\ndata: {}\n'train': {seed: 2}",
+            "gives 'train' twice in one mapping: lines 1 and 3",
+        ),
     ],
 )
 def test_wrong_recipes_say_what_and_suggest(recipe: str, text: str, tmp_path: Path) -> None:
@@ -74,6 +82,19 @@ def test_a_typing_error_in_the_environment_is_noticed(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TRASH_DATA_SEDE", "1")
     with pytest.raises(SettingsError, match="'seed'"):
         load_settings(DataSettings, [])
+
+
+def test_a_variable_in_two_spellings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRASH_DATA_SEED", "1")
+    monkeypatch.setenv("trash_data_seed", "2")
+    with pytest.raises(SettingsError, match="sets TRASH_DATA_SEED twice"):
+        load_settings(DataSettings, [])
+
+
+def test_a_recipe_may_override_what_it_merges(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("data: &data {seed: 1}\ntrain:\n  <<: *data\n  seed: 2\n  epochs: 3\n")
+    assert read_recipe(path, TrainSettings) == {"seed": 2, "epochs": 3}
 
 
 def test_settings_made_in_code_read_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,12 @@ def test_endless_files_take_little_memory(tmp_path: Path, line: list[str], statu
     assert found in done.stderr
 
 
+def test_json_with_a_key_twice_loses_none() -> None:
+    with pytest.raises(ValueError, match="it gives 'b' twice in one object"):
+        parse_json('{"a": {"b": 1, "c": 2, "b": 3}}')
+    assert parse_json('{"a": {"a": 1}, "b": {"a": 2}}') == {"a": {"a": 1}, "b": {"a": 2}}
+
+
 def deep_config(folder: Path) -> Any:
     bundle = write_bundle(folder / "tiny", CONFIG)
     (bundle / "config.json").write_text('{"a":' * 100_000)
@@ -113,6 +119,15 @@ def deep_registry(folder: Path) -> Any:
 def deep_statistics(folder: Path) -> Any:
     (folder / "s.json").write_text(DEEP)
     return read_statistics(folder / "s.json")
+
+
+def test_a_bundle_with_a_key_twice_is_not_read(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "tiny", CONFIG)
+    text = (bundle / "config.json").read_text()
+    (bundle / "config.json").write_text(text.replace("{", '{"temperature": 9.0,', 1))
+    write_checksums(bundle)
+    with pytest.raises(BundleError, match="it gives 'temperature' twice"):
+        read_bundle(bundle)
 
 
 @pytest.mark.parametrize("read", [deep_config, deep_metrics, deep_registry, deep_statistics])

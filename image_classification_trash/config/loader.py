@@ -21,7 +21,7 @@ from image_classification_trash.config.command_line import parse_arguments, spli
 from image_classification_trash.config.recipes import recipe_file
 from image_classification_trash.config.verbs import VERBS
 from image_classification_trash.errors import SettingsError
-from image_classification_trash.files import read_limited
+from image_classification_trash.files import read_yaml, repeated
 
 SettingsT = TypeVar("SettingsT", bound=StageSettings)
 MAX_RECIPE_BYTES = 2**17
@@ -74,14 +74,14 @@ def read_environment(cls: type[StageSettings]) -> dict[str, Any]:
     """Read the settings of one command from the variables TRASH_COMMAND_*: text, or lists of text.
 
     Raises:
-        SettingsError: a variable names no setting (suggests the nearest), or a list is not valid.
+        SettingsError: a variable names no setting (suggests the nearest), two name one, or a list is not valid.
     """
     prefix = f"TRASH_{cls.stage.upper()}_"
-    found = {
-        name[len(prefix) :].lower(): text
-        for name, text in os.environ.items()
-        if name.upper().startswith(prefix)
-    }
+    names = [name for name in os.environ if name.upper().startswith(prefix)]
+    if twice := repeated([name.upper() for name in names]):
+        hint = "Unset the one in other letters: upper and lower case are the same."
+        raise SettingsError(f"The environment sets {twice} twice.", hint)
+    found = {name[len(prefix) :].lower(): os.environ[name] for name in names}
     _check_names(f"Environment variable {prefix}*: setting", found, cls.model_fields)
     return {
         name: split_list(f"{prefix}{name.upper()}", text) if splits(cls.model_fields[name], text) else text
@@ -93,25 +93,9 @@ def read_recipe(path: Path, cls: type[StageSettings]) -> dict[str, Any]:
     """Read the section of one command in a YAML recipe, merged over that of the command it is based on.
 
     Raises:
-        SettingsError: the file is missing or not YAML, or it contains an unknown section or name.
+        SettingsError: the file is missing or not YAML, gives a key twice, or contains an unknown section or name.
     """
-    import yaml  # noqa: PLC0415 - most commands have no recipe
-
-    try:
-        recipe = yaml.safe_load(read_limited(path, MAX_RECIPE_BYTES).decode("utf-8")) or {}
-    except OSError as error:
-        raise SettingsError(
-            f"{path} cannot be read: {error.strerror}.", "Give --config a YAML file."
-        ) from error
-    except RecursionError as error:
-        raise SettingsError(f"{path} is nested too deeply.", "A recipe has sections of settings.") from error
-    except (
-        yaml.YAMLError,
-        ValueError,
-        LookupError,
-        AttributeError,
-    ) as error:  # the last three: values such as 2025-99-99
-        raise SettingsError(f"{path} is not YAML: {error}.", "Correct that line.") from error
+    recipe = read_yaml(path, MAX_RECIPE_BYTES, "--config", SettingsError) or {}
     if not isinstance(recipe, dict):
         raise SettingsError(f"{path} holds no sections.", f"Start it with `{cls.stage}:`.")
     _check_names(f"{path}: section", recipe, VERBS)

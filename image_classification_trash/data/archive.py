@@ -32,7 +32,7 @@ def unpack(archive: Path, destination: Path, encoding: str | None = None) -> Non
 
     Raises:
         ArchiveError: the file is not a zip, is damaged or encrypted, writes outside the folder, unpacks to far more
-            than its size, or has file names in an unknown encoding.
+            than its size, has file names in an unknown encoding, or two different files of one name.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -62,7 +62,7 @@ def unpacked(path: Path, folder: Path, encoding: str | None = None) -> Path:
 
 
 def _checked_members(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    members = []
+    by_path: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for member in opened.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if member.filename.endswith("/") or any(
@@ -75,7 +75,11 @@ def _checked_members(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.Zip
             raise ArchiveError(
                 f"{archive} contains {member.filename!r}, which leads out of its folder.", hint
             )
-        members.append(member)
+        first = by_path.setdefault(path, member)
+        if (first.CRC, first.file_size) != (member.CRC, member.file_size):
+            hint = "Unpack it by hand, keep the right one, and pass the folder."
+            raise ArchiveError(f"{archive} contains two different files {member.filename!r}.", hint)
+    members = list(by_path.values())
     total = sum(member.file_size for member in members)
     packed = max(1, archive.stat().st_size)
     if total > MAX_UNPACKED_BYTES or len(members) > MAX_FILES or total > packed * MAX_RATIO:
@@ -108,8 +112,12 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> 
     target = folder / member.filename.replace("\\", os.sep)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        sink = target.open("wb")
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        sink = target.open("xb")
+    except FileExistsError as error:  # or one in other letters, on a disk that does not tell them apart
+        raise zipfile.BadZipFile(
+            f"{member.filename} is there already: as a folder, or in other letters"
+        ) from error
+    except (NotADirectoryError, IsADirectoryError) as error:
         raise zipfile.BadZipFile(f"{member.filename} is both a file and a folder") from error
     with opened.open(member) as source, sink:
         shutil.copyfileobj(source, sink, 2**20)

@@ -109,7 +109,8 @@ def read_corrections(path: Path) -> Corrections:
         data = read_limited(path, MAX_TABLE_BYTES)
         table = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
         columns = set(table.fieldnames or ())
-        if not _REQUIRED <= columns <= set(COLUMNS) or not columns & {"path", "sha256"}:
+        twice = len(columns) < len(table.fieldnames or ())
+        if twice or not _REQUIRED <= columns <= set(COLUMNS) or not columns & {"path", "sha256"}:
             found = f"{path} has the columns {', '.join(table.fieldnames or ['(none)'])}."
             raise DatasetError(found, f"The first line must be: {','.join(COLUMNS)}")
         numbered = [(table.line_num, row) for row in table]

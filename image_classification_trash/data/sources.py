@@ -22,7 +22,7 @@ from image_classification_trash.data.layouts import (
 )
 from image_classification_trash.data.manifest import SPLITS
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import read_limited
+from image_classification_trash.files import read_limited, repeated
 from image_classification_trash.inference.images import PHOTO_SUFFIXES
 
 MAX_TABLE_BYTES = 2**28
@@ -61,9 +61,11 @@ def read_source(
     if not source.files:
         suffixes = ", ".join(sorted(f"*{suffix}" for suffix in PHOTO_SUFFIXES))
         found = f"No photos were found in {path}: no folder in it contains files named {suffixes}."
+        hint = "Put each class's photos in a folder named after the class."
         if path.is_file():
             found = f"No photos were found in {path}: it has no line after the header."
-        raise DatasetError(found, "Put each class's photos in a folder named after the class.")
+            hint = "Write a line for each photo, with its path and its class."
+        raise DatasetError(found, hint)
     return source
 
 
@@ -93,21 +95,24 @@ def column_names(pairs: Sequence[str]) -> dict[str, str]:
     """Parse pairs such as `filepath=image` and `label=category` into a mapping.
 
     Raises:
-        DatasetError: a pair has no `=`, or names an unknown column.
+        DatasetError: a pair has no `=`, or names an unknown column, or one that another pair names.
     """
     names = dict(pair.partition("=")[::2] for pair in pairs)
     wrong = [name for name, theirs in names.items() if name not in COLUMNS or not theirs]
     if wrong:
         hint = f"Write NAME=THEIRS, where NAME is one of {', '.join(COLUMNS)}."
         raise DatasetError(f"--columns {wrong[0]!r} does not map a column.", hint)
+    if twice := repeated([pair.partition("=")[0] for pair in pairs]):
+        raise DatasetError(f"--columns maps {twice!r} twice: {', '.join(pairs)}.", "Keep one of them.")
     return names
 
 
 def _check_columns(path: Path, found: list[str], own: Mapping[str, str]) -> None:
     wanted = {own.get(name, name) for name in _REQUIRED} | set(own.values())
     stray = set(found) - set(COLUMNS) if not own else set()
-    twice = {name for name in found if found.count(name) > 1}
-    if wanted <= set(found) and not stray and not twice:
+    if twice := repeated(found):
+        raise DatasetError(f"{path} has two columns {twice!r}.", "Rename one of them.")
+    if wanted <= set(found) and not stray:
         return
     hint = (
         "The first line must be: filepath,label[,split,group]; or map its columns: "

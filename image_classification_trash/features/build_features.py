@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ from image_classification_trash.data.manifest import (
     read_manifest,
 )
 from image_classification_trash.errors import CacheError
-from image_classification_trash.features.content_cache import read_rows, write_rows
+from image_classification_trash.features.content_cache import read_rows, readable, writable, write_rows
 from image_classification_trash.files import atomic_path, sha256_of, write_text
 from image_classification_trash.inference.images import Pixels, ResizeMode, Size, read_photo
 from image_classification_trash.networks.network import EmbeddingBackbone, build_network
@@ -116,7 +117,10 @@ def pixel_cache(
         PhotoError: a photo cannot be read.
     """
     key = sha256_of(json.dumps([settings.key, [photo.sha256 for photo in photos]]).encode())[:16]
-    file = folder / "pixels" / f"{split}-{settings.key}-{key}.npy"
+    name = f"{split}-{settings.key}-{key}.npy"
+    file = folder / "pixels" / name
+    if not file.exists() or not _note(file).exists():
+        file = writable(folder) / "pixels" / name
     if not file.exists() or not _note(file).exists():
         _write_pixels(file, photos, root, settings)
     return _open_pixels(file, (len(photos), *settings.size, 3))
@@ -136,8 +140,9 @@ def embeddings(
     """
     stem = f"{backbone.key}-{settings.key}"
     known: dict[str, Embeddings] = {}
-    for file in sorted((folder / "embeddings").glob(f"{glob.escape(stem)}.*npz")):
-        known |= read_rows(file, "vectors", "embeddings")
+    for place in readable(folder):
+        for file in sorted((place / "embeddings").glob(f"{glob.escape(stem)}.*npz")):
+            known |= read_rows(file, "vectors", "embeddings")
     missing = [photo for photo in photos if photo.sha256 not in known]
     with tqdm(total=len(missing), desc="embed photos", unit="photo", disable=not missing) as bar:
         for start in range(0, len(missing), STORED_AT_ONCE):
@@ -148,7 +153,7 @@ def embeddings(
                 bar.update(len(batch))
             computed = dict(zip((photo.sha256 for photo in new), vectors, strict=True))
             part = sha256_of("".join(computed).encode())[:16]
-            write_rows(folder / "embeddings" / f"{stem}.{part}.npz", "vectors", computed)
+            write_rows(writable(folder) / "embeddings" / f"{stem}.{part}.npz", "vectors", computed)
             known |= computed
     return np.stack([known[photo.sha256] for photo in photos])
 
@@ -209,7 +214,8 @@ def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
     if not fits or not (is_verified or _crc32(pixels) == checksum):
         raise CacheError(f"The pixel cache {file} was changed or truncated after it was written.", hint)
     if pixels.nbytes > VERIFIED_ALWAYS and not is_verified:
-        write_text(_note(file), json.dumps({**note, "verified": [state.st_size, state.st_mtime_ns]}))
+        with suppress(OSError):  # of a folder that cannot be written, or a full disk: it only saves time
+            write_text(_note(file), json.dumps({**note, "verified": [state.st_size, state.st_mtime_ns]}))
     return pixels
 
 
@@ -269,8 +275,11 @@ def build_features(settings: FeatureSettings) -> CachedFeatures:
 
     Raises:
         DatasetError: the data set is not prepared, or damaged.
-        CacheError: a cache is damaged.
+        CacheError: a cache is damaged, or none can be written.
     """
+    if writable(settings.interim_dir) != settings.interim_dir:
+        hint = "Make it writable, or name another folder with --data-dir. Other commands do without caches."
+        raise CacheError(f"{settings.interim_dir} cannot be written, where the caches belong.", hint)
     manifest = read_manifest(settings.processed_dir / settings.name)
     caches = SplitCaches(
         manifest, PixelSettings(settings.input_size, settings.resize_mode), settings.interim_dir

@@ -1,5 +1,12 @@
-"""Store arrays computed from photos in an .npz file, by the photo's SHA-256, so that each is computed once."""
+"""Caches of what is computed from photos: where they are kept, and arrays in .npz files by the photo's SHA-256.
 
+A folder of caches that cannot be written is read all the same; what it lacks is kept in a temporary folder until the
+process ends.
+"""
+
+import errno
+import logging
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +16,35 @@ import numpy.typing as npt
 
 from image_classification_trash.errors import CacheError
 from image_classification_trash.files import atomic_path
+
+logger = logging.getLogger(__name__)
+_STANDS_IN: dict[Path, tempfile.TemporaryDirectory[str]] = {}
+"""The temporary folder that stands in for each folder of caches that cannot be written; deleted at the process's end."""
+
+
+def writable(folder: Path) -> Path:
+    """Return a folder of caches, created if need be, or a temporary one if it cannot be written, which is said once."""
+    if folder in _STANDS_IN:
+        return Path(_STANDS_IN[folder].name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        stand_in = tempfile.TemporaryDirectory(prefix="trash-caches-")
+        logger.warning(
+            "%s cannot be written (%s): what is computed from photos is kept in %s until this run ends",
+            folder, error.strerror, stand_in.name,
+        )  # fmt: skip
+        _STANDS_IN[folder] = stand_in
+    return Path(_STANDS_IN[folder].name)
+
+
+def readable(folder: Path) -> list[Path]:
+    """Return the folders in which caches of `folder` may be: itself, and the temporary one if it has one."""
+    return [folder, *(Path(stand_in.name) for place, stand_in in _STANDS_IN.items() if place == folder)]
 
 
 def read_rows(file: Path, name: str, what: str) -> dict[str, Any]:

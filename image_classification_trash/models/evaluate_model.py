@@ -40,6 +40,7 @@ from image_classification_trash.evaluation.result import (
     read_metrics,
     without_undefined,
 )
+from image_classification_trash.features.content_cache import writable
 from image_classification_trash.files import only_writer, sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import (
     CARD,
@@ -208,6 +209,8 @@ def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhoto
     path = settings.data
     if path.suffix.lower() == ".zip" and path.is_file():
         target = settings.interim_dir / "evaluate" / sha256_of_file(path)[:16]
+        if not target.is_dir():
+            target = writable(settings.interim_dir) / "evaluate" / target.name
         if not target.is_dir():
             unpack(path, target)
         source, name = read_source(target), path.stem

@@ -2,6 +2,7 @@ import errno
 import io
 import os
 import shutil
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,8 +97,28 @@ def test_what_is_no_sound_zip_is_refused_and_leaves_nothing(tmp_path: Path, kind
 
 def test_a_name_that_is_both_file_and_folder_is_refused(tmp_path: Path) -> None:
     packed = make_zip(tmp_path / "x.zip", {"a": b"x", "a/1.jpg": b"x"})
-    with pytest.raises(ArchiveError, match="both a file and a folder"):
+    with pytest.raises(
+        ArchiveError, match=r"a/1\.jpg is both a file and a folder|is there already: as a folder"
+    ):
         unpack(packed, tmp_path / "out")
+
+
+def repeated_zip(path: Path, *contents: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as opened, warnings.catch_warnings(action="ignore"):
+        for content in contents:
+            opened.writestr("a/1.jpg", content)
+    return path
+
+
+def test_two_different_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"contains two different files 'a/1\.jpg'"):
+        unpack(repeated_zip(tmp_path / "x.zip", b"first", b"second"), tmp_path / "out")
+    assert names_below(tmp_path) == ["x.zip"]
+
+
+def test_the_same_file_twice_is_unpacked_once(tmp_path: Path) -> None:
+    unpack(repeated_zip(tmp_path / "x.zip", b"x", b"x"), tmp_path / "out")
+    assert names_below(tmp_path / "out") == ["a/1.jpg"]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path) -> None:
     path.write_text("photo,class\n", encoding="utf-8")
     with pytest.raises(DatasetError, match="path,sha256,action"):
         read_corrections(path)
+    path.write_text("path,label,action,label\na.jpg,glass,relabel,metal\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="has the columns path, label, action, label"):
+        read_corrections(path)
     with pytest.raises(DatasetError, match="cannot be read"):
         read_corrections(tmp_path / "none.csv")
 

@@ -101,7 +101,7 @@ def test_a_csv_names_files_labels_splits_and_groups(tmp_path: Path) -> None:
         (b"filepath,label,split\n1.jpg,a,dog\n", "line 2: split 'dog'", "train, val, test"),
         (b'filepath,label\n1.jpg,"a\nb"\n', "label 'a\\nb' has a control character", "Rename the class"),
         (b"filepath,label\n1.jpg,\xff\n", "is not a UTF-8 CSV file", "UTF-8"),
-        (b"filepath,label\n", "No photos were found", "folder"),
+        (b"filepath,label\n", "No photos were found", "Write a line for each photo"),
         (
             b"filepath,label\na.jpg,bottle, clear\n",
             "line 2: more fields than columns (surplus: [' clear'])",
@@ -112,7 +112,7 @@ def test_a_csv_names_files_labels_splits_and_groups(tmp_path: Path) -> None:
             "line 2: filepath 'a.jpg\\x00' has a control character",
             "Correct it",
         ),
-        (b"filepath,label,label\na.jpg,a,b\n", "has the columns filepath, label, label", "--columns"),
+        (b"filepath,label,label\na.jpg,a,b\n", "has two columns 'label'", "Rename one of them"),
     ],
 )
 def test_a_wrong_csv_is_refused_with_its_line(tmp_path: Path, content: bytes, found: str, hint: str) -> None:
@@ -139,6 +139,11 @@ def test_a_table_with_other_column_names_is_read_with_a_mapping(tmp_path: Path) 
 def test_a_mapping_that_says_nothing_is_refused(pair: str) -> None:
     with pytest.raises(DatasetError, match="does not map a column"):
         column_names([pair])
+
+
+def test_a_column_that_is_mapped_twice_is_refused() -> None:
+    with pytest.raises(DatasetError, match="--columns maps 'label' twice: label=a, label=b"):
+        column_names(["label=a", "label=b"])
 
 
 def test_semicolons_of_a_spreadsheet_and_backslashes_of_windows_are_read_and_said(tmp_path: Path) -> None:

@@ -1,16 +1,22 @@
 """Caches are filled once, keyed by content, and refused when damaged."""
 
+import errno
+import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers.photos import encoded, picture
 
+from image_classification_trash.config.data import FeatureSettings
 from image_classification_trash.data.manifest import Photo
 from image_classification_trash.errors import CacheError, PhotoError
-from image_classification_trash.features import build_features
+from image_classification_trash.features import build_features, content_cache
 from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.images import Pixels, read_photo
@@ -46,6 +52,68 @@ def test_pixels_are_those_of_the_contract(photos: list[Photo], tmp_path: Path) -
     for file in tmp_path.glob("*.png"):
         file.unlink()
     assert (pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train") == pixels).all()
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of caches that cannot be written, by root neither; it has the pixels of no photo."""
+    folder, make = tmp_path / "read-only", tempfile.TemporaryFile
+
+    def refuse(dir: Path) -> Any:
+        if dir == folder:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+        return make(dir=dir)
+
+    monkeypatch.setattr(content_cache.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(content_cache, "_STANDS_IN", {})
+    folder.mkdir()
+    return folder
+
+
+def test_without_a_place_for_caches_all_is_computed_and_said_once(
+    photos: list[Photo], tmp_path: Path, read_only: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone = CountingBackbone()
+    for _ in range(2):
+        pixels = pixel_cache(photos, tmp_path, SETTINGS, read_only, "train")
+        vectors = embeddings(photos, tmp_path, backbone, SETTINGS, read_only)
+    assert pixels.shape == (40, 24, 32, 3) and vectors.shape == (40, 3)
+    assert backbone.seen == 40  # the second time is read from the folder that stands in
+    assert list(read_only.iterdir()) == []
+    assert len(caplog.messages) == 1 and "read-only cannot be written (Read-only file system)" in caplog.text
+    assert Path(content_cache.writable(read_only)).is_dir()
+
+
+def test_caches_in_a_folder_that_cannot_be_written_are_read(
+    photos: list[Photo], tmp_path: Path, read_only: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in ("pixels", "embeddings"):
+        (read_only / folder).mkdir()
+    backbone = CountingBackbone()
+    made = pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
+    embeddings(photos, tmp_path, backbone, SETTINGS, tmp_path / "cache")
+    for file in (tmp_path / "cache").glob("*/*"):
+        shutil.copy(file, read_only / file.parent.name)
+    assert (pixel_cache(photos, tmp_path, SETTINGS, read_only, "train") == made).all()
+    embeddings(photos, tmp_path, backbone, SETTINGS, read_only)
+    assert backbone.seen == 40 and caplog.messages == []
+
+
+def test_features_alone_needs_a_place_for_caches(read_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = FeatureSettings(name="mine", data_dir=read_only)
+    monkeypatch.setattr(content_cache, "_STANDS_IN", {settings.interim_dir: tempfile.TemporaryDirectory()})
+    with pytest.raises(CacheError, match="cannot be written") as caught:
+        build_features.build_features(settings)
+    assert "--data-dir" in caught.value.hint
+
+
+def test_a_disk_that_is_full_is_no_read_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(dir: Path) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dir))
+
+    monkeypatch.setattr(content_cache.tempfile, "TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left"):
+        content_cache.writable(tmp_path)
 
 
 def test_other_settings_or_photos_make_another_cache(photos: list[Photo], tmp_path: Path) -> None:

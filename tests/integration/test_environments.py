@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,15 +72,19 @@ def run_all(
     commands: Sequence[Sequence[str]],
     environment: Mapping[str, str | None],
     before: Sequence[str] = (),
+    errors: bool = False,
+    status: int = 0,
 ) -> str:
-    """Run commands in one process; return its standard output, which `answers` reads."""
+    """Run commands in one process; return its standard output, which `check` reads, or its standard error if `errors`."""
     kept = {**os.environ, "TRASH_TRAIN_WORKERS": "0", **environment}
     kept = {name: value for name, value in kept.items() if value is not None}
     line = [*before, sys.executable, "-c", RUN, json.dumps(commands)]
     done = subprocess.run(line, cwd=folder, env=kept, capture_output=True, check=False, timeout=GUARD)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+    assert done.returncode == status, done.stderr.decode(errors="replace")[-3000:]
     assert b"Traceback" not in done.stderr
-    return done.stdout.decode("cp1252" if "cp1252" in environment.values() else "utf-8")
+    return (done.stderr if errors else done.stdout).decode(
+        "cp1252" if "cp1252" in environment.values() else "utf-8"
+    )
 
 
 def check(project: Path, output: str) -> None:
@@ -117,18 +122,54 @@ def test_commands_do_the_same_from_elsewhere(project: Path, tmp_path: Path) -> N
     assert list(elsewhere.iterdir()) == []
 
 
-def test_photos_in_folders_that_cannot_be_written_are_read(project: Path, tmp_path: Path) -> None:
-    place = tmp_path / PROJECT
-    shutil.copytree(project, place, symlinks=True)
-    drop = "-dac_override,-dac_read_search,-fowner"
-    weaker = ["setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}"] if os.geteuid() == 0 else []
-    if weaker and shutil.which("setpriv") is None:
+def without_rights() -> list[str]:
+    """What a command line begins with so that root cannot write what others cannot."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
         pytest.skip("root can write everything, and there is no setpriv to take that from it")
-    folders = [place / "photos", *(place / "photos").iterdir()]
+    drop = "-dac_override,-dac_read_search,-fowner"
+    return ["setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}"]
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Take the right to write from a folder and all below it."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     for path in folders:
         path.chmod(0o555)
     try:
-        check(place, run_all(place, lines("", ""), {}, weaker))
+        yield
     finally:
         for path in folders:
             path.chmod(0o755)
+
+
+def test_photos_in_folders_that_cannot_be_written_are_read(project: Path, tmp_path: Path) -> None:
+    place = tmp_path / PROJECT
+    shutil.copytree(project, place, symlinks=True)
+    with read_only(place / "photos"):
+        check(place, run_all(place, lines("", ""), {}, without_rights()))
+
+
+def test_prepared_data_that_cannot_be_written_is_used_without_caches(project: Path, tmp_path: Path) -> None:
+    place = tmp_path / PROJECT
+    shutil.copytree(project, place, symlinks=True)
+    (place / "unlabelled").mkdir()
+    shutil.copy(place / "photos" / "paper" / "paper 0.jpg", place / "unlabelled")
+    shutil.make_archive(str(place / "zipped"), "zip", place / "photos")
+    before = sorted((place / "data").rglob("*"))
+    commands = [
+        ["train", "mine", *PLAIN, "--copy-paste", "0.5"],
+        ["evaluate", "mine"],
+        ["evaluate", "mine", "--data", "zipped.zip"],
+        ["explore", "mine"],
+        ["audit", "mine"],
+        ["predict", "unlabelled", "--model", "models/mine"],
+    ]
+    with read_only(place / "data"):
+        said = run_all(place, commands, {}, without_rights(), errors=True)
+        refused = run_all(place, [["features", "mine"]], {}, without_rights(), errors=True, status=1)
+    assert sorted((place / "data").rglob("*")) == before
+    assert said.count("cannot be written") == 1 and "until this run ends" in said
+    assert "where the caches belong" in refused and "--data-dir" in refused

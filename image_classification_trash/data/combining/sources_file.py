@@ -13,7 +13,7 @@ sources:
 import difflib
 import math
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import Repr
@@ -24,7 +24,7 @@ from image_classification_trash.data.layouts import LAYOUTS, Layout, is_writable
 from image_classification_trash.data.sources import COLUMNS
 from image_classification_trash.data.trashnet import LABELS
 from image_classification_trash.errors import DatasetError
-from image_classification_trash.files import read_limited
+from image_classification_trash.files import read_yaml
 from image_classification_trash.inference.bundle import NEGATIVE_LABEL
 
 MAX_SOURCES_BYTES = 2**20
@@ -111,7 +111,7 @@ def read_sources_file(path: Path) -> SourcesFile:
         DatasetError: it cannot be read, is not YAML, has an unknown key (suggests the nearest), names a source twice, or
             a source has an impossible or contradictory value; says in which source.
     """
-    document = read_yaml(path)
+    document = read_yaml(path, MAX_SOURCES_BYTES, "--sources", DatasetError)
     if not isinstance(document, dict):
         raise DatasetError(f"{path} names no sources.", "Start it with `sources:`, and list them below it.")
     check_known(f"{path}: key", document, ("classes", "sources"))
@@ -142,31 +142,6 @@ def check_known(where: str, names: Iterable[Any], known: Iterable[str]) -> None:
             near = difflib.get_close_matches(str(name).lower(), known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
             raise DatasetError(f"{where} {_SHORT.repr(name)} is not known.", hint)
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file in which no mapping has a key twice; raise a DatasetError otherwise."""
-    import yaml  # noqa: PLC0415  other data sets need none
-
-    class Loader(yaml.SafeLoader):
-        """Refuses a key that a mapping has twice, of which the first would be lost."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if twice := [key for key in keys if keys.count(key) > 1 and key != "<<"]:
-                raise ValueError(f"{twice[0]!r} stands twice in one mapping{node.start_mark}")
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(read_limited(path, MAX_SOURCES_BYTES).decode("utf-8"), Loader)  # noqa: S506  a SafeLoader
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be read: {error.strerror}.", "Give --sources a YAML file."
-        ) from error
-    except RecursionError as error:
-        raise DatasetError(f"{path} is nested too deeply.", "It holds a list of sources.") from error
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise DatasetError(f"{path} is not YAML: {error}.", "Correct that line.") from error
 
 
 def parse_source(path: Path, number: int, entry: Any, classes: list[str]) -> SourceSpec:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.features.content_cache import read_rows, write_rows
+from image_classification_trash.features.content_cache import read_rows, readable, writable, write_rows
 from image_classification_trash.inference.images import Pixels, read_photo
 
 Mask = npt.NDArray[np.uint8]
@@ -89,8 +89,10 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
     Raises:
         CacheError: the stored masks cannot be read.
     """
-    file = folder / "masks" / f"v{MASKS_VERSION}-{MASK_SIZE[0]}x{MASK_SIZE[1]}.npz"
-    known: dict[str, Mask] = read_rows(file, "masks", "masks")
+    name = f"masks/v{MASKS_VERSION}-{MASK_SIZE[0]}x{MASK_SIZE[1]}.npz"
+    known: dict[str, Mask] = {}
+    for place in readable(folder):
+        known |= read_rows(place / name, "masks", "masks")
     missing = [photo for photo in photos if photo.sha256 not in known]
     if missing:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -99,7 +101,7 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
             )
             for photo, mask in zip(missing, tqdm(made, "cut out", len(missing), unit="photo"), strict=True):
                 known[photo.sha256] = mask
-        write_rows(file, "masks", known, compressed=True)
+        write_rows(writable(folder) / name, "masks", known, compressed=True)
     masks = np.stack([known[photo.sha256] for photo in photos])
     return Masks(masks, np.asarray((masks == 255).any(axis=(1, 2))))
 

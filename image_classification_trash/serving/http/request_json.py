@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from image_classification_trash.files import RepeatedKeyError, without_repeats
 from image_classification_trash.serving.http.api_errors import RefusalError, wrong_body
 from image_classification_trash.serving.http.long_json import LongText, parse_long_json
 from image_classification_trash.serving.pipeline import Limits, Photo
@@ -63,7 +64,8 @@ def parse_json(body: bytes, max_values: int = FEW_VALUES) -> Any:
     A body longer than `SMALL_BODY` is parsed in short steps: long lists of numbers become arrays, see `parse_long_json`.
 
     Raises:
-        RefusalError: 422 if it is not JSON, is nested deeper than `MAX_DEPTH`, or holds more than `max_values`.
+        RefusalError: 422 if it is not JSON, is nested deeper than `MAX_DEPTH`, holds more than `max_values`, or an object has a
+            key twice.
     """
     if len(body) > SMALL_BODY:
         return parse_long_json(body, max_values, lambda rest: _parse(rest, FEW_VALUES))
@@ -73,7 +75,9 @@ def parse_json(body: bytes, max_values: int = FEW_VALUES) -> Any:
 def _parse(body: bytes, max_values: int) -> Any:
     check_json(body, max_values)
     try:
-        return json.loads(body.decode("utf-8-sig"))
+        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=without_repeats)
+    except RepeatedKeyError as error:
+        raise wrong_body(f"The body is ambiguous: {error}.") from error
     except (ValueError, RecursionError) as error:
         raise wrong_body("The body is not JSON.") from error
 

@@ -93,7 +93,7 @@ def test_a_faulty_source_is_refused(source: dict[str, object], found: str, hint:
         ("sources: {a: b}", "names no sources"),
         ("sauces: []", "key 'sauces' is not known"),
         ("sources: [{name: a, path: x}, {name: a, path: y}]", "two sources have the name 'a'"),
-        ("sources: [{name: a, path: x, path: y}]", "'path' stands twice"),
+        ("sources: [{name: a, path: x, path: y}]", "gives 'path' twice in one mapping: line 1"),
         ("sources: [{name: a, path: x, role: test only}]", "all sources are test only"),
         ("classes: [a]\nsources: [{name: a, path: x}]", "at least two names"),
         ("classes: [a, not waste]\nsources: [{name: a, path: x}]", "at least two names"),

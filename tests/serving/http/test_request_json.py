@@ -65,6 +65,13 @@ def extent(value: Any) -> tuple[int, int]:
     return 1 + max((depth for depth, _ in inner), default=0), count
 
 
+@pytest.mark.parametrize("length", [1, 2**17])
+def test_a_key_twice_is_refused_instead_of_losing_the_first(length: int) -> None:
+    body = b'{"image": "' + b"a" * length + b'", "image": "b"}'
+    with pytest.raises(RefusalError, match="is ambiguous: it gives 'image' twice in one object"):
+        parse_json(body)
+
+
 def test_the_stated_depth_is_the_limit() -> None:
     assert MAX_DEPTH == 64
     parse_json(nested(MAX_DEPTH))
