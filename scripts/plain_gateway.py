@@ -16,6 +16,8 @@ from image_classification_trash.networks.network import load_network
 
 bundle = read_bundle(os.environ["BUNDLE"])
 network = load_network(bundle).to(memory_format=torch.contiguous_format).eval()
+network.mean.zero_()
+network.std.fill_(1)  # the transforms normalise
 prepare = transforms.Compose(
     [
         transforms.Resize(bundle.config.input_size),
@@ -30,5 +32,5 @@ app = FastAPI()
 def predict(photos: UploadFile) -> dict[str, float]:
     image = Image.open(io.BytesIO(photos.file.read())).convert("RGB")
     with torch.no_grad():
-        (probabilities,) = network.from_embeddings(network.backbone(prepare(image)[None])).tolist()
+        (probabilities,) = network.from_embeddings(network.embed_all(prepare(image)[None])).tolist()
     return dict(zip(bundle.config.labels, probabilities, strict=True))

@@ -27,7 +27,8 @@ INPUT, BYTES_INPUT, OUTPUT = "images", "image_bytes", "probabilities"
 DEFAULT, BYTES = "serving_default", "serving_bytes"
 WARMUP = "tf_serving_warmup_requests"
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_EMBEDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "AVERAGE_POOL_2D")
+_POOLS = ("MEAN", "AVERAGE_POOL_2D")
+_EMBEDS = ("CONV_2D", "DEPTHWISE_CONV_2D", *_POOLS)
 """The last of these operations ends the backbone; the rest is the head."""
 
 
@@ -164,7 +165,13 @@ def _nodes(converter: Any, calibration: Pixels) -> tuple[list[str], list[str]]:
     rows = [(row["op_name"], row["tensor_name"]) for row in csv.DictReader(table)]
     embedded = max(place for place, (operation, _) in enumerate(rows) if operation in _EMBEDS)
     layers = [name for operation, name in rows if operation in _LAYERS]
-    return layers, [name for _, name in rows[embedded + 1 :]]
+    # The converter may put the head of the classes before a rejection tail: between a pooling and the next convolution.
+    head, pooled = [], False
+    for place, (operation, name) in enumerate(rows):
+        pooled = operation in _POOLS or (pooled and operation not in _EMBEDS)
+        if place > embedded or (pooled and operation not in _POOLS):
+            head.append(name)
+    return layers, head
 
 
 def _debugger(converter: Any, calibration: Pixels, options: Any) -> Any:

@@ -250,6 +250,18 @@ def _mean(network: LoweredNetwork, node: Node) -> None:
     network.step(node, [source], lambda x: tf.reduce_mean(x, axes, keepdims=keep))
 
 
+def _over_rows(function: Callable[..., tf.Tensor]) -> "Lowering":
+    """Lower a sum or maximum over the columns of rows, (B, C) to (B, 1) or (B,)."""
+
+    def lower(network: LoweredNetwork, node: Node) -> None:
+        source, axes, keep = _arguments(node, None, [], False)
+        if source.meta["val"].ndim != 2 or list(axes) not in ([1], [-1]):
+            raise unknown(f"{node.target} over the axes {list(axes)} of {source.meta['val'].ndim}")
+        network.step(node, [source], lambda x: function(x, axis=1, keepdims=keep))
+
+    return lower
+
+
 def _flatten(network: LoweredNetwork, node: Node) -> None:
     """Lower (B, C, 1, 1) to (B, C), the only reshape that a head after global pooling needs."""
     source, shape = node.args[0], node.meta["val"].shape
@@ -321,6 +333,9 @@ _LOWERINGS: dict[Any, Lowering] = {
     _aten.max_pool2d.default: _max_pool,
     _aten.adaptive_avg_pool2d.default: _average_pool_to_one,
     _aten.mean.dim: _mean,
+    _aten.sum.dim_IntList: _over_rows(tf.reduce_sum),
+    _aten.amax.default: _over_rows(tf.reduce_max),
+    _aten.sqrt.default: _unary(tf.sqrt),
     _aten.view.default: _flatten,
     _aten.linear.default: _linear,
     _aten.softmax.int: _unary(lambda x: tf.nn.softmax(x, axis=-1)),

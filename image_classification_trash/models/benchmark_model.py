@@ -264,14 +264,13 @@ def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], C
     from PIL import Image  # noqa: PLC0415
     from torchvision import transforms  # noqa: PLC0415
 
-    from image_classification_trash.networks.backbones import read_weights  # noqa: PLC0415
-    from image_classification_trash.networks.network import new_network  # noqa: PLC0415
+    from image_classification_trash.networks.network import load_network  # noqa: PLC0415
 
     torch.set_num_threads(threads)
-    network = new_network(bundle)
-    network.load_state_dict(read_weights(bundle.weights))
-    network.to(memory_format=torch.contiguous_format).eval()
+    network = load_network(bundle).to(memory_format=torch.contiguous_format)
     mean, std = (buffer.flatten().tolist() for buffer in (network.mean / 255, network.std / 255))
+    network.mean.zero_()
+    network.std.fill_(1)  # the transforms normalise
     steps = [
         transforms.Resize(bundle.config.input_size),
         transforms.ToTensor(),
@@ -285,7 +284,7 @@ def plain_torch(bundle: Bundle, threads: int) -> tuple[Callable[[bytes], Any], C
 
     def run(tensors: list[torch.Tensor]) -> Any:
         with torch.no_grad():
-            return network.from_embeddings(network.backbone(torch.stack(tensors))).numpy()
+            return network.from_embeddings(network.embed_all(torch.stack(tensors))).numpy()
 
     return decode, run
 

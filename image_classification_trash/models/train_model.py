@@ -110,6 +110,7 @@ def train_with(settings: TrainSettings, tracker: Tracker, until: float | None = 
     if tuned is None:  # another process writes the bundle
         return None
     adjust_logits(network, data.y_train, settings.logit_adjustment, data.photo_weights)
+    network.rejection_tail = start.tail
     network.to(start.device)  # the rejection head embeds thousands of photos; calibration ends on the CPU
     shift = fit_rejection_head(network, data) if settings.rejection_head else None
     calibration = calibrate_network(network, data.val, settings)

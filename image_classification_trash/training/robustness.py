@@ -5,15 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from image_classification_trash.arrays import Floats
+from image_classification_trash.arrays import Embeddings, Floats
 from image_classification_trash.features.synthesis.shifted_photos import accuracy_under_shift
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.networks.network import EmbeddingBackbone, TrashNetwork
 from image_classification_trash.training.data import TrainingData
-from image_classification_trash.training.rejection_head import fit_to_embeddings
+from image_classification_trash.training.rejection_head import (
+    PrototypeRejectionHead,
+    RejectionHead,
+    fit_prototypes,
+    fit_to_embeddings,
+)
 
 LOST = 0.01
-"""Share of the validation photos of waste that the rejection head may reject."""
+"""Share of the validation photos of waste that a linear rejection head may reject."""
+LOST_TO_PROTOTYPES = 0.03
+"""The same for one of prototypes, which rejects several times as many photos without waste of other places."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +47,34 @@ class ShiftRecord:
 def fit_rejection_head(network: TrashNetwork, data: TrainingData) -> ShiftRecord:
     """Fit the rejection head of the network, and measure accuracy on shifted validation photos.
 
-    Thousands of synthetic photos are embedded, on the device that the network is on. The network ends on the CPU.
+    With a rejection tail the head has prototypes, else it is linear. Thousands of synthetic photos are embedded, on the
+    device that the network is on. The network ends on the CPU.
     """
     backbone = EmbeddingBackbone(network)
+
+    def embed(photos: Pixels) -> Embeddings:  # those of the rejection tail, if there is one, are the last
+        return backbone.embed(np.array(photos))[:, -network.width :]
+
     copy_pasted, other = data.rejection_photos()
-    waste = np.concatenate([backbone.embed(np.array(data.train_pixels)), backbone.embed(copy_pasted)])
-    val_waste = backbone.embed(data.shifted.clean_and_copy_pasted)
-    val_other = backbone.embed(data.shifted.not_waste)  # of the family held out from training
+    waste = np.concatenate([embed(data.train_pixels), embed(copy_pasted)])
+    val_waste = embed(data.shifted.clean_and_copy_pasted)
+    val_other = embed(data.shifted.not_waste)  # of the family held out from training
     natural = data.natural_not_waste("val")
     if natural is not None:
-        val_other = np.concatenate([val_other, backbone.embed(np.array(natural))])
-    rejection_head = fit_to_embeddings(waste, backbone.embed(other), val_waste, val_other, LOST)
+        val_other = np.concatenate([val_other, embed(natural)])
 
     def scores(photos: Pixels) -> Floats:
         embedded = torch.from_numpy(backbone.embed(photos)).to(network.mean.device)
         with torch.inference_mode():
-            return np.asarray(network.head(embedded).cpu().numpy(), dtype=np.float64)
+            return np.asarray(network.head(embedded[:, : network.width]).cpu().numpy(), dtype=np.float64)
 
     right = accuracy_under_shift(scores, data.shifted)
-    network.cpu().set_rejection_head(rejection_head.weight, rejection_head.bias)
-    return ShiftRecord(right, RejectionHeadRecord(rejection_head.auroc, rejection_head.kept))
+    network.cpu()
+    fitted: RejectionHead | PrototypeRejectionHead
+    if network.rejection_tail is None:
+        fitted = fit_to_embeddings(waste, embed(other), val_waste, val_other, LOST)
+        network.set_rejection_head(fitted.weight, fitted.bias)
+    else:
+        fitted = fit_prototypes(waste, embed(other), val_waste, val_other, LOST_TO_PROTOTYPES)
+        network.set_prototype_head(fitted.prototypes, fitted.weight, fitted.bias)
+    return ShiftRecord(right, RejectionHeadRecord(fitted.auroc, fitted.kept))

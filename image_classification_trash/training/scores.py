@@ -41,12 +41,14 @@ def validation_scores(network: TrashNetwork, val: SplitPhotos) -> tuple[Floats, 
     """Return the scores (N, C) before the temperature, and with a rejection head the probability of waste (N,)."""
     network = network.eval().cpu()
     with torch.inference_mode():
-        vectors = [network.embed(to_planes(photos)) for photos, _ in OrderedBatches(val, PIECE)]
-        embedded = torch.cat(vectors)  # (N, D)
-        scores = network.head(embedded).numpy().astype(np.float64)
+        vectors = [network.embed_all(to_planes(photos)) for photos, _ in OrderedBatches(val, PIECE)]
+        embedded = torch.cat(vectors).split(
+            network.width, 1
+        )  # (N, D), and with a rejection tail again (N, D)
+        scores = network.head(embedded[0]).numpy().astype(np.float64)
         waste = (
             None
             if network.rejection_head is None
-            else torch.sigmoid(network.rejection_head(embedded)).numpy()
+            else torch.sigmoid(network.rejection_head(embedded[-1])).numpy()
         )
     return scores, None if waste is None else waste[:, 0]

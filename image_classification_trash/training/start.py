@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest
@@ -13,7 +14,12 @@ from image_classification_trash.errors import TrainingError
 from image_classification_trash.inference.bundle import NEGATIVE_LABEL, Bundle, read_bundle
 from image_classification_trash.networks.backbones import has_pretrained_weights
 from image_classification_trash.networks.device import checked_device
-from image_classification_trash.networks.network import TrashNetwork, build_network, load_network
+from image_classification_trash.networks.network import (
+    TrashNetwork,
+    build_network,
+    first_piece,
+    load_network,
+)
 from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.weight_averaging import init_from_average
 
@@ -44,6 +50,7 @@ class Start:
     ancestors: Ancestors
     fits_head: bool
     answers: str | None
+    tail: nn.ModuleDict | None
 
 
 def with_defaults_for(settings: SettingsT, manifest: Manifest) -> SettingsT:
@@ -91,7 +98,33 @@ def begin(settings: TrainSettings, manifest: Manifest) -> Start:
         init_from_average(network, [earlier[path] for path in settings.init_from], labels)
     teachers = tuple(as_teacher(earlier[path], labels) for path in settings.teacher)
     answers = "fitted head" if head else "initial model" if settings.init_from else None
-    return Start(network, device, teachers, Ancestors.of(list(earlier.values())), head, answers)
+    tail = rejection_tail(network, [earlier[path] for path in settings.init_from], settings, manifest)
+    return Start(network, device, teachers, Ancestors.of(list(earlier.values())), head, answers, tail)
+
+
+def rejection_tail(
+    network: TrashNetwork, bundles: Sequence[Bundle], settings: TrainSettings, manifest: Manifest
+) -> nn.ModuleDict | None:
+    """Return the last stages before fine-tuning, for a rejection head that learns from photos without waste.
+
+    A model that training begins from hands on its own, so that they are those before any fine-tuning. None without a rejection
+    head, without such photos in the train split, if nothing is fine-tuned, or if the stages before them learn too: nothing
+    would be shared.
+
+    Args:
+        network: with the initial weights.
+        bundles: models that these are the average of.
+        settings: of the training.
+        manifest: of its data.
+    """
+    taught = any(photo.split == "train" for photo in manifest.not_waste)
+    if not settings.rejection_head or not taught or not (settings.epochs or bundles):
+        return None
+    own = network.copy_tail(settings.freeze_stages)
+    handed_on = load_network(bundles[0]).rejection_tail if bundles else None
+    if own is None or handed_on is None or first_piece(handed_on) > first_piece(own):
+        return own
+    return handed_on
 
 
 def as_teacher(bundle: Bundle, labels: Sequence[str]) -> TrashNetwork:

@@ -40,6 +40,7 @@ from image_classification_trash.inference.images import Pixels
 from image_classification_trash.inference.runtimes import Probabilities, open_file
 from image_classification_trash.models.export_model import TARGETS, chosen_targets, trace
 from image_classification_trash.networks.network import TrashNetwork, to_planes
+from image_classification_trash.training.rejection_head import fit_prototypes
 
 SIZE = (64, 80)
 LABELS = ("glass", "métal, fin", "紙 箱")
@@ -227,6 +228,50 @@ def test_integer_files_know_of_no_waste(tmp_path: Path) -> None:
         got = open_file(file)[1](pixels)
         assert np.abs(got - expected).mean() < 0.05
         assert ((got[:, 3] > 0.5) == (expected[:, 3] > 0.5)).mean() > 0.95
+
+
+def test_every_format_carries_a_rejection_tail_and_its_prototypes(tmp_path: Path) -> None:
+    network = network_of("sequential_cnn")
+    network.rejection_tail = network.copy_tail(4)
+    with torch.no_grad():  # as fine-tuning would: the classes' stages differ from those of the rejection head
+        for stage in network.stages()[4:]:
+            for value in stage.parameters():
+                value.mul_(0.9)
+    network = lively(network)
+    empty = np.repeat(np.repeat(photos(24)[:, :1, :1], SIZE[0], 1), SIZE[1], 2)  # one colour each
+    pixels = np.concatenate([photos(24), empty])
+    with torch.inference_mode():
+        embedded = network.embed_all(to_planes(torch.from_numpy(pixels)))[:, network.width :].numpy()
+    found = fit_prototypes(embedded[:24], embedded[24:], embedded[:24], embedded[24:], 0.0)
+    less = 0.1  # the embeddings of random weights are so alike that the score is steeper than that of any trained network
+    scores = found.logits(embedded)
+    bias = found.bias - (scores[:24].min() + scores[24:].max()) / 2
+    network.set_prototype_head(less * found.prototypes, less * found.weight, less * bias)
+    config = dataclasses.replace(CONFIG, labels=(*LABELS, "not waste"), negative_label="not waste")
+    expected = answers(network, pixels)
+    assert (expected[:24, 3] < 0.5).mean() > 0.9 and (expected[24:, 3] > 0.5).mean() > 0.9
+
+    lowered, onnx = LoweredNetwork(trace(network, SIZE)), export_onnx.to_onnx(network, SIZE)
+    assert np.abs(np.asarray(lowered(pixels)) - expected).max() < FLOAT32_TOLERANCE
+    write_saved_model(lowered, config, tmp_path / "1", texts(config), pixels[0])
+    assert np.abs(SavedModelRuntime(tmp_path / "1")(pixels) - expected).max() < FLOAT32_TOLERANCE
+    (integer, kept), (_, more) = int8_tflites(lowered, config, pixels, (0, 1))
+    assert len(more) == len(kept) + 1 > 15, "both heads, with the prototypes, and then a layer"
+    head = export_onnx.head(onnx)
+    files = {
+        "float32.tflite": with_metadata(convert_to_tflite(lowered, config, "float32"), config, texts(config)),
+        "fp16.tflite": with_metadata(convert_to_tflite(lowered, config, "fp16"), config, texts(config)),
+        "int8.tflite": with_metadata(integer, config, texts(config)),
+        "float32.onnx": export_onnx.with_metadata(onnx, texts(config)),
+        "int8.onnx": export_onnx.with_metadata(export_onnx.quantise(onnx, pixels, head), texts(config)),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        got = open_file(tmp_path / name)[1](pixels)
+        if name.startswith("float32"):
+            assert np.abs(got - expected).max() < FLOAT32_TOLERANCE, name
+        assert np.abs(got - expected).mean() < (0.01 if name.startswith("fp16") else 0.05), name
+        assert ((got[:, 3] > 0.5) == (expected[:, 3] > 0.5)).mean() > 0.95, name
 
 
 # Faults that have hurt users of other projects. Each is planted in an exported file, and the gate must see it.

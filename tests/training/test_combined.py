@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.combined import make_photos, prepare
 
 from image_classification_trash.config.models import EvaluateSettings
@@ -16,10 +17,13 @@ from image_classification_trash.features.synthesis import shifted_photos
 from image_classification_trash.inference.bundle import CARD, NOTICE, read_bundle
 from image_classification_trash.models.evaluate_model import evaluate
 from image_classification_trash.models.train_model import train
+from image_classification_trash.networks.network import load_network
+from image_classification_trash.networks.rejection import PrototypeHead
 from image_classification_trash.training import data as training_data
 from image_classification_trash.training.batches import Shuffled
 from image_classification_trash.training.data import TrainingData
 from image_classification_trash.training.linear_head import class_weights, fit_head
+from image_classification_trash.training.start import begin, rejection_tail
 
 SIZE = {"input_height": 32, "input_width": 32, "architecture": "sequential_cnn", "pretrained": False}
 
@@ -105,6 +109,16 @@ def test_figures_by_source_and_attribution_follow_the_photos(
     chosen = {**SIZE, **folders, "name": "field", "epochs": 1, "rejection_head": True, "accelerator": "cpu"}
     bundle = train(TrainSettings.model_validate(chosen))
     assert bundle is not None
+    network = load_network(bundle)
+    assert network.rejection_tail is not None and isinstance(network.rejection_head, PrototypeHead)
+    further = chosen | {"init_from": [bundle.path], "rejection_head": True, "freeze_stages": 6}
+    start = begin(TrainSettings.model_validate(further), manifest)
+    assert start.tail is not None, "handed on: the stages before any fine-tuning"
+    own = network.rejection_tail.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in start.tail.state_dict().items())
+    for without in ({"rejection_head": False}, {"freeze_stages": 0}, {"epochs": 0, "init_from": []}):
+        settings = TrainSettings.model_validate(further | without)
+        assert rejection_tail(network, [bundle][: len(settings.init_from)], settings, manifest) is None
     sources = {source["name"]: source for source in bundle.config.data["sources"]}
     assert sources["street"]["licence"] == "CC BY 4.0" and sources["street"]["address"] == "street"
     assert sum(bundle.config.data["not_waste"].values()) == 12 and bundle.config.negative_label == "not waste"
