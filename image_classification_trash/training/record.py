@@ -19,6 +19,8 @@ from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.attribution import notice_text
 from image_classification_trash.evaluation.calibration import Calibration, Validation
 from image_classification_trash.evaluation.result import StartComparison
+from image_classification_trash.features.class_means import FILE as CLASS_MEANS
+from image_classification_trash.features.class_means import ClassMeans
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
@@ -269,8 +271,9 @@ def write_trained(
     calibration: Calibration,
     training: TrainingRecord,
     history: Sequence[Mapping[str, float]],
+    means: ClassMeans | None = None,
 ) -> Bundle:
-    """Write the bundle `folder`, named like it: weights, description with provenance, and the history if there is one.
+    """Write the bundle `folder`, named like it: weights, description with provenance; history and class means if there are any.
 
     Raises:
         DivergedError: a weight, the temperature or a threshold is not finite; an earlier bundle of that name is kept.
@@ -306,6 +309,8 @@ def write_trained(
         conformal_threshold=calibration.conformal_threshold,
     )
     files = {WEIGHTS: network_bytes(network)}
+    if means is not None and (content := means.to_bytes()):
+        files[CLASS_MEANS] = content
     if history:
         files[HISTORY] = history_csv(history).encode()
     if data.get("sources"):
