@@ -116,7 +116,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         name=config.name,
         verdict=f"{_text(verdict(config, judged))}\n\n" if judged else "",
         architecture=config.architecture,
-        adapted=_adapted(config.training),
+        adapted=adapted_to(config.training),
         classes=len(config.classes),
         of_waste=" of waste" if known else "",
         labels=_listed(config.classes),
@@ -148,7 +148,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
     )
 
 
-def _adapted(training: Mapping[str, Any]) -> str:
+def adapted_to(training: Mapping[str, Any]) -> str:
     """Return the paragraph on what the model was adapted to; empty if it was not."""
     if "adaptation" not in training:
         return ""

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -173,7 +174,6 @@ class Origin(Protocol):
         sha256: of its weights or of its file.
         head: its head, with scores at temperature 1.
         means: of its training photos; None if it does not carry them.
-        embed: maps photos, uint8 (B, H, W, 3), to what enters the head, float32 (B, D).
     """
 
     path: Path
@@ -181,7 +181,11 @@ class Origin(Protocol):
     sha256: str
     head: Head
     means: ClassMeans | None
-    embed: Embed
+
+    @property
+    def embed(self) -> Embed:
+        """What maps photos, uint8 (B, H, W, 3), to what enters the head, float32 (B, D); opened on first use."""
+        ...
 
     def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
         """Write a copy with another description and head; return its path."""
@@ -201,12 +205,16 @@ class TfliteOrigin:
         self.config, runtime = open_file(path, "litert")
         assert isinstance(runtime, LiteRtRuntime)  # of all engines, `litert` names this one
         self.content, self.sha256 = runtime.content, runtime.digest
-        of_file = HeadOfFile(self.content, len(self.config.classes))
-        self.head = of_file.head().divided_by(1 / self.config.temperature)
+        self._head = HeadOfFile(self.content, len(self.config.classes))
+        self.head = self._head.head().divided_by(1 / self.config.temperature)
         self.files = files_in_tflite(self.content)
         stored = self.files.get(CLASS_MEANS)
         self.means = None if stored is None else read_class_means(stored, self.config.classes, str(path))
-        self.embed: Embed = LiteRtRuntime(of_file.embeds(), path)
+
+    @cached_property
+    def embed(self) -> Embed:
+        """Run the file up to its head."""
+        return LiteRtRuntime(self._head.embeds(), self.path)
 
     def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
         """Write `place`.tflite, and the notice that the given file's photos ask for."""
@@ -233,7 +241,7 @@ class BundleOrigin:
     """A bundle to adapt.
 
     Raises:
-        BundleError: it is damaged, or has no export/model.tflite where torch is not installed.
+        BundleError: it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -247,7 +255,11 @@ class BundleOrigin:
         self.means = (
             read_class_means(means.read_bytes(), self.config.classes, str(means)) if means.is_file() else None
         )
-        self.embed = embed_with_torch(self.bundle) or TfliteOrigin(self.bundle.exported(TFLITE)).embed
+
+    @cached_property
+    def embed(self) -> Embed:
+        """Run the weights in torch or, where that is not installed, the exported file up to its head."""
+        return embed_with_torch(self.bundle) or TfliteOrigin(self.bundle.exported(TFLITE)).embed
 
     def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
         """Write the bundle `place`, with its card, and export/model.tflite if the given one has that."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -19,8 +20,6 @@ from image_classification_trash.errors import DivergedError
 from image_classification_trash.evaluation.attribution import notice_text
 from image_classification_trash.evaluation.calibration import Calibration, Validation
 from image_classification_trash.evaluation.result import StartComparison
-from image_classification_trash.features.class_means import FILE as CLASS_MEANS
-from image_classification_trash.features.class_means import ClassMeans
 from image_classification_trash.files import sha256_of_file, write_text
 from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
@@ -271,19 +270,17 @@ def write_trained(
     calibration: Calibration,
     training: TrainingRecord,
     history: Sequence[Mapping[str, float]],
-    means: ClassMeans | None = None,
+    more: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Bundle:
-    """Write the bundle `folder`, named like it: weights, description with provenance; history and class means if there are any.
+    """Write the bundle `folder`, named like it: weights, description with provenance, history if any, and `more` files.
 
     Raises:
         DivergedError: a weight, the temperature or a threshold is not finite; an earlier bundle of that name is kept.
     """
-    numbers = {
-        name: getattr(calibration, name) for name in ("temperature", "threshold", "conformal_threshold")
-    }
+    numbers = ("temperature", "threshold", "conformal_threshold")
     bad = [
         *not_finite(network.state_dict()),
-        *(name for name, value in numbers.items() if not math.isfinite(value)),
+        *(name for name in numbers if not math.isfinite(getattr(calibration, name))),
     ]
     if bad:
         found = f"The trained model is not written: {len(bad)} of its weights and thresholds are not finite, such as {bad[0]}."
@@ -308,9 +305,7 @@ def write_trained(
         negative_label=None if network.rejection_head is None else NEGATIVE_LABEL,
         conformal_threshold=calibration.conformal_threshold,
     )
-    files = {WEIGHTS: network_bytes(network)}
-    if means is not None and (content := means.to_bytes()):
-        files[CLASS_MEANS] = content
+    files = {WEIGHTS: network_bytes(network), **more}
     if history:
         files[HISTORY] = history_csv(history).encode()
     if data.get("sources"):
