@@ -16,6 +16,12 @@ and, with the extra `train`, the way to a model of one's own::
     print(evaluate(model).verdict)
     export_model(model)
 
+A model is adapted to a camera and its place from a few labelled photos, without that extra::
+
+    from image_classification_trash import adapt_model
+
+    adapt_model("shipped", photos="my-photos", output="my-place")
+
 Everything else is reached through the command ``trash-classifier``.
 """
 
@@ -24,7 +30,7 @@ from image_classification_trash.version import __version__
 
 TYPE_CHECKING = False  # not from typing, which takes longer to import than everything else here
 if TYPE_CHECKING:
-    from image_classification_trash.api import evaluate, export_model, train
+    from image_classification_trash.api import adapt_model, evaluate, export_model, train
     from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 
 __all__ = [
@@ -34,6 +40,7 @@ __all__ = [
     "TrashClassifier",
     "TrashClassifierError",
     "__version__",
+    "adapt_model",
     "evaluate",
     "export_model",
     "train",
@@ -42,7 +49,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import what needs NumPy when it is first used, so that the command can be stopped from its first moment on."""
-    if name in ("evaluate", "export_model", "train"):
+    if name in ("adapt_model", "evaluate", "export_model", "train"):
         from image_classification_trash import api  # noqa: PLC0415
 
         return getattr(api, name)

@@ -1,4 +1,5 @@
-"""The functions that `image_classification_trash` exports beside `TrashClassifier`: `train`, `evaluate` and `export_model`.
+"""The functions that `image_classification_trash` exports beside `TrashClassifier`: `train`, `evaluate`, `export_model`
+and `adapt_model`.
 
 Each does what the command of its verb does, with the same results. Settings are keyword arguments, named as in
 `docs/reference/settings.md`; neither the environment nor, unless `config` names one, a recipe is read. What a command needs is
@@ -14,6 +15,7 @@ from image_classification_trash.errors import SettingsError
 
 if TYPE_CHECKING:
     from image_classification_trash.inference.bundle import Bundle
+    from image_classification_trash.models.adapt_model import Adapted
     from image_classification_trash.models.export_model import Exported
     from image_classification_trash.visualization.visualize import EvaluationReport
 
@@ -126,6 +128,43 @@ def export_model(model: "Bundle | str | PathLike[str] | None" = None, **settings
     from image_classification_trash.models.export_model import export  # noqa: PLC0415
 
     return export(combined(ExportSettings, {**settings, "bundle": path_of(model)}, origin=ORIGIN))
+
+
+def adapt_model(
+    model: "Bundle | str | PathLike[str] | None",
+    photos: str | PathLike[str],
+    output: str,
+    **settings: Any,
+) -> "Adapted":
+    """Adapt a model to a camera and its place from a few labelled photos, as `trash-classifier adapt` does.
+
+    Args:
+        model: a trained model, its folder, name, version or alias, or a .tflite file; `shipped` for the model that comes
+            with the package; None as for the command. It is not changed.
+        photos: folder with a folder of photos for each class, named as the model's labels.
+        output: name of the new model in `models_dir`.
+        **settings: further settings, such as `models_dir="models"`.
+
+    Returns:
+        The path of the new model, and how many of the photos are right before and after.
+
+    Raises:
+        SettingsError: a setting is unknown (suggests the nearest) or impossible.
+        BundleError: there is no such model, it is damaged or in another format, or the name of the new one is in use.
+        DatasetError: a folder is not named as a class, or there are no photos, or of one class only, or too many.
+        ExportError: the head of a .tflite file cannot be changed.
+
+    Example:
+        >>> from image_classification_trash import adapt_model
+        >>> adapt_model("shipped", photos="my-photos", output="my-place").path  # doctest: +SKIP
+        PosixPath('models/my-place.tflite')
+    """
+    from image_classification_trash.config.loader import combined  # noqa: PLC0415
+    from image_classification_trash.config.models import AdaptSettings  # noqa: PLC0415
+    from image_classification_trash.models.adapt_model import adapt  # noqa: PLC0415
+
+    given = {**settings, "model": path_of(model), "photos": Path(photos).expanduser(), "output": output}
+    return adapt(combined(AdaptSettings, given, origin=ORIGIN))
 
 
 def path_of(model: "Bundle | str | PathLike[str] | None") -> Path | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ShardsSettings,
     )
     from image_classification_trash.config.models import (
+        AdaptSettings,
         BenchmarkSettings,
         EvaluateSettings,
         ExportSettings,
@@ -115,6 +116,13 @@ def run_export(settings: ExportSettings) -> Result:
     from image_classification_trash.models.export_model import export
 
     return export(settings)
+
+
+def run_adapt(settings: AdaptSettings) -> Result:
+    """Adapt a model to a few labelled photos."""
+    from image_classification_trash.models.adapt_model import adapt
+
+    return adapt(settings)
 
 
 def run_benchmark(settings: BenchmarkSettings) -> Result:
@@ -209,6 +217,7 @@ COMMANDS = {
     "evaluate": Command(run_evaluate, model_is_there),
     "models": Command(run_models),
     "export": Command(run_export, model_is_there),
+    "adapt": Command(run_adapt),
     "benchmark": Command(run_benchmark, model_is_there),
     "predict": Command(run_predict),
     "shards": Command(run_shards),

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 LIBRARIES = (
     "image-classification-trash",
     "torch",
@@ -49,5 +47,7 @@ def versions_of(libraries: Sequence[str]) -> dict[str, str]:
 
 def machine() -> str:
     """Return a short description of the machine: system, processor, threads, accelerator."""
+    import torch  # noqa: PLC0415  a model can be adapted without it
+
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
     return f"{sys.platform} {platform.machine()}, {torch.get_num_threads()} threads, {device}"

@@ -12,7 +12,7 @@ from helpers.commands import command
 from helpers.photos import MakeTree
 
 import image_classification_trash
-from image_classification_trash import TrashClassifier, api, evaluate, export_model, train
+from image_classification_trash import TrashClassifier, adapt_model, api, evaluate, export_model, train
 from image_classification_trash.errors import BundleError, DatasetError, SettingsError
 
 ROOT = Path(__file__).parents[1]
@@ -93,19 +93,23 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
         evaluate(tmp_path / "nowhere")
     with pytest.raises(BundleError):
         export_model("nowhere", models_dir=tmp_path)
+    with pytest.raises(BundleError):
+        adapt_model("nowhere", tmp_path, "mine", models_dir=tmp_path)
+    with pytest.raises(SettingsError, match="'models_dir'"):
+        adapt_model("shipped", tmp_path, "mine", model_dir=tmp_path)
     with pytest.raises(SettingsError, match="'format'"):
         export_model("nowhere", formats=["onnx"])
 
 
 def test_the_functions_are_light_until_they_are_called() -> None:
-    code = "import sys; from image_classification_trash import train, evaluate, export_model; print(*sys.modules)"
+    code = "import sys; from image_classification_trash import train, evaluate, export_model, adapt_model; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "numpy", "pydantic", "sklearn", "lightning", "tensorflow"}
 
 
 def test_the_examples_in_docstrings_run() -> None:
     assert doctest.testmod(api).failed == 0
-    assert all(">>>" in str(function.__doc__) for function in (train, evaluate, export_model))
+    assert all(">>>" in str(function.__doc__) for function in (train, evaluate, export_model, adapt_model))
     assert TrashClassifier.__doc__
 
 
@@ -113,12 +117,13 @@ def test_type_checkers_see_what_the_functions_return(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from image_classification_trash import TrashClassifier, evaluate, export_model, train\n"
+        "from image_classification_trash import TrashClassifier, adapt_model, evaluate, export_model, train\n"
         "model = train(Path('photos'), epochs=3, output='bottles')\n"
         "report = evaluate(model, data='elsewhere')\n"
         "print(report.verdict, report.page.name, report.metrics.n, export_model('models/bottles').folder / 'a')\n"
         "TrashClassifier.load(model)\n"
         "reveal_type(model)\nreveal_type(report.verdict)\nreveal_type(export_model())\n"
+        "reveal_type(adapt_model(model, Path('photos'), 'mine'))\n"
         "train(3)\n"
     )
     # Installed, the package is not followed for errors; here it lies in the working directory.
@@ -127,7 +132,9 @@ def test_type_checkers_see_what_the_functions_return(tmp_path: Path) -> None:
     environment = {**os.environ, "MYPYPATH": ""}
     done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     revealed = [said.partition('"')[2].rstrip('"') for said in done.stdout.splitlines() if "Revealed" in said]
-    assert [name.rpartition(".")[2] for name in revealed] == ["Bundle", "str", "Exported"], done.stdout
+    assert [name.rpartition(".")[2] for name in revealed] == ["Bundle", "str", "Exported", "Adapted"], (
+        done.stdout
+    )
     errors = [said for said in done.stdout.splitlines() if "error:" in said]
     assert len(errors) == 1 and "script.py:10" in errors[0] and 'Argument 1 to "train"' in errors[0], (
         done.stdout

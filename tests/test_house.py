@@ -37,6 +37,7 @@ def test_public_surface() -> None:
         "TrashClassifier",
         "TrashClassifierError",
         "__version__",
+        "adapt_model",
         "evaluate",
         "export_model",
         "train",

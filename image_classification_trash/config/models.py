@@ -100,6 +100,31 @@ class ExportSettings(DataFolder, JsonOutput, TrainedModel, StageSettings):
     )
 
 
+class AdaptSettings(ModelsFolder, JsonOutput, StageSettings):
+    """Adapt a model to a camera and its place from a few labelled photos, in seconds and without torch."""
+
+    stage: ClassVar[str] = "adapt"
+    usual: ClassVar[tuple[str, ...]] = ("model", "photos", "output", "json_output", "models_dir")
+
+    model: Positional[Path | None] = Field(
+        None,
+        description="Model: a folder, name, version or alias, or a .tflite file; without one, production, or "
+        "the newest in models/, or the one that comes with the package",
+    )
+    photos: Path | None = Field(
+        None, description="Folder with a folder of photos for each class, named as the model's labels"
+    )
+    output: str | None = Field(
+        None, pattern=r"^[\w][\w .-]*$", description="Name of the new model in models/, which must not exist"
+    )
+
+    @model_validator(mode="after")
+    def _photos_and_output(self) -> Self:
+        if self.photos is None or self.output is None:
+            raise ValueError("name the folder of photos with --photos, and the new model with --output")
+        return self
+
+
 class BenchmarkSettings(ReportsFolder, JsonOutput, TrainedModel, StageSettings):
     """Time a model in all its files and engines, side by side."""
 

@@ -61,6 +61,11 @@ VERBS = {
         "ExportSettings",
         "Export a model to ONNX, TFLite and SavedModel, each file verified against the trained model.",
     ),
+    "adapt": Verb(
+        "models",
+        "AdaptSettings",
+        "Adapt a model to a camera and its place from a few labelled photos, in seconds and without torch.",
+    ),
     "benchmark": Verb(
         "models",
         "BenchmarkSettings",

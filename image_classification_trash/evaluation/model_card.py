@@ -8,7 +8,13 @@ from typing import Any
 from image_classification_trash.evaluation.attribution import notice_sentence, source_rows
 from image_classification_trash.evaluation.export_report import ExportReport
 from image_classification_trash.evaluation.formatting import with_interval
-from image_classification_trash.evaluation.result import ClassScores, Interval, Metrics, StartComparison
+from image_classification_trash.evaluation.result import (
+    AdaptationRecord,
+    ClassScores,
+    Interval,
+    Metrics,
+    StartComparison,
+)
 from image_classification_trash.evaluation.verdict import verdict
 from image_classification_trash.inference.bundle import BundleConfig
 
@@ -16,7 +22,7 @@ _CARD = """# {name}
 
 {verdict}{architecture} that tells {classes} classes{of_waste} apart: {labels}.
 
-- Input: one photo, uint8 RGB, {height} x {width} pixels (`{resize_mode}`); output: calibrated probabilities in the order of labels.txt.
+{adapted}- Input: one photo, uint8 RGB, {height} x {width} pixels (`{resize_mode}`); output: calibrated probabilities in the order of labels.txt.
 - Trained on {data} (split {split}, {photos} photos, fingerprint {fingerprint}), commit {commit}, {created}.
 - Temperature {temperature:.3f}; `unsure` below a top probability of {threshold:.3f}{negative}.{prediction_set}
 - Licence of the weights: {license}.{notice}
@@ -110,6 +116,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         name=config.name,
         verdict=f"{_text(verdict(config, judged))}\n\n" if judged else "",
         architecture=config.architecture,
+        adapted=adapted_to(config.training),
         classes=len(config.classes),
         of_waste=" of waste" if known else "",
         labels=_listed(config.classes),
@@ -138,6 +145,21 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         else "",
         energy=_energy(config.training),
         limits=(_LIMITS_OF_TRASHNET if known else _LIMITS).format(field=field),
+    )
+
+
+def adapted_to(training: Mapping[str, Any]) -> str:
+    """Return the paragraph on what the model was adapted to; empty if it was not."""
+    if "adaptation" not in training:
+        return ""
+    record = AdaptationRecord(**training["adaptation"])
+    counts = _text(", ".join(f"{n} of {label}" for label, n in record.photos.items()))
+    return (
+        f"**Adapted** from {_text(record.origin)} (SHA-256 {record.origin_sha256[:12]}) to {record.n} photos of its owner: {counts} "
+        f"(fingerprint {record.fingerprint[:12]}). Figures of {_text(record.origin)} from before that no longer hold, and none is "
+        f"repeated here. Left out {record.left_out}, {record.right_after} of these {record.n} photos are right, "
+        f"{record.right_before} before; that is optimistic if several show the same object. The threshold of `unsure` and what "
+        f"is rejected are as they were; the temperature was {record.temperature_before:.3f}.\n\n"
     )
 
 
@@ -218,6 +240,8 @@ def _measured(measured: Mapping[str, Metrics], waste: str) -> str:
 
 def _shift(training: Mapping[str, Any]) -> str:
     measured = training.get("validation_under_shift")
+    if not measured and "adaptation" in training:
+        return "Not measured since it was adapted."
     if not measured:
         return "Not measured: the model was trained without `--rejection-head`."
     rows = [_row([name, f"{value:.1%}"]) for name, value in measured.items()]

@@ -299,6 +299,49 @@ def read_metrics(bundle: Bundle) -> dict[str, Metrics]:
 
 
 @dataclass(frozen=True)
+class AdaptationRecord:
+    """What a model was adapted from, and to, as `training.adaptation` in its description keeps it.
+
+    Attributes:
+        origin: name of the model that was adapted.
+        origin_sha256: of its weights, or of its file.
+        photos: number of photos of each class, 0 included.
+        unreadable: number of further photos that could not be read.
+        fingerprint: SHA-256 of the photos and their labels.
+        right_before: number of these photos that the origin is right on.
+        right_after: number that a head adapted to the others is right on.
+        fits: number of such heads; each left out one photo, or a group of them if that is fewer than the photos.
+        temperature_before: of the origin.
+        ridge: strength of the penalty on the correction.
+        class_means: whether the means of the training photos were known.
+        git_commit: of the program that adapted it.
+    """
+
+    origin: str
+    origin_sha256: str
+    photos: Mapping[str, int]
+    unreadable: int
+    fingerprint: str
+    right_before: int
+    right_after: int
+    fits: int
+    temperature_before: float
+    ridge: float
+    class_means: bool
+    git_commit: str
+
+    @property
+    def n(self) -> int:
+        """Return the number of readable photos."""
+        return sum(self.photos.values())
+
+    @property
+    def left_out(self) -> str:
+        """Describe how the photos were left out, as a phrase."""
+        return "one at a time" if self.fits == self.n else f"in {self.fits} groups"
+
+
+@dataclass(frozen=True)
 class LabelledPhotos:
     """Photos to measure on.
 

@@ -23,13 +23,13 @@ _IMAGE_PROPERTIES, _NORMALIZATION, _RGB, _AXIS_LABELS, _DESCRIPTIONS = 2, 1, 1, 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same files give the same bytes
 
 
-def with_metadata(model: bytes, config: BundleConfig, files: Mapping[str, str]) -> bytes:
+def with_metadata(model: bytes, config: BundleConfig, files: Mapping[str, str | bytes]) -> bytes:
     """Return a .tflite model with its metadata, files and a digest inside.
 
     Args:
         model: as the converter returned it.
         config: of the bundle.
-        files: texts by name; `labels.txt` is associated with the output.
+        files: by name; `labels.txt` is associated with the output.
     """
     table = schema.ModelT.InitFromPackedBuf(model, 0)
     table.description = config.name

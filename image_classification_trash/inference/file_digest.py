@@ -30,6 +30,12 @@ def sealed_tflite(model: bytes) -> bytes:
     return out.getvalue()
 
 
+def files_in_tflite(model: bytes) -> dict[str, bytes]:
+    """Return the files in the zip behind a .tflite file that was read, by name, without the digest."""
+    with zipfile.ZipFile(io.BytesIO(model)) as packed:
+        return {name: packed.read(name) for name in packed.namelist() if name != MEMBER}
+
+
 def sealed_onnx(model: bytes) -> bytes:
     """Append the digest to an .onnx file."""
     return model + _property(sha256_of(model))

@@ -47,6 +47,7 @@ from image_classification_trash.export.parity import (
     shortfall,
 )
 from image_classification_trash.features.build_features import PixelSettings, SplitCaches
+from image_classification_trash.features.class_means import FILE as CLASS_MEANS
 from image_classification_trash.features.synthesis.backgrounds import (
     HELD_OUT,
     TRAINING,
@@ -256,6 +257,8 @@ class Workshop:
             LABELS: "".join(f"{label}\n" for label in config.labels),
             DESCRIPTION: describe(config, bundle.metrics(), facts),
         }
+        means = bundle.path / CLASS_MEANS
+        self.with_means = self.texts | ({CLASS_MEANS: means.read_bytes()} if means.is_file() else {})
         self._onnx: Any = None
         self._lowered: LoweredNetwork | None = None
 
@@ -299,11 +302,11 @@ class Workshop:
         network, config, photos = self.lowered(), self.bundle.config, self.calibration
         if target.precision != "int8":
             model = export_tensorflow.convert_to_tflite(network, config, target.precision)
-            path.write_bytes(with_metadata(model, config, self.texts))
+            path.write_bytes(with_metadata(model, config, self.with_means))
             yield Made()
             return
         for model, layers in export_tensorflow.int8_tflites(network, config, photos, KEPT_LAYERS):
-            path.write_bytes(with_metadata(model, config, self.texts))
+            path.write_bytes(with_metadata(model, config, self.with_means))
             yield Made(len(photos), layers)
 
     def saved_model_files(self, target: Target, path: Path) -> Iterator[Made]:

@@ -17,9 +17,12 @@ from typing import Any
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.evaluation.result import StartComparison
+from image_classification_trash.features.class_means import FILE as CLASS_MEANS
+from image_classification_trash.features.class_means import measure_class_means
 from image_classification_trash.files import only_writer
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.networks.device import is_first_process, keep_freed_memory
+from image_classification_trash.networks.network import EmbeddingBackbone
 from image_classification_trash.show import Result, Shown
 from image_classification_trash.tracking.wandb_tracker import Tracker, tracking
 from image_classification_trash.training.data import TrainingData
@@ -113,10 +116,16 @@ def train_with(settings: TrainSettings, tracker: Tracker, until: float | None = 
     network.rejection_tail = start.tail
     network.to(start.device)  # the rejection head embeds thousands of photos; calibration ends on the CPU
     shift = fit_rejection_head(network, data) if settings.rejection_head else None
+    more = {}
+    if until is None and (
+        head is not None or settings.rejection_head
+    ):  # the photos are decoded at this size already
+        means = measure_class_means(EmbeddingBackbone(network), data.train_pixels, data.y_train, data.labels)
+        more = {CLASS_MEANS: content} if (content := means.to_bytes()) else {}
     calibration = calibrate_network(network, data.val, settings)
     record = training_record(run, start.ancestors, calibration.validation, head, tuned, shift)
     folder = settings.models_dir / settings.bundle_name
-    bundle = write_trained(folder, settings, data.manifest, network, calibration, record, tuned.history)
+    bundle = write_trained(folder, settings, data.manifest, network, calibration, record, tuned.history, more)
     tracker.log_bundle(bundle)
     return bundle
 

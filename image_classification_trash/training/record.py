@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -269,18 +270,17 @@ def write_trained(
     calibration: Calibration,
     training: TrainingRecord,
     history: Sequence[Mapping[str, float]],
+    more: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Bundle:
-    """Write the bundle `folder`, named like it: weights, description with provenance, and the history if there is one.
+    """Write the bundle `folder`, named like it: weights, description with provenance, history if any, and `more` files.
 
     Raises:
         DivergedError: a weight, the temperature or a threshold is not finite; an earlier bundle of that name is kept.
     """
-    numbers = {
-        name: getattr(calibration, name) for name in ("temperature", "threshold", "conformal_threshold")
-    }
+    numbers = ("temperature", "threshold", "conformal_threshold")
     bad = [
         *not_finite(network.state_dict()),
-        *(name for name, value in numbers.items() if not math.isfinite(value)),
+        *(name for name in numbers if not math.isfinite(getattr(calibration, name))),
     ]
     if bad:
         found = f"The trained model is not written: {len(bad)} of its weights and thresholds are not finite, such as {bad[0]}."
@@ -305,7 +305,7 @@ def write_trained(
         negative_label=None if network.rejection_head is None else NEGATIVE_LABEL,
         conformal_threshold=calibration.conformal_threshold,
     )
-    files = {WEIGHTS: network_bytes(network)}
+    files = {WEIGHTS: network_bytes(network), **more}
     if history:
         files[HISTORY] = history_csv(history).encode()
     if data.get("sources"):

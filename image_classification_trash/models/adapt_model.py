@@ -1,0 +1,474 @@
+"""Adapt a model to a camera and its place from a few labelled photos a class, in seconds and without torch.
+
+    trash-classifier adapt shipped --photos my-photos --output my-place
+
+The network stays; its head gets a correction that a ridge holds near the head as it was (`networks/head_correction.py`).
+A bundle becomes a new bundle, a .tflite file a new .tflite file; the model that is given is never changed.
+"""
+
+import json
+import shutil
+import sys
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from image_classification_trash.arrays import Embeddings, Floats, Ints
+from image_classification_trash.config.models import AdaptSettings
+from image_classification_trash.errors import BundleError, DatasetError, ExportError, PhotoError
+from image_classification_trash.evaluation.model_card import model_card
+from image_classification_trash.evaluation.result import AdaptationRecord
+from image_classification_trash.export.tflite_head import HeadOfFile
+from image_classification_trash.export.tflite_metadata import with_metadata
+from image_classification_trash.features.class_means import FILE as CLASS_MEANS
+from image_classification_trash.features.class_means import ClassMeans, read_class_means
+from image_classification_trash.files import only_writer, sha256_of, write_bytes
+from image_classification_trash.inference.bundle import (
+    CARD,
+    EXPORT,
+    NOTICE,
+    WEIGHTS,
+    Bundle,
+    BundleConfig,
+    add_to_bundle,
+    read_bundle,
+    write_bundle,
+)
+from image_classification_trash.inference.classifier import TrashClassifier, photos_below
+from image_classification_trash.inference.file_digest import files_in_tflite
+from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.model_store import chosen_model
+from image_classification_trash.inference.runtimes import DESCRIPTION, LiteRtRuntime, open_file
+from image_classification_trash.networks.head_correction import (
+    MOST_FITS,
+    RIDGE,
+    Examples,
+    Head,
+    adapt_head,
+    held_out_scores,
+    refit_temperature,
+    softmax,
+)
+from image_classification_trash.networks.safetensors_file import read_tensor, with_tensor
+from image_classification_trash.provenance import git_commit
+from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, Table
+
+Embed = Callable[[Pixels], Embeddings]
+TFLITE = "model.tflite"
+WEIGHT, BIAS, TEMPERATURE = "head.1.weight", "head.1.bias", "temperature"
+MOST_PHOTOS = 3000
+"""Largest number of photos; the fit grows with its square, and with so many it is time to train."""
+BATCH, CHECKED, TOLERANCE = 16, 16, 1e-3
+"""Photos embedded at once; photos that the new model is run on, and how far it may be from what was fitted."""
+_GONE = ("validation", "validation_under_shift", "rejection_head", "comparison")
+"""Figures of a training that no longer hold."""
+
+
+@dataclass(frozen=True)
+class OwnerPhotos:
+    """Photos of the owner's camera that could be read.
+
+    Attributes:
+        embedded: float32 (N, D).
+        y_true: class numbers (N,).
+        pixels: the first photos, uint8 (K, H, W, 3), to run the new model on.
+        unreadable: a reason for each photo that could not be read.
+        unused: files that are not photos of a class, and copies.
+        fingerprint: SHA-256 of contents and labels.
+    """
+
+    embedded: Embeddings
+    y_true: Ints
+    pixels: Pixels
+    unreadable: tuple[str, ...]
+    unused: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Adapted(Result):
+    """A model that was adapted.
+
+    Attributes:
+        path: folder of the new bundle, or the new .tflite file.
+        record: what it was adapted from and to.
+        right: of each class, the number of photos that are right before, and after when left out of the fit.
+        temperature: of the new model.
+        unreadable: a reason for each photo that could not be read.
+        unused: files that are not photos of a class, and copies.
+        seconds: that it took.
+    """
+
+    path: Path
+    record: AdaptationRecord
+    right: Mapping[str, tuple[int, int]]
+    temperature: float
+    unreadable: tuple[str, ...]
+    unused: tuple[str, ...]
+    seconds: float
+
+    def for_people(self) -> Iterator[Shown]:
+        """Yield a row per class, the accuracy before and after, what to know about it, and the new model."""
+        record = self.record
+        for line in self.unreadable:
+            yield Note(f"left out: {line}")
+        for name in self.unused:
+            yield Note(f"left out, no photo of a class: {name}")
+        rows = [
+            [label, str(n), f"{before} of {n}", f"{after} of {n}"] if n else [label, "0", "", ""]
+            for (label, n), (before, after) in zip(record.photos.items(), self.right.values(), strict=True)
+        ]
+        yield Table(["class", "photos", "right before", "right after, left out"], rows)
+        before, after = record.right_before / record.n, record.right_after / record.n
+        yield (
+            f"Accuracy on these {record.n} photos: {before:.1%} before, {after:.1%} after, each answered by a head adapted without "
+            f"it (left out {record.left_out}). Optimistic if several photos show the same object, or if the model learned from them."
+        )
+        if missing := [label for label, n in record.photos.items() if not n]:
+            held = (
+                "the means of its training photos stand for them"
+                if record.class_means
+                else "their scores stay"
+            )
+            yield f"No photos of {', '.join(missing)}: {held}."
+        if record.right_after <= record.right_before:
+            yield "It is no better on these photos: keep the model as it was, or give more photos of more objects."
+        yield f"Temperature {self.temperature:.3f} (was {record.temperature_before:.3f}); {self.seconds:.1f} s."
+        yield f"{self.path}: figures of {record.origin} no longer hold. Use it with --model {self.path}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the path of the new model and everything that was measured."""
+        return {
+            "model": str(self.path),
+            **asdict(self.record),
+            "per_class": {
+                label: {"right_before": before, "right_after": after}
+                for label, (before, after) in self.right.items()
+            },
+            "temperature": self.temperature,
+            "unreadable_photos": list(self.unreadable),
+            "unused": list(self.unused),
+            "seconds": round(self.seconds, 2),
+        }
+
+    @property
+    def exit_status(self) -> int:
+        """Return 3 if some photos could not be read."""
+        return SOME_UNREADABLE if self.unreadable else GOOD
+
+
+class Origin(Protocol):
+    """A model to adapt.
+
+    Attributes:
+        path: its folder or file.
+        config: its description.
+        sha256: of its weights or of its file.
+        head: its head, with scores at temperature 1.
+        means: of its training photos; None if it does not carry them.
+    """
+
+    path: Path
+    config: BundleConfig
+    sha256: str
+    head: Head
+    means: ClassMeans | None
+
+    @property
+    def embed(self) -> Embed:
+        """What maps photos, uint8 (B, H, W, 3), to what enters the head, float32 (B, D); opened on first use."""
+        ...
+
+    def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
+        """Write a copy with another description and head; return its path."""
+        ...
+
+
+class TfliteOrigin:
+    """A .tflite file to adapt; an inner tensor of its graph is read, so that files of any version will do.
+
+    Raises:
+        BundleError: it is damaged, or was not exported by this program.
+        ExportError: its head is not found, or computes with integers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, runtime = open_file(path, "litert")
+        assert isinstance(runtime, LiteRtRuntime)  # of all engines, `litert` names this one
+        self.content, self.sha256 = runtime.content, runtime.digest
+        self._head = HeadOfFile(self.content, len(self.config.classes))
+        self.head = self._head.head().divided_by(1 / self.config.temperature)
+        self.files = files_in_tflite(self.content)
+        stored = self.files.get(CLASS_MEANS)
+        self.means = None if stored is None else read_class_means(stored, self.config.classes, str(path))
+
+    @cached_property
+    def embed(self) -> Embed:
+        """Run the file up to its head."""
+        return LiteRtRuntime(self._head.embeds(), self.path)
+
+    def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
+        """Write `place`.tflite, and the notice that the given file's photos ask for."""
+        path = place.with_name(f"{place.name}.tflite")
+        write_bytes(path, self.adapted(config, head))
+        for folder in (
+            self.path.parent,
+            self.path.parent.parent,
+        ):  # beside a shipped file; above an exported one
+            if (folder / NOTICE).is_file():
+                write_bytes(path.with_name(f"{place.name}.{NOTICE}"), (folder / NOTICE).read_bytes())
+                break
+        return path
+
+    def adapted(self, config: BundleConfig, head: Head) -> bytes:
+        """Return the file with another description and head."""
+        model = HeadOfFile(self.content, len(config.classes)).with_head(head.divided_by(config.temperature))
+        described = {**json.loads(self.files[DESCRIPTION]), **asdict(config), "metrics": {}}
+        text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+        return with_metadata(model, config, {**self.files, DESCRIPTION: text.encode()})
+
+
+class BundleOrigin:
+    """A bundle to adapt.
+
+    Raises:
+        BundleError: it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.bundle = path, read_bundle(path)
+        self.config = self.bundle.config
+        self._weights = self.bundle.weights.read_bytes()
+        self.sha256 = sha256_of(self._weights)
+        weight, bias = (read_tensor(self._weights, name, str(self.bundle.weights)) for name in (WEIGHT, BIAS))
+        self.head = Head(weight, bias)
+        means = path / CLASS_MEANS
+        self.means = (
+            read_class_means(means.read_bytes(), self.config.classes, str(means)) if means.is_file() else None
+        )
+
+    @cached_property
+    def embed(self) -> Embed:
+        """Run the weights in torch or, where that is not installed, the exported file up to its head."""
+        return embed_with_torch(self.bundle) or TfliteOrigin(self.bundle.exported(TFLITE)).embed
+
+    def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
+        """Write the bundle `place`, with its card, and export/model.tflite if the given one has that."""
+        content, origin = self._weights, str(self.bundle.weights)
+        values = {WEIGHT: head.weight, BIAS: head.bias, TEMPERATURE: np.array(config.temperature)}
+        for name, value in values.items():
+            content = with_tensor(content, name, value, origin)
+        files = {WEIGHTS: content}
+        for name in (NOTICE, CLASS_MEANS):
+            if (self.path / name).is_file():
+                files[name] = (self.path / name).read_bytes()
+        if (self.path / EXPORT / TFLITE).is_file():
+            exported = TfliteOrigin(self.bundle.exported(TFLITE))
+            files[f"{EXPORT}/{TFLITE}"] = exported.adapted(config, head)
+        written = write_bundle(place, config, files)
+        add_to_bundle(written, {CARD: model_card(config, {}, None)})
+        return written.path
+
+
+def adapt(settings: AdaptSettings) -> Adapted:
+    """Write a new model that is adapted to labelled photos; the given one stays as it is.
+
+    Raises:
+        BundleError: there is no such model, it is damaged or in another format, or the name of the new one is in use.
+        DatasetError: a folder is not named as a class, or there are no photos, or of one class only, or too many.
+        ExportError: the head of a .tflite file cannot be changed, or the new model does not answer as fitted.
+        BusyError: another process is writing the same model.
+    """
+    assert settings.photos is not None and settings.output is not None  # the settings refuse anything else
+    began, place = time.perf_counter(), settings.models_dir / settings.output
+    for taken in (place, place.with_name(f"{place.name}.tflite")):
+        if taken.exists():
+            raise BundleError(f"{taken} exists already.", "Choose another --output, or move it away.")
+    origin = open_origin(chosen_model(settings.model, settings.models_dir))
+    files, unused = class_photos(settings.photos, origin.config.classes)
+    photos = read_photos(origin, files, unused)
+    means = None if origin.means is None else origin.means.means
+    examples = Examples(photos.embedded, photos.y_true, means)
+    held_out = held_out_scores(origin.head, examples)
+    temperature = refit_temperature(origin.config.temperature, held_out, photos.y_true)
+    head = adapt_head(origin.head, examples)
+    before, after = (scores.argmax(1) == photos.y_true for scores in (origin.head(photos.embedded), held_out))
+    record = record_of(origin, photos, before, after)
+    training = {name: value for name, value in origin.config.training.items() if name not in _GONE}
+    config = replace(
+        origin.config,
+        name=place.name,
+        temperature=temperature,
+        training={**training, "adaptation": asdict(record)},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        conformal_threshold=None,  # its guarantee was for the scores before
+    )
+    with only_writer(place):
+        path = origin.write(place, config, head)
+        check(path, photos.pixels, softmax(head(photos.embedded[: len(photos.pixels)]) / temperature))
+    numbers = [photos.y_true == number for number in range(len(config.classes))]
+    counts = [(int(before[own].sum()), int(after[own].sum())) for own in numbers]
+    right = dict(zip(config.classes, counts, strict=True))
+    seconds = time.perf_counter() - began
+    return Adapted(path, record, right, temperature, photos.unreadable, photos.unused, seconds)
+
+
+def open_origin(path: Path) -> Origin:
+    """Open the model to adapt.
+
+    Raises:
+        BundleError: it is neither a bundle nor a .tflite file, or damaged.
+    """
+    if path.suffix == ".onnx":
+        hint = "Give the bundle that it was exported from, or the bundle's .tflite file."
+        raise BundleError(f"{path} is an ONNX file, and adapt changes bundles and .tflite files.", hint)
+    return TfliteOrigin(path) if path.is_file() else BundleOrigin(path)
+
+
+def embed_with_torch(bundle: Bundle) -> Embed | None:
+    """Return what embeds photos with the bundle's weights; None where torch is not installed."""
+    try:
+        from image_classification_trash.networks.network import (  # noqa: PLC0415  the train extra
+            EmbeddingBackbone,
+            load_network,
+        )
+    except ImportError:
+        return None
+    return EmbeddingBackbone(load_network(bundle)).embed
+
+
+def class_photos(folder: Path, classes: Sequence[str]) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:
+    """List the photos in class folders with their labels, and the names of everything else.
+
+    Raises:
+        DatasetError: there is no such folder, a folder in it is not named as a class, or there are too few or many photos.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder {folder}.", "Give --photos a folder of class folders.")
+    files: list[tuple[str, Path]] = []
+    unused, unknown = [], []
+    for entry in sorted(folder.iterdir()):
+        label = unicodedata.normalize("NFC", entry.name)
+        if not entry.is_dir() or label.startswith((".", "_")):
+            unused.append(entry.name)
+        elif label not in classes:
+            unknown.append(entry.name)
+        else:
+            own = [Path(name) for name in photos_below(entry) or []]
+            files.extend((label, path) for path in own)
+            others = {path for path in entry.rglob("*") if path.is_file()} - set(own)
+            unused.extend(path.relative_to(folder).as_posix() for path in sorted(others))
+    if unknown:
+        found = f"{folder} holds classes that the model does not know: {', '.join(unknown)}."
+        hint = f"It knows: {', '.join(classes)}. Rename their folders, or start their names with _."
+        raise DatasetError(found, hint)
+    counts = Counter(label for label, _ in files)
+    if len(counts) < 2:
+        found = f"{folder} holds photos of {len(counts)} classes."
+        raise DatasetError(found, f"Put photos in two or more folders of these: {', '.join(classes)}.")
+    if len(files) > MOST_PHOTOS:
+        found = f"{folder} holds {len(files)} photos, and adapt takes {MOST_PHOTOS} at most."
+        raise DatasetError(found, "Give fewer, or train on all of them: trash-classifier train FOLDER")
+    return files, tuple(unused)
+
+
+def read_photos(origin: Origin, files: Sequence[tuple[str, Path]], unused: tuple[str, ...]) -> OwnerPhotos:
+    """Decode and embed photos; those that cannot be read, and copies, are left out and listed.
+
+    Raises:
+        DatasetError: photos of fewer than two classes can be read, or one lies in the folders of two classes.
+    """
+    config = origin.config
+    y_true, unreadable, copies, waiting = [], [], [], []
+    embedded: list[Embeddings] = []
+    first: list[Pixels] = []
+    seen: dict[str, tuple[str, Path]] = {}
+    for label, path in files:
+        try:
+            digest = sha256_of(path.read_bytes())
+            if digest in seen:
+                check_label(seen[digest], label, path)
+                copies.append(f"{path}, a copy of {seen[digest][1].name}")
+                continue
+            pixels = read_photo(path, config.input_size, config.resize_mode)
+        except (PhotoError, OSError) as error:
+            unreadable.append(str(error))
+            continue
+        seen[digest] = label, path
+        y_true.append(config.classes.index(label))
+        waiting.append(pixels)
+        first.extend([pixels] if len(first) < CHECKED else [])
+        if len(waiting) == BATCH:
+            embedded.append(origin.embed(np.stack(waiting)))
+            waiting = []
+    if waiting:
+        embedded.append(origin.embed(np.stack(waiting)))
+    if len(set(y_true)) < 2:
+        found = f"Photos of {len(set(y_true))} classes can be read: {unreadable[0]}"
+        raise DatasetError(found, "Give photos of two classes or more.")
+    lines = sorted(f"{digest}  {label}" for digest, (label, _) in seen.items())
+    fingerprint = sha256_of("\n".join(lines).encode())
+    vectors = np.concatenate(embedded).astype(np.float32)
+    if not np.isfinite(vectors).all():
+        raise BundleError(f"{origin.path} returns numbers that are not finite.", "Copy the model again.")
+    unused = (*unused, *copies)
+    return OwnerPhotos(vectors, np.array(y_true), np.stack(first), tuple(unreadable), unused, fingerprint)
+
+
+def check_label(seen: tuple[str, Path], label: str, path: Path) -> None:
+    """Raise a DatasetError if a photo that was seen before has another label now."""
+    if seen[0] != label:
+        found = f"{path} is the same photo as {seen[1]}, in the folder of another class."
+        raise DatasetError(found, "Delete it where it does not belong.")
+
+
+def record_of(origin: Origin, photos: OwnerPhotos, before: Any, after: Any) -> AdaptationRecord:
+    """Record an adaptation; `before` and `after` say of each photo (N,) whether it is right."""
+    counts = np.bincount(photos.y_true, minlength=len(origin.config.classes)).tolist()
+    return AdaptationRecord(
+        origin=origin.config.name,
+        origin_sha256=origin.sha256,
+        photos=dict(zip(origin.config.classes, counts, strict=True)),
+        unreadable=len(photos.unreadable),
+        fingerprint=photos.fingerprint,
+        right_before=int(before.sum()),
+        right_after=int(after.sum()),
+        fits=min(len(photos.y_true), MOST_FITS),
+        temperature_before=origin.config.temperature,
+        ridge=RIDGE,
+        class_means=origin.means is not None,
+        git_commit=git_commit(),
+    )
+
+
+def check(path: Path, pixels: Pixels, expected: Floats) -> None:
+    """Run the new model on photos, uint8 (K, H, W, 3), and compare it with the fitted probabilities (K, C).
+
+    Raises:
+        ExportError: they differ; the new model is deleted.
+    """
+    try:
+        rows = TrashClassifier.load(path).probabilities(pixels)[:, : expected.shape[1]].astype(np.float64)
+        miss = float(np.abs(rows / np.maximum(rows.sum(1, keepdims=True), 1e-12) - expected).max())
+    except BundleError:
+        miss = np.inf
+    if not miss <= TOLERANCE:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        found = f"The adapted model answers differently from what was fitted, by {miss:.2g}; it was deleted."
+        raise ExportError(found, "Adapt the bundle, or a float32 or fp16 .tflite file of it.")
+
+
+if __name__ == "__main__":
+    from image_classification_trash.config.loader import load_settings
+    from image_classification_trash.show import carry_out
+
+    sys.exit(carry_out("adapt", lambda: load_settings(AdaptSettings, sys.argv[1:]), adapt))
