@@ -28,7 +28,7 @@ from image_classification_trash.models.own_photos import (
 from image_classification_trash.models.train_model import Trained, train
 from image_classification_trash.networks.device import is_first_process
 from image_classification_trash.show import GOOD, Result, Shown
-from image_classification_trash.visualization.visualize import EvaluationReport, evaluate_with_report
+from image_classification_trash.visualization.evaluation_report import EvaluationReport, evaluate_with_report
 
 SettingsT = TypeVar("SettingsT", bound=StageSettings)
 
