@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from image_classification_trash.inference.bundle import Bundle
     from image_classification_trash.models.adapt_model import Adapted
     from image_classification_trash.models.export_model import Exported
-    from image_classification_trash.visualization.visualize import EvaluationReport
+    from image_classification_trash.visualization.evaluation_report import EvaluationReport
 
 ORIGIN = "argument"
 """What messages call a setting that was given to a function."""
@@ -93,7 +93,7 @@ def evaluate(model: "Bundle | str | PathLike[str] | None" = None, **settings: An
     """
     from image_classification_trash.config.loader import combined  # noqa: PLC0415
     from image_classification_trash.config.models import EvaluateSettings  # noqa: PLC0415
-    from image_classification_trash.visualization.visualize import evaluate_with_report  # noqa: PLC0415
+    from image_classification_trash.visualization.evaluation_report import evaluate_with_report  # noqa: PLC0415
 
     given = {**settings, "bundle": path_of(model)}
     if given.get("data") is not None:  # a shell would have expanded it

@@ -99,13 +99,17 @@ def run_tune(settings: TuneSettings) -> Result:
 
 def run_evaluate(settings: EvaluateSettings) -> Result:
     """Evaluate a model and plot the results."""
-    from image_classification_trash.visualization.visualize import evaluate_with_report
+    from image_classification_trash.visualization.evaluation_report import evaluate_with_report
 
     return evaluate_with_report(settings)
 
 
 def run_models(settings: ModelsSettings) -> Result:
     """List, compare and promote models."""
+    if settings.action == "compare":
+        from image_classification_trash.visualization.comparison_page import compare_with_page
+
+        return compare_with_page(settings)
     from image_classification_trash.models.promote_model import manage_models
 
     return manage_models(settings)

@@ -41,12 +41,12 @@ class EvaluateSettings(ReportsFolder, DataFolder, TrackSettings, JsonOutput, Tra
     batch_size: int = Field(32, ge=1, description="Number of photos in a batch")
 
 
-class ModelsSettings(JsonOutput, ModelsFolder, StageSettings):
+class ModelsSettings(ReportsFolder, DataFolder, JsonOutput, ModelsFolder, StageSettings):
     """List, compare and promote models: versions that no training touches, and aliases such as `production`."""
 
     stage: ClassVar[str] = "models"
     usual: ClassVar[tuple[str, ...]] = (
-        "action", "models", "alias", "min_accepted", "note", "json_output", "models_dir",
+        "action", "models", "data", "alias", "min_accepted", "note", "json_output", "data_dir", "models_dir", "reports_dir",
     )  # fmt: skip
     takes: ClassVar[Mapping[str, int]] = {
         "list": 0, "show": 1, "compare": 2, "register": 1, "promote": 1, "rollback": 0,
@@ -58,6 +58,11 @@ class ModelsSettings(JsonOutput, ModelsFolder, StageSettings):
     )
     models: Positional[list[str]] = Field(
         [], description="Models to do it with: folders, names, NAME@NUMBER, NAME@latest or aliases"
+    )
+    data: Path | None = Field(
+        None,
+        description="Labelled folder, zip or CSV to compare on, which both were evaluated on; without one, all photos that "
+        "both were, the test split first",
     )
     alias: str = Field(
         "production", pattern=r"^[a-z][\w-]*$", description="Alias that promote and rollback move"

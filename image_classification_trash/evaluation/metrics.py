@@ -11,7 +11,15 @@ from scipy.sparse import csr_array
 from sklearn.metrics import confusion_matrix, f1_score
 
 from image_classification_trash.arrays import Floats, Ints
-from image_classification_trash.evaluation.bootstrap import bootstrap_weights, interval, mean_n
+from image_classification_trash.evaluation.bootstrap import (
+    BINS,
+    bootstrap_weights,
+    calibration_error,
+    interval,
+    mean_n,
+    mean_of_classes,
+    ratio,
+)
 from image_classification_trash.evaluation.result import (
     Accepted,
     AccuracyAtCoverage,
@@ -21,8 +29,6 @@ from image_classification_trash.evaluation.result import (
     Scores,
 )
 
-BINS = 15
-_TINY = 1e-12
 _AT_ONCE = 256
 """Number of photos that are compared with all others at once."""
 
@@ -47,8 +53,8 @@ def describe(
     support = weights @ _one_hot(y_true, classes)  # (1 + R, C), as all figures of classes
     predicted = weights @ _one_hot(y_pred, classes)
     hits = weights[:, y_true == y_pred] @ _one_hot(y_true[y_true == y_pred], classes)
-    precision, recall = _ratio(hits, predicted), _ratio(hits, support)
-    f1 = _ratio(2 * hits, support + predicted)
+    precision, recall = ratio(hits, predicted), ratio(hits, support)
+    f1 = ratio(2 * hits, support + predicted)
     area = roc_auc(y_true, probabilities, weights)
     counts, answers, right = (row[0].astype(int).tolist() for row in (support, predicted, hits))
     per_class = {
@@ -68,12 +74,12 @@ def describe(
     return Scores(
         n=n,
         accuracy=interval(weights @ (y_true == y_pred) / n, n),
-        balanced_accuracy=interval(_mean_of_classes(recall[:, present]), mean_n(sizes)),
-        macro_f1=interval(_mean_of_classes(f1[:, present]), mean_n(sizes)),
-        roc_auc=interval(_mean_of_classes(area[:, present]), mean_n(np.minimum(sizes, n - sizes).clip(1))),
+        balanced_accuracy=interval(mean_of_classes(recall[:, present]), mean_n(sizes)),
+        macro_f1=interval(mean_of_classes(f1[:, present]), mean_n(sizes)),
+        roc_auc=interval(mean_of_classes(area[:, present]), mean_n(np.minimum(sizes, n - sizes).clip(1))),
         log_loss=no_share(weights @ log_losses(y_true, probabilities) / n),
         brier=no_share(weights @ squared_distances / n),
-        ece=no_share(_ece(y_true, probabilities, weights)),
+        ece=no_share(calibration_error(probabilities.max(1), y_true == y_pred, weights)),
         per_class=per_class,
         confusion=confusion_matrix(y_true, y_pred, labels=range(classes)).tolist(),
     )
@@ -102,7 +108,7 @@ def roc_auc(y_true: Ints, scores: Floats, weights: Floats) -> Floats:
         beaten[y_true[:, None] == y_true[mine]] = 0
         wins += (weights[:, mine] * (counts @ beaten)) @ one_hot[mine]
     support = weights @ one_hot
-    return _ratio(wins, support * (weights.sum(1, keepdims=True) - support))
+    return ratio(wins, support * (weights.sum(1, keepdims=True) - support))
 
 
 def macro_f1(y_true: Ints, y_pred: Ints) -> float:
@@ -122,7 +128,7 @@ def reliability(y_true: Ints, probabilities: Floats, bins: int = BINS) -> Reliab
         confidence=[float(confidence[m].mean()) if m.any() else None for m in inside],
         accuracy=[float(right[m].mean()) if m.any() else None for m in inside],
         count=[int(m.sum()) for m in inside],
-        ece=float(_ece(y_true, probabilities, np.ones((1, len(y_true))), bins)[0]),
+        ece=float(calibration_error(confidence, right, np.ones((1, len(y_true))), bins)[0]),
     )
 
 
@@ -175,23 +181,6 @@ def _one_hot(y: Ints, classes: int) -> csr_array:
     return csr_array((np.ones(len(y)), y, np.arange(len(y) + 1)), shape=(len(y), classes))
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.asarray(np.where(whole > 0, part / np.maximum(whole, _TINY), np.nan))
-
-
-def _mean_of_classes(values: Floats) -> Floats:
-    """Return the mean (R,) over the classes for which a resample has a figure, of (R, C); NaN where none has one."""
-    known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0).sum(1), known.sum(1))
-
-
 def log_losses(y_true: Ints, probabilities: Floats) -> Floats:
     """Return the negative log likelihood (N,) of each true class."""
     return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(y_true)), y_true], 1e-15)))
-
-
-def _ece(y_true: Ints, probabilities: Floats, weights: Floats, bins: int = BINS) -> Floats:
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == y_true
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.stack([weights @ ((place == b) * (right - confidence)) for b in range(bins)])
-    return np.asarray(np.abs(gap).sum(0) / weights.sum(1))

@@ -1,8 +1,8 @@
-"""List versions and bundles, and compare two of them."""
+"""List versions and bundles."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from image_classification_trash.errors import BundleError
 from image_classification_trash.evaluation.export_report import ExportRecord, exported_files
 from image_classification_trash.evaluation.formatting import with_interval
-from image_classification_trash.evaluation.result import Interval, Metrics, read_metrics
+from image_classification_trash.evaluation.result import Metrics, read_metrics
 from image_classification_trash.inference.bundle import CONFIG, Bundle, read_bundle
 from image_classification_trash.inference.model_store import (
     Registry,
@@ -23,9 +23,7 @@ from image_classification_trash.inference.model_store import (
 from image_classification_trash.show import Result, Shown, Table
 
 TEST = "test"
-COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
-PLAIN = ("log_loss", "ece")
-"""Compared figures that are not shares."""
+HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Entry:
         document: dict[str, Any] = {"model": self.reference, "aliases": list(self.aliases)}
         if self.bundle is None:
             return document | {"problem": self.problem}
-        config, headline = self.bundle.config, ("n", *COMPARED)
+        config, headline = self.bundle.config, ("n", *HEADLINE)
         measured = {photos: metrics.as_json() for photos, metrics in self.measured.items()}
         return document | {
             "folder": str(self.bundle.path),
@@ -88,53 +86,6 @@ class ModelList(Result):
     def as_json(self) -> dict[str, Any]:
         """Return the entries as plain data for JSON."""
         return {"models": [entry.as_json() for entry in self.entries]}
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedFigures:
-    """One figure of two models on one set of photos.
-
-    Attributes:
-        photos: name of the set.
-        n: number of photos in it.
-        measure: name of the figure.
-        first: the first model's figure; None if not measured.
-        second: the second model's figure; None if not measured.
-        same_photos: whether both were measured on the same photos, so that the figures are comparable.
-    """
-
-    photos: str
-    n: int
-    measure: str
-    first: Interval | None
-    second: Interval | None
-    same_photos: bool
-
-
-@dataclass(frozen=True)
-class ModelComparison(Result):
-    """Figures of two models, under the names that the user gave."""
-
-    names: tuple[str, str]
-    figures: tuple[ComparedFigures, ...]
-
-    def for_people(self) -> Iterator[Shown]:
-        """Yield a table with one row per set of photos and figure."""
-        rows = [
-            [
-                f"{f.photos} (n {f.n})",
-                f.measure.replace("_", " "),
-                with_interval(f.first, f.measure not in PLAIN),
-                with_interval(f.second, f.measure not in PLAIN),
-                "" if f.same_photos else "not the same photos",
-            ]
-            for f in self.figures
-        ]
-        yield Table(["photos", "measure", *self.names, ""], rows)
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Return the rows as plain data for JSON."""
-        return [asdict(figures) for figures in self.figures]
 
 
 def entries(models_dir: Path) -> list[Entry]:
@@ -182,21 +133,6 @@ def show(reference: str, models_dir: Path) -> Entry:
     if version is None:
         return _entry(str(bundle.path), lambda: bundle)
     return replace(_entry_of_version(registry, version), bundle=bundle)
-
-
-def compare(first: Bundle, second: Bundle) -> list[ComparedFigures]:
-    """Compare the figures of two bundles on every set of photos that either was measured on."""
-    a, b = read_metrics(first), read_metrics(second)
-    rows = []
-    for part in {**a, **b}:
-        mine, theirs = a.get(part), b.get(part)
-        same = mine is not None and theirs is not None and same_photos(mine, theirs)
-        n = (mine or b[part]).n
-        for name in COMPARED:
-            # A model without figures for these photos has none of the attributes either.
-            figures = [getattr(measured, name, None) for measured in (mine, theirs)]
-            rows.append(ComparedFigures(part, n, name, figures[0], figures[1], same))
-    return rows
 
 
 def version_of(registry: Registry, bundle: Bundle) -> Version | None:

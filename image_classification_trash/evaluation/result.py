@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.errors import BundleError
+from image_classification_trash.evaluation.comparison.answers import Answer
 from image_classification_trash.inference.bundle import METRICS, Bundle, renamed
 from image_classification_trash.inference.classifier import Prediction
 
@@ -352,6 +353,8 @@ class LabelledPhotos:
         fingerprint: of the photos and their labels.
         sources: source of each; empty for photos without named sources.
         not_waste: photos without waste that belong to them, by source.
+        root: the folder that they lie below.
+        groups: group of each, of photos of one object or one take; empty where that is not known.
     """
 
     name: str
@@ -360,6 +363,8 @@ class LabelledPhotos:
     fingerprint: str
     sources: tuple[str, ...] = ()
     not_waste: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    root: Path = Path()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -374,6 +379,7 @@ class Evaluation:
         paths: of the readable photos.
         metrics: figures, conditions included.
         unreadable: predictions of the unreadable photos.
+        answers: what the bundle keeps of the answer for each readable photo.
     """
 
     bundle: Bundle
@@ -383,3 +389,4 @@ class Evaluation:
     paths: tuple[Path, ...]
     metrics: Metrics
     unreadable: tuple[Prediction, ...]
+    answers: tuple[Answer, ...]

@@ -6,6 +6,7 @@ Nothing is scored in memory: the bundle is loaded from disk, and photos are deco
 """
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,11 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.data.sources import read_source
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.evaluation.calibration import prediction_sets, uncalibrated
+from image_classification_trash.evaluation.comparison.answers import (
+    Answer,
+    answers_csv,
+    predictions_file,
+)
 from image_classification_trash.evaluation.export_report import read_export_report
 from image_classification_trash.evaluation.metrics import (
     accepted,
@@ -41,7 +47,7 @@ from image_classification_trash.evaluation.result import (
     without_undefined,
 )
 from image_classification_trash.features.content_cache import writable
-from image_classification_trash.files import only_writer, sha256_of, sha256_of_file
+from image_classification_trash.files import as_text, only_writer, sha256_of, sha256_of_file
 from image_classification_trash.inference.bundle import (
     CARD,
     METRICS,
@@ -77,7 +83,11 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
 def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
     earlier, exports = read_metrics(bundle), read_export_report(bundle)
-    photos = labelled_folder(settings, bundle) if settings.data else own_test_split(settings, bundle)
+    photos = (
+        labelled_folder(settings.data, settings.interim_dir, bundle)
+        if settings.data
+        else own_test_split(settings, bundle)
+    )
     classifier = TrashClassifier.load(bundle, runtime="torch")
     predictions = _predict(classifier, photos.paths, photos.name, settings.batch_size)
     good = [i for i, prediction in enumerate(predictions) if prediction.error is None]
@@ -93,24 +103,45 @@ def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
         unreadable=len(unreadable),
         by_source=by_source(bundle, sources, y_true, probabilities, settings) if sources else None,
     )
-    if settings.not_waste is not None:
-        not_waste = _predict(
-            classifier, photos_in(settings.not_waste), settings.not_waste.name, settings.batch_size
+    outside = settings.not_waste
+    others = photos.not_waste if outside is None else {outside.name: photos_in(outside)}
+    apart = {name: _predict(classifier, paths, name, settings.batch_size) for name, paths in others.items()}
+    if outside is not None:
+        metrics = replace(
+            metrics, not_waste=measure_rejection(bundle, answers, apart[outside.name], settings)
         )
-        metrics = replace(metrics, not_waste=measure_rejection(bundle, answers, not_waste, settings))
-    elif photos.not_waste:
-        apart = {
-            name: _predict(classifier, paths, name, settings.batch_size)
-            for name, paths in photos.not_waste.items()
-        }
+    elif apart:
         metrics = with_not_waste(metrics, bundle, answers, apart, settings)
     probabilities = of_classes(probabilities)
     card = model_card(bundle.config, earlier | {photos.name: metrics}, exports)
     before = {name: without_undefined(renamed(figures)) for name, figures in bundle.metrics().items()}
     measured = before | {photos.name: metrics.as_json()}
-    add_to_bundle(bundle, {METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n", CARD: card})
+    groups = photos.groups or [""] * len(photos.paths)
+    kept = tuple(answer_of(predictions[i], photos.root, photos.labels[i], groups[i]) for i in good)
+    rejected = [
+        answer_of(answer, outside or photos.root)
+        for answers in apart.values()
+        for answer in answers
+        if answer.error is None
+    ]
+    files = {
+        METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n",
+        CARD: card,
+        predictions_file(photos.name): answers_csv([*kept, *rejected]),
+    }
+    add_to_bundle(bundle, files)
     paths = tuple(photos.paths[i] for i in good)
-    return Evaluation(bundle, photos, y_true, probabilities, paths, metrics, unreadable)
+    return Evaluation(bundle, photos, y_true, probabilities, paths, metrics, unreadable, kept)
+
+
+def answer_of(prediction: Prediction, root: Path, y_true: str = "", group: str = "") -> Answer:
+    """Return what is kept of the answer for a readable photo below `root`; without a class for a photo without waste."""
+    assert prediction.label is not None and prediction.probability is not None and prediction.decision
+    path = Path(os.path.relpath(prediction.path, root)).as_posix()
+    return Answer(
+        as_text(path), y_true, prediction.label, prediction.probability, prediction.decision,
+        prediction.waste_score, group,
+    )  # fmt: skip
 
 
 def of_classes(shares: Floats) -> Floats:
@@ -148,6 +179,8 @@ def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos
         manifest.fingerprint,
         sources,
         {name: tuple(found) for name, found in sorted(not_waste.items())},
+        manifest.root,
+        tuple(photo.group for photo in photos),
     )
 
 
@@ -199,18 +232,21 @@ def with_not_waste(
     return replace(metrics, not_waste=whole, not_waste_by_source=single)
 
 
-def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos:
+def labelled_folder(path: Path, interim_dir: Path, bundle: Bundle) -> LabelledPhotos:
     """Read any labelled folder, zip or CSV.
+
+    Args:
+        path: of it.
+        interim_dir: where a zip is unpacked.
+        bundle: the model, which must know its classes.
 
     Raises:
         DatasetError: it cannot be read, or holds a class that the model does not know.
     """
-    assert settings.data is not None
-    path = settings.data
     if path.suffix.lower() == ".zip" and path.is_file():
-        target = settings.interim_dir / "evaluate" / sha256_of_file(path)[:16]
+        target = interim_dir / "evaluate" / sha256_of_file(path)[:16]
         if not target.is_dir():
-            target = writable(settings.interim_dir) / "evaluate" / target.name
+            target = writable(interim_dir) / "evaluate" / target.name
         if not target.is_dir():
             unpack(path, target)
         source, name = read_source(target), path.stem
@@ -224,9 +260,8 @@ def labelled_folder(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhoto
     paths = tuple(source.root / file.path for file in source.files)
     labels = tuple(file.label for file in source.files)
     listing = json.dumps([(file.path, file.label) for file in source.files])
-    return LabelledPhotos(
-        f"{name} (folder)" if name == TEST else name, paths, labels, sha256_of(listing.encode())
-    )
+    name = f"{name} (folder)" if name == TEST else name
+    return LabelledPhotos(name, paths, labels, sha256_of(listing.encode()), root=source.root)
 
 
 def _predict(

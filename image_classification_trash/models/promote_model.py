@@ -26,10 +26,8 @@ from image_classification_trash.evaluation.export_report import exported_files
 from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.evaluation.model_list import (
     TEST,
-    ModelComparison,
     ModelList,
     bundle_of,
-    compare,
     entries,
     same_photos,
     show,
@@ -48,6 +46,7 @@ from image_classification_trash.inference.model_store import (
     read_registry,
     registry_json,
 )
+from image_classification_trash.models.compare_models import compare_models
 from image_classification_trash.show import Result, Shown, Table
 
 LOCK_SECONDS = 60
@@ -118,9 +117,7 @@ def manage_models(settings: ModelsSettings) -> Result:
         case "show":
             return ModelList((show(settings.models[0], models_dir),))
         case "compare":
-            first, second = settings.models
-            found = compare(bundle_of(first, models_dir), bundle_of(second, models_dir))
-            return ModelComparison((first, second), tuple(found))
+            return compare_models(settings)
         case "register":
             bundle = bundle_of(settings.models[0], models_dir)
             return Registered(bundle, register(bundle, models_dir, settings.note))

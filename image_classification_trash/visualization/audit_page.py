@@ -1,14 +1,11 @@
 """Write the issues that `audit` found as one self-contained HTML file with thumbnails."""
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-from PIL import Image
 
 from image_classification_trash.config.data import AuditSettings
 from image_classification_trash.errors import PhotoError
@@ -16,9 +13,8 @@ from image_classification_trash.files import write_text
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.models.audit_data import KINDS, DataAudit, Issue, audit_data
 from image_classification_trash.show import Result, Shown
+from image_classification_trash.visualization.report import thumbnail
 
-THUMBNAIL = (240, 180)
-"""Maximum width and height of a thumbnail, in pixels."""
 _TWO_PICTURES = ("near_duplicate", "near_duplicate_labels")
 """Kinds of issues that are shown with the other photo, because it differs."""
 
@@ -122,10 +118,6 @@ def _without_mirrored(issues: Sequence[Issue]) -> list[Issue]:
 def _thumbnail(path: Path) -> str:
     """Return a photo as a data URI of a small JPEG; empty if it cannot be read."""
     try:
-        image = Image.fromarray(read_photo(path))
+        return thumbnail(read_photo(path))
     except PhotoError:
         return ""
-    image.thumbnail(THUMBNAIL)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import PercentFormatter
 
 from image_classification_trash.evaluation.result import ClassScores, Interval, Reliability
 from image_classification_trash.files import as_text
@@ -167,29 +168,28 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def confusion_matrix(matrix: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
-    """Draw counts (C, C) and their percentages of each true class (rows).
+    """Draw counts (C, C), above their percentages of each true class (rows), which are the shade of the cells.
 
     Of large matrices, only the largest counts are written as numbers. Above `MOST_CLASSES` classes, one image of the
     percentages without numbers and names: metrics.json holds the counts.
     """
     if len(labels) > MOST_CLASSES:
         return _confusion_image(matrix)
-    side, size = min(max(4.2, 0.62 * len(labels) + 1.6), _LARGEST_SIDE), 9 if len(labels) <= 20 else 6
+    side, size = min(max(4.2, 0.68 * len(labels) + 1.6), _LARGEST_SIDE), 9 if len(labels) <= 20 else 6
     largest = np.sort(np.argsort(-matrix, axis=None, kind="stable")[:_MOST_NUMBERS])
-    figure = _figure(2 * side, side)
+    figure = _figure(side, side)
+    axes = figure.subplots()
     shares, names = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1), [*map(shortened, labels)]
-    for axes, values, name in zip(
-        figure.subplots(1, 2), (matrix, shares), ("photos", "% of the true class"), strict=True
-    ):
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        for row, column in zip(*np.unravel_index(largest, matrix.shape), strict=True):
-            colour = "white" if shares[row, column] > 55 else "black"
-            text = f"{values[row, column]:.0f}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
-        axes.set_xticks(range(len(labels)), names, rotation=40, ha="right")
-        axes.set_yticks(range(len(labels)), names)
-        axes.set(xlabel="predicted", ylabel="true")
-        axes.set_title(f"Confusion, {name} (n = {matrix.sum()})", loc="left", fontsize=10)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for row, column in zip(*np.unravel_index(largest, matrix.shape), strict=True):
+        count, share = matrix[row, column], shares[row, column]
+        text, colour = f"{count}\n{share:.0f}%" if count else "0", "white" if share > 55 else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+    axes.set_xticks(range(len(labels)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(labels)), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    title = f"Confusion: photos, and % of the true class (n = {matrix.sum()})"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
 
 
@@ -236,20 +236,28 @@ def risk_coverage(
         risk: error rate of the accepted photos at each coverage.
         chosen: coverage and risk at the model's threshold, if it accepts any photo.
     """
-    figure = _figure(6.4, 4)
+    figure = _figure(5.6, 5.2)
     axes = figure.subplots()
     axes.plot(coverage, risk, color=_ACCENT)
     if chosen is not None:
         axes.plot(*chosen, "o", color="#D55E00")
-        text = f"threshold: {chosen[0]:.0%} accepted, {chosen[1]:.1%} wrong  "
-        axes.annotate(text, chosen, ha="right", va="bottom", fontsize=9)
+        side, text = (
+            "right" if chosen[0] > 0.5 else "left",
+            f"{chosen[0]:.0%} accepted, {chosen[1]:.1%} wrong",
+        )
+        shift = (-8 if side == "right" else 8, 6)
+        axes.annotate(
+            f"threshold:\n{text}", chosen, shift, textcoords="offset points", ha=side, va="bottom", fontsize=9
+        )
     axes.set(
-        xlabel="coverage (share of photos accepted, most confident first)",
-        ylabel="error rate",
+        xlabel="coverage: share of photos accepted, most confident first",
+        ylabel="error rate of the accepted photos",
         xlim=(0, 1.01),
     )
     axes.set_ylim(0, max(*risk, 0.02) * 1.3)
-    axes.set_title(f"Risk and coverage (n = {len(risk)})", loc="left")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.set_title(f"Risk and coverage (n = {len(risk)})", loc="left", fontsize=10)
     return _plain(figure)
 
 
@@ -276,6 +284,29 @@ def per_class_scores(per_class: Mapping[str, ClassScores]) -> Figure:
     return _plain(figure)
 
 
+def paired_differences(rows: Sequence[tuple[str, str, Interval]], names: Sequence[str]) -> Figure:
+    """Draw the difference of two models in each measure with its interval; grey where the interval includes 0.
+
+    Args:
+        rows: measure, the difference as text, and the difference, 0 to 1.
+        names: of the two models; differences are the second's figure minus the first's.
+    """
+    figure = _figure(9, 0.5 * len(rows) + 1.3)
+    axes = figure.subplots()
+    for place, (_, text, difference) in enumerate(rows):
+        low, value, high = (100 * bound for bound in (difference.low, difference.value, difference.high))
+        colour = _GREY if low <= 0 <= high else _ACCENT
+        axes.plot([low, high], [place, place], color=colour, lw=3, alpha=0.5, solid_capstyle="round")
+        axes.plot(value, place, "o", color=colour)
+        axes.annotate(text, (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+    axes.axvline(0, color=_GREY, ls="--", lw=1)
+    axes.set_yticks(range(len(rows)), [measure for measure, *_ in rows])
+    axes.set(ylim=(len(rows) - 0.5, -0.7), xlabel="difference in points (ECE: in hundredths)")
+    first, second = map(shortened, names)
+    axes.set_title(f"{second} minus {first}", loc="left", fontsize=10)
+    return _plain(figure)
+
+
 def image_rows(
     rows: Sequence[Sequence[Pixels]], captions: Sequence[Sequence[str]], title: str, columns: int = 4
 ) -> Figure:
@@ -292,6 +323,13 @@ def image_rows(
         for axes, text in zip(line[:: columns // len(caption)], caption, strict=False):
             axes.set_title(text, fontsize=8, loc="left", pad=3)
     return figure
+
+
+def two_per_row(cells: Sequence[Sequence[Pixels]], captions: Sequence[str], title: str) -> Figure:
+    """Draw cells, each of one or two pictures with a caption, two cells per row."""
+    starts = range(0, len(cells), 2)
+    rows = [[picture for cell in cells[i : i + 2] for picture in cell] for i in starts]
+    return image_rows(rows, [[*captions[i : i + 2], ""][:2] for i in starts], title)
 
 
 def overlay(photo: Pixels, heat: npt.NDArray[np.floating[Any]]) -> Pixels:

@@ -29,7 +29,7 @@ from image_classification_trash.models.train_model import Trained, train
 from image_classification_trash.networks.device import is_first_process
 from image_classification_trash.networks.memory import with_batch_that_fits
 from image_classification_trash.show import GOOD, Result, Shown
-from image_classification_trash.visualization.visualize import EvaluationReport, evaluate_with_report
+from image_classification_trash.visualization.evaluation_report import EvaluationReport, evaluate_with_report
 
 SettingsT = TypeVar("SettingsT", bound=StageSettings)
 
