@@ -1,9 +1,12 @@
-"""Find the nearest neighbours among many photos with FAISS, in time nearly linear in their number.
+"""Find the nearest neighbours among many photos with FAISS, without comparing all of them on their full embeddings.
 
-Embeddings are reduced to their main directions and searched in an inverted file (IVF; Jégou, Douze, Schmid: Product
-Quantization for Nearest Neighbor Search, 2011); every candidate is then measured on the full embeddings. Hashes are
+Embeddings are reduced to their main directions. Up to `FLAT_UP_TO` photos these are compared as products of matrices, which
+costs less than an index and misses nothing; beyond that they are searched in an inverted file (IVF; Jégou, Douze, Schmid:
+Product Quantization for Nearest Neighbor Search, 2011). Every candidate is then measured on the full embeddings. Hashes are
 searched through tables of their parts (Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing, 2012).
 """
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +15,8 @@ from image_classification_trash.arrays import Embeddings, Ints
 
 DIRECTIONS = 128
 """Directions that embeddings are reduced to for the search."""
+FLAT_UP_TO = 200_000
+"""Photos from which on the inverted file takes less computing than comparing all in the main directions (some three minutes)."""
 SAMPLE = 20_000
 """Photos that the directions and the cells of the inverted file are computed from."""
 _CELLS, _PROBED = 1.0, 112
@@ -27,7 +32,8 @@ def nearest_by_embedding(
 ) -> tuple[Ints, Ints, npt.NDArray[np.float32]]:
     """Find each photo's nearest neighbours by cosine.
 
-    A few pairs can be missed, since the inverted file is searched in part; those found have their exact cosine.
+    A pair can be missed: where more than `_SPARE` times `neighbours` photos are nearer in the main directions, and beyond
+    `FLAT_UP_TO` photos where its cell of the inverted file is not searched. Those found have their exact cosine.
 
     Args:
         unit: embeddings of length 1, float32 (N, D).
@@ -37,15 +43,8 @@ def nearest_by_embedding(
     Returns:
         Rows (P,), their neighbours (P,) and the cosines, float32 (P,), in the order of the rows.
     """
-    import faiss  # noqa: PLC0415  only large data sets need it
-
     reduced = _reduced(unit)
-    count, width = reduced.shape
-    cells = max(1, min(round(_CELLS * count**0.5), SAMPLE // 39))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, cells, faiss.METRIC_L2)
-    index.train(reduced[_sample(count)])
-    index.add(reduced)
-    index.nprobe = min(_PROBED, cells)
+    count, index = len(reduced), _index_of(reduced)
     found: list[tuple[Ints, Ints, npt.NDArray[np.float32]]] = []
     for start in range(0, count, _SEARCHED):
         distance, ids = index.search(reduced[start : start + _SEARCHED], min(_SPARE * neighbours + 1, count))
@@ -99,6 +98,23 @@ def cosines(unit: Embeddings, rows: Ints, columns: Ints) -> npt.NDArray[np.float
         part = slice(start, start + _MEASURED)
         found[part] = np.einsum("ij,ij->i", unit[rows[part]], unit[columns[part]])
     return found
+
+
+def _index_of(reduced: Embeddings) -> Any:
+    """Return an index of reduced embeddings (N, D): flat, or an inverted file where they are many."""
+    import faiss  # noqa: PLC0415  only large data sets need it
+
+    count, width = reduced.shape
+    index: Any
+    if count <= FLAT_UP_TO:
+        index = faiss.IndexFlatL2(width)
+    else:
+        cells = max(1, min(round(_CELLS * count**0.5), SAMPLE // 39))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, cells, faiss.METRIC_L2)
+        index.train(reduced[_sample(count)])
+        index.nprobe = min(_PROBED, cells)
+    index.add(reduced)
+    return index
 
 
 def _reduced(unit: Embeddings) -> Embeddings:

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from image_classification_trash import nearest_neighbours
 from image_classification_trash.data import near_duplicates
 from image_classification_trash.data.manifest import Overlap, Photo
 from image_classification_trash.data.near_duplicates import (
@@ -74,10 +75,14 @@ def test_frames_of_a_static_camera_list_their_nearest_and_stay_one_group() -> No
     assert len(set(group_names(photos(*[("", "")] * 300), near.component))) == 1
 
 
-def test_many_photos_are_found_by_their_nearest_as_by_comparing_all(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("flat_up_to", [nearest_neighbours.FLAT_UP_TO, 0])
+def test_many_photos_are_found_by_their_nearest_as_by_comparing_all(
+    flat_up_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embeddings, hashes = objects(400, 3, 0.3), list(range(0, 1200 << 20, 1 << 20))
     exact = find_near_duplicates(hashes, embeddings)
     monkeypatch.setattr(near_duplicates, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(nearest_neighbours, "FLAT_UP_TO", flat_up_to)
     nearest = find_near_duplicates(hashes, embeddings)
     assert len(exact.pairs) >= 1200
     np.testing.assert_array_equal(nearest.pairs.first, exact.pairs.first)
