@@ -1,5 +1,6 @@
 """`python -m image_classification_trash` is the command `trash-classifier`; both begin here."""
 
+import gc
 import os
 import signal
 import sys
@@ -32,6 +33,8 @@ def main() -> None:
         signal.signal(signal.SIGINT, stop)
     if "OMP_WAIT_POLICY" not in os.environ:  # the user decides; read once, when PyTorch is imported
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else all packages are searched for some
+    gc.disable()  # until the settings are made: a seventh of the start is looking for garbage that is not there
     try:
         from image_classification_trash.cli import run  # noqa: PLC0415  after the signal is handled
 

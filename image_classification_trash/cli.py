@@ -190,6 +190,14 @@ def model_is_there(settings: TrainedModel) -> None:
     _check_bundle(settings.bundle, settings.models_dir)
 
 
+def named_model_is_there(settings: PredictSettings) -> None:
+    """Raise a BundleError unless the model that the settings name exists; they need not name one."""
+    from image_classification_trash.inference.model_store import chosen_model
+
+    if settings.model is not None:
+        chosen_model(settings.model, settings.models_dir)
+
+
 def monitored_model_is_there(settings: MonitorSettings) -> None:
     """Raise a BundleError unless the monitored model exists and is undamaged."""
     _check_bundle(settings.model, settings.models_dir)
@@ -223,7 +231,7 @@ COMMANDS = {
     "export": Command(run_export, model_is_there),
     "adapt": Command(run_adapt),
     "benchmark": Command(run_benchmark, model_is_there),
-    "predict": Command(run_predict),
+    "predict": Command(run_predict, named_model_is_there),
     "shards": Command(run_shards),
     "monitor": Command(run_monitor, monitored_model_is_there),
     "serve": Command(run_serve),

@@ -46,7 +46,7 @@ def as_text(name: str) -> str:
         return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
-def sha256_of(data: bytes) -> str:
+def sha256_of(data: bytes | memoryview) -> str:
     """Return the SHA-256 of bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 

@@ -6,6 +6,7 @@ the result, or the error that ended the run. Results go to standard output; note
 
 import codecs
 import errno
+import gc
 import json
 import logging
 import os
@@ -143,6 +144,9 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         settings = load()
+        if not gc.isenabled():  # `main` disabled it; what was made until now stays until the end
+            gc.freeze()
+            gc.enable()
         status = show(verb(settings), getattr(settings, "json_output", False))
         sys.stdout.flush()
         return status

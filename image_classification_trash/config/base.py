@@ -39,7 +39,7 @@ SearchedName = Literal[
 class Part(BaseModel):
     """Settings of one subject. Creating one reads nothing from outside: only the loader reads the environment."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, defer_build=True)
     heading: ClassVar[str]
     """Heading of the settings in `--help-all`."""
 

@@ -59,7 +59,7 @@ VERBS = {
     "export": Verb(
         "models",
         "ExportSettings",
-        "Export a model to ONNX, TFLite and SavedModel, each file verified against the trained model.",
+        "Export a model to ONNX, TFLite, SavedModel or OpenVINO, each file verified against the trained model.",
     ),
     "adapt": Verb(
         "models",

@@ -47,6 +47,7 @@ def check_digest(content: bytes, path: Path) -> None:
     Raises:
         BundleError: they differ.
     """
+    covered: bytes | memoryview
     if path.suffix == ".onnx":
         size = len(_property("0" * 64))
         tail, covered = content[-size:], content[:-size]
@@ -59,11 +60,12 @@ def check_digest(content: bytes, path: Path) -> None:
         raise BundleError(f"{path} does not match the digest inside: it was changed or damaged.", hint)
 
 
-def _tflite_digest(content: bytes) -> tuple[str | None, bytes]:
+def _tflite_digest(content: bytes) -> tuple[str | None, bytes | memoryview]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
             member = packed.getinfo(MEMBER)
-            return packed.read(member).decode("ascii", errors="replace"), content[: member.header_offset]
+            covered = memoryview(content)[: member.header_offset]
+            return packed.read(member).decode("ascii", errors="replace"), covered
     except KeyError:
         return None, b""
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError):

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -54,6 +55,15 @@ SUFFIXES = {
     "BMP": (".bmp",),
     "HEIF": (".heic", ".heif", ".hif"),
 }
+DECODERS = {
+    "JPEG": "Jpeg",
+    "PNG": "Png",
+    "WEBP": "WebP",
+    "AVIF": "Avif",
+    "GIF": "Gif",
+    "BMP": "Bmp",
+}
+"""Pillow's modules, of which only those that are needed are imported: all 44 take longer than a photo."""
 PHOTO_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 NAMED_AS = f"Photos are named *{', *'.join(sorted(PHOTO_SUFFIXES))}."
 """What to tell where a folder holds none."""
@@ -331,7 +341,8 @@ def _open(data: bytes, formats: tuple[str, ...], name: str) -> Image.Image:
     """Open an image as `Image.open` does, without its limit on pixels, which a budget may exceed."""
     for kind in formats:
         if kind not in Image.OPEN:
-            Image.init()
+            with suppress(ImportError):  # a Pillow that was built without it
+                import_module(f"PIL.{DECODERS.get(kind, kind)}ImagePlugin")
         if kind not in Image.OPEN:
             continue
         opener, accepts = Image.OPEN[kind]

@@ -16,7 +16,6 @@ from image_classification_trash.errors import PhotoTooLargeError
 from image_classification_trash.inference.photo_headers.bmp import inspect_bmp
 from image_classification_trash.inference.photo_headers.gif import inspect_gif
 from image_classification_trash.inference.photo_headers.header import Header
-from image_classification_trash.inference.photo_headers.heif import inspect_avif, inspect_heif
 from image_classification_trash.inference.photo_headers.jpeg import inspect_jpeg
 from image_classification_trash.inference.photo_headers.png import inspect_png
 from image_classification_trash.inference.photo_headers.webp import inspect_webp
@@ -88,12 +87,22 @@ _MAGIC = (
 )
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+
+
+def inspect_boxes(data: bytes, max_parts: int) -> Header:
+    """Inspect a HEIC or AVIF photo; their parsers are larger than all others together, and few photos need them."""
+    from image_classification_trash.inference.photo_headers import heif  # noqa: PLC0415
+
+    inspect = heif.inspect_avif if photo_kind(data) == "AVIF" else heif.inspect_heif
+    return inspect(data, max_parts)
+
+
 _INSPECTORS: dict[str, Callable[[bytes, int], Header]] = {
     "JPEG": inspect_jpeg,
     "PNG": inspect_png,
     "WEBP": inspect_webp,
-    "AVIF": inspect_avif,
-    "HEIF": inspect_heif,
+    "AVIF": inspect_boxes,
+    "HEIF": inspect_boxes,
     "GIF": inspect_gif,
     "BMP": inspect_bmp,
 }

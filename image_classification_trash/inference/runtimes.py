@@ -14,6 +14,7 @@ import queue
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,7 +57,7 @@ class LiteRtRuntime:
         except ImportError as error:
             raise _missing("litert", "") from error
         self._interpreter_class: Callable[..., Any] = Interpreter
-        self.content, self.digest = content, sha256_of(content)
+        self.content = content
         self._path, self._threads = path, threads or 1
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         interpreter = self._open()
@@ -66,6 +67,11 @@ class LiteRtRuntime:
         self.input_size: Size = (int(given["shape"][1]), int(given["shape"][2]))
         self.classes = int(returned["shape"][-1])
         self._idle.put(interpreter)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 of the file; a table of predictions does without it."""
+        return sha256_of(self.content)
 
     def __call__(self, photos: Pixels) -> Probabilities:
         """Run photos uint8 (B, H, W, 3) to probabilities float32 (B, C).
@@ -176,10 +182,11 @@ def runtime_names() -> list[str]:
 
 def engine_name(runtime: Runtime) -> str:
     """Return the name of the engine that a loaded model runs in; the name of its class if it is no known engine's."""
-    files = {engine.__name__: name for name, (_, engine) in FILE_RUNTIMES.items()}
-    registered = {str(entry.value).rpartition(":")[2]: name for name, entry in _registered().items()}
     kind = type(runtime).__name__
-    names: dict[str, str] = files | registered
+    for name, (_, engine) in FILE_RUNTIMES.items():
+        if engine.__name__ == kind:
+            return name
+    names = {str(entry.value).rpartition(":")[2]: name for name, entry in _registered().items()}
     return names.get(kind, kind)
 
 

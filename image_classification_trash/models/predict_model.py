@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from tqdm import tqdm
-
 from image_classification_trash.config.models import PredictSettings
 from image_classification_trash.continuation import Difference, listed
 from image_classification_trash.errors import SettingsError
@@ -73,6 +71,8 @@ class Predictions(Result):
 
     def json_text(self) -> Iterator[str]:
         """Yield one JSON document in pieces, one photo at a time."""
+        from tqdm import tqdm  # noqa: PLC0415  a table does without, and it takes long to import
+
         total = len(self.names)
         yield f'{{"model": {json.dumps(self.classifier.as_json(), ensure_ascii=False)}, "predictions": ['
         bar = tqdm(self.stream(), total=total, desc="classify", unit="photo", disable=total < 2)
@@ -150,6 +150,8 @@ def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Pre
     Raises:
         As `predict` does, and SettingsError if a run cannot be resumed.
     """
+    from tqdm import tqdm  # noqa: PLC0415  see above
+
     ((kind, path),) = settings.tables.items()
     work = predict(settings, stdin)
     config = work.classifier.config
