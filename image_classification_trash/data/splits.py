@@ -6,6 +6,7 @@
 """
 
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,20 @@ def check_classes(photos: Sequence[Photo]) -> None:
     if few:
         named = ", ".join(f"{label!r} ({counts[label]})" for label in few)
         found = f"Too few usable photos in: {named}; train, val and test need one each."
-        raise DatasetError(found, "Add photos, or remove the class.")
+        hint = " ".join(["Add photos, or remove the class.", *alike(list(counts))])
+        raise DatasetError(found, hint)
+
+
+def alike(labels: Iterable[str]) -> list[str]:
+    """Return a sentence for each group of labels that differ only in case, spaces, hyphens or underscores: likely one class."""
+    groups = defaultdict(list)
+    for label in sorted(set(labels)):
+        groups[re.sub(r"[\s_-]+", " ", label).strip().casefold()].append(label)
+    return [
+        f"{', '.join(map(repr, group))} are different classes: rename one if they are the same."
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def official(photos: Sequence[Photo], fractions: Fractions, seed: int) -> dict[str, str]:
