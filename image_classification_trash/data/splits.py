@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from image_classification_trash.data.manifest import SPLITS, Photo
 from image_classification_trash.errors import DatasetError
+from image_classification_trash.inference.classifier import UNSURE
 
 MIN_PHOTOS_PER_CLASS = 3
 
@@ -33,7 +34,8 @@ def check_classes(photos: Sequence[Photo]) -> None:
     """Refuse photos that no classifier can be trained on.
 
     Raises:
-        DatasetError: there are no photos, there is only one class, or a class has too few photos for three splits.
+        DatasetError: there are no photos, there is only one class, a class is called `unsure`, as the answer below the
+            threshold is, or a class has too few photos for three splits.
     """
     counts = Counter(photo.label for photo in photos)
     if not counts:
@@ -41,6 +43,9 @@ def check_classes(photos: Sequence[Photo]) -> None:
     if len(counts) < 2:
         found = f"All {len(photos)} usable photos are of one class, {next(iter(counts))!r}."
         raise DatasetError(found, "A classifier needs at least two classes, each in a folder of its own.")
+    if UNSURE in counts:
+        found = f"A class is called {UNSURE!r}, which is the answer to photos below a model's threshold."
+        raise DatasetError(found, "Rename the class.")
     few = sorted(label for label, count in counts.items() if count < MIN_PHOTOS_PER_CLASS)
     if few:
         named = ", ".join(f"{label!r} ({counts[label]})" for label in few)

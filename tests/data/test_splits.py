@@ -110,6 +110,12 @@ def test_data_that_cannot_train_a_classifier_is_refused(photos: list[Photo], fou
     assert hint in caught.value.hint
 
 
+def test_no_class_is_called_as_the_answer_below_the_threshold() -> None:
+    photos = [Photo(f"{i}.jpg", "a" if i % 2 else "unsure", "", "", str(i), 1, 1) for i in range(6)]
+    with pytest.raises(DatasetError, match="A class is called 'unsure'"):
+        splits.check_classes(photos)
+
+
 def test_labels_that_are_likely_one_class_are_told_of() -> None:
     assert splits.alike(["glass", "metal", "food waste", "x-y", "x y"]) == [
         "'x y', 'x-y' are different classes: rename one if they are the same."
