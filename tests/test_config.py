@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from image_classification_trash.config.base import POSITIONAL, StageSettings
 from image_classification_trash.config.command_line import SHORTCUTS, is_list, parse_arguments
 from image_classification_trash.config.data import DataSettings
-from image_classification_trash.config.loader import load_settings, read_recipe
+from image_classification_trash.config.loader import combined, load_settings, read_recipe
 from image_classification_trash.config.models import (
     EvaluateSettings,
     ExportSettings,
@@ -89,6 +89,21 @@ def test_a_variable_in_two_spellings_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("trash_data_seed", "2")
     with pytest.raises(SettingsError, match="sets TRASH_DATA_SEED twice"):
         load_settings(DataSettings, [])
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_setting_is_a_finite_number(stage: type[StageSettings], text: str) -> None:
+    for name, field in stage.model_fields.items():
+        if "float" in str(field.annotation):
+            with pytest.raises(SettingsError, match=name):
+                combined(stage, {name: text})
+
+
+def test_a_seed_is_one_that_every_library_takes() -> None:
+    assert combined(DataSettings, {"name": "mine", "seed": str(2**32 - 1)}).seed == 2**32 - 1
+    with pytest.raises(SettingsError, match="less than or equal to 4294967295"):
+        combined(DataSettings, {"name": "mine", "seed": str(2**32)})
 
 
 def test_a_recipe_may_override_what_it_merges(tmp_path: Path) -> None:

@@ -170,5 +170,10 @@ def test_lists_of_names_are_read_in_pieces() -> None:
     ]
     many = "".join(f"photo {i}.jpg\n" for i in range(30_000))
     assert list(listed_names(io.StringIO(many))) == [f"photo {i}.jpg" for i in range(30_000)]
+    assert list(listed_names(io.StringIO("\ufeffa.jpg\r\n\r\n b.jpg\r\n"))) == ["a.jpg", "b.jpg"]
+    assert list(listed_names(io.StringIO(""))) == list(listed_names(io.StringIO("\ufeff"))) == []
+    utf16 = "a.jpg\n".encode("utf-16").decode("utf-8", errors="surrogateescape")
+    with pytest.raises(SettingsError, match="UTF-16"):
+        list(listed_names(io.StringIO(utf16)))
     with pytest.raises(SettingsError, match="more than 65,536 characters"):
         list(listed_names(io.StringIO("x" * 200_000)))

@@ -14,6 +14,8 @@ Repeated = Annotated[T, REPEATED]
 """A list that is given one item per flag; commas belong to the items, as in the names of files."""
 
 
+MAX_SEED = 2**32 - 1
+"""Above it, numpy and scikit-learn refuse a seed."""
 DataName = Annotated[
     str, Field(pattern=r"^[\w][\w .-]*$", description="Data set: sample, trashnet, or a name of your own")
 ]
@@ -39,7 +41,7 @@ SearchedName = Literal[
 class Part(BaseModel):
     """Settings of one subject. Creating one reads nothing from outside: only the loader reads the environment."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, defer_build=True, allow_inf_nan=False)
     heading: ClassVar[str]
     """Heading of the settings in `--help-all`."""
 

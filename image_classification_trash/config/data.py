@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from image_classification_trash.config.base import (
+    MAX_SEED,
     BackboneSettings,
     DataSet,
     InputSettings,
@@ -57,7 +58,7 @@ class DataSettings(DataSet, StageSettings):
     leave_out: Repeated[list[str]] = Field(
         [], description="Source of --sources whose photos all become test, with --split source"
     )
-    seed: int = Field(0, ge=0, description="Random seed of the split")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Random seed of the split")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the photos for validation")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the photos for the test")
     corrections: Path | None = Field(
@@ -86,7 +87,9 @@ class AuditSettings(JsonOutput, ReportsFolder, DataSet, StageSettings):
     stage: ClassVar[str] = "audit"
     usual: ClassVar[tuple[str, ...]] = ("name", "seed", "show", "json_output", "data_dir", "reports_dir")
 
-    seed: int = Field(0, ge=0, description="Random seed of the cross-validation that finds doubtful labels")
+    seed: int = Field(
+        0, ge=0, le=MAX_SEED, description="Random seed of the cross-validation that finds doubtful labels"
+    )
     show: int = Field(48, ge=1, description="Number of photos per issue on the page; the CSV lists all")
 
 

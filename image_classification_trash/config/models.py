@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from image_classification_trash.config.base import (
+    MAX_SEED,
     ActionName,
     DataFolder,
     FormatName,
@@ -37,7 +38,7 @@ class EvaluateSettings(ReportsFolder, DataFolder, TrackSettings, JsonOutput, Tra
         None, description="Folder of photos without waste, to measure how well the model rejects them"
     )
     resamples: int = Field(2000, ge=100, description="Number of bootstrap resamples for the intervals")
-    seed: int = Field(0, ge=0, description="Random seed of the bootstrap")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Random seed of the bootstrap")
     batch_size: int = Field(32, ge=1, description="Number of photos in a batch")
 
 
@@ -256,7 +257,7 @@ class MonitorSettings(DataFolder, ModelsFolder, JsonOutput, StageSettings):
     max_photos: int = Field(
         1000, ge=50, description="Largest number of photos compared by embedding; drawn at random from more"
     )
-    seed: int = Field(0, ge=0, description="Random seed of the permutations and of the draw")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Random seed of the permutations and of the draw")
 
     @model_validator(mode="after")
     def _p_values_fine_enough(self) -> Self:

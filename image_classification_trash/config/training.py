@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from image_classification_trash.config.base import (
+    MAX_SEED,
     BackboneSettings,
     DataSet,
     InputSettings,
@@ -205,7 +206,7 @@ class TrainSettings(
         pattern=r"^[\w][\w .-]*$",
         description="Name of the model in models/; default: the data set's",
     )
-    seed: int = Field(0, ge=0, description="Random seed of shuffling, augmentation and dropout")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Random seed of shuffling, augmentation and dropout")
     resume: bool = Field(False, description="Continue a run that was killed")
 
     @property

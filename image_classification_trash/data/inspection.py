@@ -92,7 +92,7 @@ def _inspect(root: Path, file: SourceFile) -> Inspected | Problem:
         pixels = read_photo(data)
     except PhotoError as error:
         # Paths in the table are relative to the root, so that the table is the same on every machine.
-        found = error.found.replace(f"{root}{os.sep}", "")
+        found = error.found.removeprefix(f"{root}{os.sep}")
         return Problem(file.path, file.label, "unreadable", found)
     kind = header.format or "unknown"
     if Path(file.path).suffix.lower() not in SUFFIXES.get(kind, ()):
@@ -115,10 +115,9 @@ def _without_duplicates(good: Sequence[Inspected]) -> tuple[list[Inspected], lis
         if len({item.photo.label for item in copies}) == 1:
             kept.append(copies[0])
             first = copies[0].photo.path
-            problems += [
-                Problem(item.photo.path, item.photo.label, "duplicate", f"the same file as {first}")
-                for item in copies[1:]
-            ]
+            for path in (item.photo.path for item in copies[1:]):
+                detail = "it is listed twice" if path == first else f"the same file as {first}"
+                problems.append(Problem(path, copies[0].photo.label, "duplicate", detail))
             continue
         for item in copies:
             others = [other for other in copies[: _NAMED + 1] if other is not item][:_NAMED]

@@ -171,12 +171,13 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     source, corrected = locate_source(settings), None
     if settings.corrections:
         corrected = apply_corrections(source, read_corrections(settings.corrections.expanduser()))
+    notes = (*source.notes, *splits.alike(file.label for file in source.files))
     key = _input_key(settings, source, embed is not None, corrected)
     if not settings.force and _recorded_key(folder) == key:
-        return Prepared(read_manifest(folder), folder, True, source.notes)
+        return Prepared(read_manifest(folder), folder, True, notes)
     with only_writer(folder):
         manifest = write_dataset(settings, source, corrected, embed, key)
-    return Prepared(manifest, folder, False, source.notes)
+    return Prepared(manifest, folder, False, notes)
 
 
 def write_dataset(

@@ -6,12 +6,14 @@
 """
 
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from image_classification_trash.data.manifest import SPLITS, Photo
 from image_classification_trash.errors import DatasetError
+from image_classification_trash.inference.classifier import UNSURE
 
 MIN_PHOTOS_PER_CLASS = 3
 
@@ -32,7 +34,8 @@ def check_classes(photos: Sequence[Photo]) -> None:
     """Refuse photos that no classifier can be trained on.
 
     Raises:
-        DatasetError: there are no photos, there is only one class, or a class has too few photos for three splits.
+        DatasetError: there are no photos, there is only one class, a class is called `unsure`, as the answer below the
+            threshold is, or a class has too few photos for three splits.
     """
     counts = Counter(photo.label for photo in photos)
     if not counts:
@@ -40,11 +43,27 @@ def check_classes(photos: Sequence[Photo]) -> None:
     if len(counts) < 2:
         found = f"All {len(photos)} usable photos are of one class, {next(iter(counts))!r}."
         raise DatasetError(found, "A classifier needs at least two classes, each in a folder of its own.")
+    if UNSURE in counts:
+        found = f"A class is called {UNSURE!r}, which is the answer to photos below a model's threshold."
+        raise DatasetError(found, "Rename the class.")
     few = sorted(label for label, count in counts.items() if count < MIN_PHOTOS_PER_CLASS)
     if few:
         named = ", ".join(f"{label!r} ({counts[label]})" for label in few)
         found = f"Too few usable photos in: {named}; train, val and test need one each."
-        raise DatasetError(found, "Add photos, or remove the class.")
+        hint = " ".join(["Add photos, or remove the class.", *alike(list(counts))])
+        raise DatasetError(found, hint)
+
+
+def alike(labels: Iterable[str]) -> list[str]:
+    """Return a sentence for each group of labels that differ only in case, spaces, hyphens or underscores: likely one class."""
+    groups = defaultdict(list)
+    for label in sorted(set(labels)):
+        groups[re.sub(r"[\s_-]+", " ", label).strip().casefold()].append(label)
+    return [
+        f"{', '.join(map(repr, group))} are different classes: rename one if they are the same."
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def official(photos: Sequence[Photo], fractions: Fractions, seed: int) -> dict[str, str]:

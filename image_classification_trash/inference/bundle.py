@@ -15,6 +15,7 @@ opened. An exported file contains its description, so that it can be used withou
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -400,7 +401,7 @@ def _check_values(file: str, config: BundleConfig) -> None:
         "labels": len(config.classes) >= 2 and len(set(config.labels)) == len(config.labels),
         "input size": config.input_height > 0 and config.input_width > 0,
         "resize mode": config.resize_mode in RESIZE_MODES,
-        "temperature": config.temperature > 0,
+        "temperature": 0 < config.temperature < math.inf,
         "threshold": 0 <= config.threshold <= 1,
         "negative label": config.negative_label in (None, config.labels[-1]),
         "negative threshold": 0 <= config.negative_threshold <= 1,

@@ -229,9 +229,12 @@ def listed_names(stdin: TextIO) -> Iterator[str]:
     """Yield the names in a list, which line breaks or, as `find -print0` writes them, NUL characters separate.
 
     Raises:
-        SettingsError: a name is longer than any path or URL is.
+        SettingsError: a name is longer than any path or URL is, or the list is UTF-16.
     """
-    rest = ""
+    rest = stdin.read(1)
+    if rest in ("\udcff", "\udcfe"):  # the mark at the beginning of UTF-16, as bytes that are not UTF-8
+        raise SettingsError("The list is UTF-16 text.", "Save it as UTF-8.")
+    rest = rest.removeprefix("\ufeff")  # which Windows puts before UTF-8
     while piece := stdin.read(MAX_NAME):
         *whole, rest = (rest + piece).replace("\0", "\n").split("\n")
         yield from filter(None, map(str.strip, whole))

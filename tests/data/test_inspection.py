@@ -84,6 +84,21 @@ def test_the_first_of_equal_files_is_kept(make_tree: MakeTree) -> None:
     assert "a/0.jpg" in {item.photo.path for item in audit.good}
 
 
+def test_a_photo_that_is_listed_twice_is_kept_once(make_tree: MakeTree) -> None:
+    root = make_tree({"a": 2, "b": 2})
+    (root / "t.csv").write_text("filepath,label\n" + "a/0.jpg,a\n" * 2 + "b/0.jpg,b\n")
+    audit = audit_source(read_source(root / "t.csv"))
+    assert audit.problems == (Problem("a/0.jpg", "a", "duplicate", "it is listed twice"),)
+
+
+def test_a_path_outside_a_folder_is_named_as_it_is(
+    make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_tree({"a": 2, "b": 2}))
+    (Path("a") / "t.csv").write_text("filepath,label\n0.jpg,a\n/data/gone.jpg,b\n")
+    assert problems_of(Path("a/t.csv"))["/data/gone.jpg"].detail.startswith("/data/gone.jpg cannot be read")
+
+
 def test_a_photo_in_two_classes_is_kept_out_of_both(make_tree: MakeTree) -> None:
     root = make_tree({"a": 2, "b": 2})
     for name in ("b/x.jpg", "b/y.jpg"):

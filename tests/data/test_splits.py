@@ -110,6 +110,28 @@ def test_data_that_cannot_train_a_classifier_is_refused(photos: list[Photo], fou
     assert hint in caught.value.hint
 
 
+def test_no_class_is_called_as_the_answer_below_the_threshold() -> None:
+    photos = [Photo(f"{i}.jpg", "a" if i % 2 else "unsure", "", "", str(i), 1, 1) for i in range(6)]
+    with pytest.raises(DatasetError, match="A class is called 'unsure'"):
+        splits.check_classes(photos)
+
+
+def test_labels_that_are_likely_one_class_are_told_of() -> None:
+    assert splits.alike(["glass", "metal", "food waste", "x-y", "x y"]) == [
+        "'x y', 'x-y' are different classes: rename one if they are the same."
+    ]
+    (said,) = splits.alike(["Glass", "glass", "glass", "GLASS ", "paper"])
+    assert said.startswith("'GLASS ', 'Glass', 'glass' are different classes")
+    assert splits.alike(["food waste", "Food_Waste"]) and not splits.alike(["été", "ete"])
+
+
+def test_a_class_with_too_few_photos_may_be_another_in_other_letters() -> None:
+    photos = [Photo(f"{i}.jpg", "a" if i else "A", "", "", str(i), 1, 1) for i in range(5)]
+    with pytest.raises(DatasetError) as caught:
+        splits.check_classes(photos)
+    assert "'A', 'a' are different classes" in caught.value.hint
+
+
 def test_a_part_that_lacks_a_class_is_told_of() -> None:
     assert splits.missing_classes(singles("a", 2, "train"), ["a"]) == [
         "no photo of 'a' is in val",

@@ -153,6 +153,9 @@ def test_checksums_must_cover_the_weights(bundle: Bundle) -> None:
     [
         ({"format_version": 99}, "bundle format 99; this version of the program reads 1"),
         ({"temperature": 0}, "impossible temperature"),
+        ({"temperature": float("inf")}, "impossible temperature"),
+        ({"temperature": float("nan")}, "impossible temperature"),
+        ({"threshold": float("nan")}, "impossible threshold"),
         ({"threshold": 1.5}, "impossible threshold"),
         ({"resize_mode": "squeeze"}, "impossible resize mode"),
         ({"input_height": 0}, "impossible input size"),
