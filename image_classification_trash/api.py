@@ -132,7 +132,7 @@ def export_model(model: "Bundle | str | PathLike[str] | None" = None, **settings
 
 def adapt_model(
     model: "Bundle | str | PathLike[str] | None",
-    photos: str | PathLike[str],
+    photos: str | PathLike[str] | None,
     output: str,
     **settings: Any,
 ) -> "Adapted":
@@ -141,9 +141,9 @@ def adapt_model(
     Args:
         model: a trained model, its folder, name, version or alias, or a .tflite file; `shipped` for the model that comes
             with the package; None as for the command. It is not changed.
-        photos: folder with a folder of photos for each class, named as the model's labels.
+        photos: folder with a folder of photos for each class, named as the model's labels; None with `unlabelled` alone.
         output: name of the new model in `models_dir`.
-        **settings: further settings, such as `models_dir="models"`.
+        **settings: further settings, such as `unlabelled="many-photos"` or `models_dir="models"`.
 
     Returns:
         The path of the new model, and how many of the photos are right before and after.
@@ -151,7 +151,7 @@ def adapt_model(
     Raises:
         SettingsError: a setting is unknown (suggests the nearest) or impossible.
         BundleError: there is no such model, it is damaged or in another format, or the name of the new one is in use.
-        DatasetError: a folder is not named as a class, or there are no photos, or of one class only, or too many.
+        DatasetError: a folder is not named as a class, or there are no photos, or of one class only, too few or too many.
         ExportError: the head of a .tflite file cannot be changed.
 
     Example:
@@ -163,7 +163,10 @@ def adapt_model(
     from image_classification_trash.config.models import AdaptSettings  # noqa: PLC0415
     from image_classification_trash.models.adapt_model import adapt  # noqa: PLC0415
 
-    given = {**settings, "model": path_of(model), "photos": Path(photos).expanduser(), "output": output}
+    given = {**settings, "model": path_of(model), "output": output}
+    for name, folder in (("photos", photos), ("unlabelled", settings.get("unlabelled"))):
+        if folder is not None:  # a shell would have expanded it
+            given[name] = Path(folder).expanduser()
     return adapt(combined(AdaptSettings, given, origin=ORIGIN))
 
 

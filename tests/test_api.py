@@ -136,6 +136,6 @@ def test_type_checkers_see_what_the_functions_return(tmp_path: Path) -> None:
         done.stdout
     )
     errors = [said for said in done.stdout.splitlines() if "error:" in said]
-    assert len(errors) == 1 and "script.py:10" in errors[0] and 'Argument 1 to "train"' in errors[0], (
+    assert len(errors) == 1 and "script.py:11" in errors[0] and 'Argument 1 to "train"' in errors[0], (
         done.stdout
     )

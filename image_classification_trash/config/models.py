@@ -107,10 +107,12 @@ class ExportSettings(DataFolder, JsonOutput, TrainedModel, StageSettings):
 
 
 class AdaptSettings(ModelsFolder, JsonOutput, StageSettings):
-    """Adapt a model to a camera and its place from a few labelled photos, in seconds and without torch."""
+    """Adapt a model to a camera and its place from a few photos, in seconds and without torch."""
 
     stage: ClassVar[str] = "adapt"
-    usual: ClassVar[tuple[str, ...]] = ("model", "photos", "output", "json_output", "models_dir")
+    usual: ClassVar[tuple[str, ...]] = (
+        "model", "photos", "unlabelled", "output", "json_output", "models_dir",
+    )  # fmt: skip
 
     model: Positional[Path | None] = Field(
         None,
@@ -120,14 +122,20 @@ class AdaptSettings(ModelsFolder, JsonOutput, StageSettings):
     photos: Path | None = Field(
         None, description="Folder with a folder of photos for each class, named as the model's labels"
     )
+    unlabelled: Path | None = Field(
+        None,
+        description="Folder of unlabelled photos as they come at the place, to estimate the classes' shares there",
+    )
     output: str | None = Field(
         None, pattern=r"^[\w][\w .-]*$", description="Name of the new model in models/, which must not exist"
     )
 
     @model_validator(mode="after")
     def _photos_and_output(self) -> Self:
-        if self.photos is None or self.output is None:
-            raise ValueError("name the folder of photos with --photos, and the new model with --output")
+        if (self.photos is None and self.unlabelled is None) or self.output is None:
+            raise ValueError(
+                "name the folder of photos with --photos or --unlabelled, and the new model with --output"
+            )
         return self
 
 

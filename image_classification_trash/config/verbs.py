@@ -64,7 +64,7 @@ VERBS = {
     "adapt": Verb(
         "models",
         "AdaptSettings",
-        "Adapt a model to a camera and its place from a few labelled photos, in seconds and without torch.",
+        "Adapt a model to a camera and its place from a few photos, in seconds and without torch.",
     ),
     "benchmark": Verb(
         "models",

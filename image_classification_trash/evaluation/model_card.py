@@ -153,13 +153,22 @@ def adapted_to(training: Mapping[str, Any]) -> str:
     if "adaptation" not in training:
         return ""
     record = AdaptationRecord(**training["adaptation"])
-    counts = _text(", ".join(f"{n} of {label}" for label, n in record.photos.items()))
+    origin, said = _text(record.origin), []
+    if record.n:
+        counts = _text(", ".join(f"{n} of {label}" for label, n in record.photos.items()))
+        said.append(
+            f"To {record.n} labelled photos of its owner: {counts}. Left out {record.left_out}, {record.right_after} of them are "
+            f"right, {record.right_before} before; that is optimistic if several show the same object. "
+        )
+    if record.shares is not None:
+        shares = _text(", ".join(f"{share:.0%} {label}" for label, share in record.shares.items()))
+        said.append(
+            f"To the classes' shares in {record.unlabelled} unlabelled photos, as estimated: {shares}. "
+        )
     return (
-        f"**Adapted** from {_text(record.origin)} (SHA-256 {record.origin_sha256[:12]}) to {record.n} photos of its owner: {counts} "
-        f"(fingerprint {record.fingerprint[:12]}). Figures of {_text(record.origin)} from before that no longer hold, and none is "
-        f"repeated here. Left out {record.left_out}, {record.right_after} of these {record.n} photos are right, "
-        f"{record.right_before} before; that is optimistic if several show the same object. The threshold of `unsure` and what "
-        f"is rejected are as they were; the temperature was {record.temperature_before:.3f}.\n\n"
+        f"**Adapted** from {origin} (SHA-256 {record.origin_sha256[:12]}; fingerprint of the photos {record.fingerprint[:12]}). "
+        f"{''.join(said)}Figures of {origin} from before that no longer hold, and none is repeated here. The threshold of `unsure` "
+        f"and what is rejected are as they were; the temperature was {record.temperature_before:.3f}.\n\n"
     )
 
 

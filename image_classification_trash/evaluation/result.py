@@ -306,7 +306,7 @@ class AdaptationRecord:
     Attributes:
         origin: name of the model that was adapted.
         origin_sha256: of its weights, or of its file.
-        photos: number of photos of each class, 0 included.
+        photos: number of labelled photos of each class, 0 included.
         unreadable: number of further photos that could not be read.
         fingerprint: SHA-256 of the photos and their labels.
         right_before: number of these photos that the origin is right on.
@@ -316,6 +316,8 @@ class AdaptationRecord:
         ridge: strength of the penalty on the correction.
         class_means: whether the means of the training photos were known.
         git_commit: of the program that adapted it.
+        unlabelled: number of unlabelled photos, without those that are rejected.
+        shares: share of each class among these, by which the scores were shifted; None without such photos.
     """
 
     origin: str
@@ -330,10 +332,12 @@ class AdaptationRecord:
     ridge: float
     class_means: bool
     git_commit: str
+    unlabelled: int = 0
+    shares: Mapping[str, float] | None = None
 
     @property
     def n(self) -> int:
-        """Return the number of readable photos."""
+        """Return the number of labelled photos."""
         return sum(self.photos.values())
 
     @property

@@ -6,6 +6,7 @@ models/quickstart/
     model.safetensors   weights
     metrics.json        what was measured, with its conditions
     README.md           the model card
+    class_means.npz     mean embedding and number of training photos of each class, which `adapt` holds on to
     NOTICE.txt          authors and licences of the training photos, if a data sources file named them
     SHA256SUMS          checksums of all files (`sha256sum -c SHA256SUMS` works too)
     export/             model.onnx, model.tflite, ... once exported

@@ -1,6 +1,7 @@
 """Adapt a model to a camera and its place from a few labelled photos a class, in seconds and without torch.
 
     trash-classifier adapt shipped --photos my-photos --output my-place
+    trash-classifier adapt shipped --unlabelled many-photos --output my-place
 
 The network stays; its head gets a correction that a ridge holds near the head as it was (`networks/head_correction.py`).
 A bundle becomes a new bundle, a .tflite file a new .tflite file; the model that is given is never changed.
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.config.models import AdaptSettings
+from image_classification_trash.drift.prior_shift import MIN_PHOTOS, assumed_shares, estimate_shares
 from image_classification_trash.errors import BundleError, DatasetError, ExportError, PhotoError
 from image_classification_trash.evaluation.model_card import model_card
 from image_classification_trash.evaluation.result import AdaptationRecord
@@ -62,6 +65,7 @@ from image_classification_trash.provenance import git_commit
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, Table
 
 Embed = Callable[[Pixels], Embeddings]
+Flags = npt.NDArray[np.bool_]
 TFLITE = "model.tflite"
 WEIGHT, BIAS, TEMPERATURE = "head.1.weight", "head.1.bias", "temperature"
 MOST_PHOTOS = 3000
@@ -78,7 +82,8 @@ class OwnerPhotos:
 
     Attributes:
         embedded: float32 (N, D).
-        y_true: class numbers (N,).
+        y_true: class numbers (N,); -1 without a label.
+        waste: of unlabelled photos, which are not rejected (N,); true for labelled ones.
         pixels: the first photos, uint8 (K, H, W, 3), to run the new model on.
         unreadable: a reason for each photo that could not be read.
         unused: files that are not photos of a class, and copies.
@@ -87,6 +92,7 @@ class OwnerPhotos:
 
     embedded: Embeddings
     y_true: Ints
+    waste: Flags
     pixels: Pixels
     unreadable: tuple[str, ...]
     unused: tuple[str, ...]
@@ -122,6 +128,20 @@ class Adapted(Result):
             yield Note(f"left out: {line}")
         for name in self.unused:
             yield Note(f"left out, no photo of a class: {name}")
+        if record.n:
+            yield from self.of_labelled()
+        if record.shares is not None:
+            shares = ", ".join(f"{share:.1%} {label}" for label, share in record.shares.items())
+            yield (
+                f"Shares in {record.unlabelled} unlabelled photos, estimated: {shares}. That assumes that each class looks there as it "
+                "did in training; check them against what you know of the place."
+            )
+        yield f"Temperature {self.temperature:.3f} (was {record.temperature_before:.3f}); {self.seconds:.1f} s."
+        yield f"{self.path}: figures of {record.origin} no longer hold. Use it with --model {self.path}"
+
+    def of_labelled(self) -> Iterator[Shown]:
+        """Yield what the labelled photos say."""
+        record = self.record
         rows = [
             [label, str(n), f"{before} of {n}", f"{after} of {n}"] if n else [label, "0", "", ""]
             for (label, n), (before, after) in zip(record.photos.items(), self.right.values(), strict=True)
@@ -141,8 +161,6 @@ class Adapted(Result):
             yield f"No photos of {', '.join(missing)}: {held}."
         if record.right_after <= record.right_before:
             yield "It is no better on these photos: keep the model as it was, or give more photos of more objects."
-        yield f"Temperature {self.temperature:.3f} (was {record.temperature_before:.3f}); {self.seconds:.1f} s."
-        yield f"{self.path}: figures of {record.origin} no longer hold. Use it with --model {self.path}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the path of the new model and everything that was measured."""
@@ -279,47 +297,129 @@ class BundleOrigin:
         return written.path
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A head that is fitted step by step.
+
+    Attributes:
+        head: with scores at temperature 1.
+        temperature: that fits it.
+        labelled: photos it was fitted to.
+        before: which of them the origin is right on (N,).
+        after: which of them a head that was adapted to the others is right on (N,).
+        unlabelled: photos whose shares of the classes it was shifted to.
+        shares: these shares (C,).
+    """
+
+    head: Head
+    temperature: float
+    labelled: OwnerPhotos | None = None
+    before: Flags | None = None
+    after: Flags | None = None
+    unlabelled: OwnerPhotos | None = None
+    shares: Floats | None = None
+
+    @classmethod
+    def of(cls, origin: Origin) -> "Fit":
+        """Begin with the head as it is."""
+        return cls(origin.head, origin.config.temperature)
+
+    @property
+    def photos(self) -> list[OwnerPhotos]:
+        """Return the labelled photos and the unlabelled ones, if there are such."""
+        return [photos for photos in (self.labelled, self.unlabelled) if photos is not None]
+
+    def listed(self, name: str) -> tuple[str, ...]:
+        """Return what all photos list under this name."""
+        return tuple(line for photos in self.photos for line in getattr(photos, name))
+
+
 def adapt(settings: AdaptSettings) -> Adapted:
-    """Write a new model that is adapted to labelled photos; the given one stays as it is.
+    """Write a new model that is adapted to photos; the given one stays as it is.
 
     Raises:
         BundleError: there is no such model, it is damaged or in another format, or the name of the new one is in use.
-        DatasetError: a folder is not named as a class, or there are no photos, or of one class only, or too many.
+        DatasetError: a folder is not named as a class, or there are no photos, or of one class only, too few or too many.
         ExportError: the head of a .tflite file cannot be changed, or the new model does not answer as fitted.
         BusyError: another process is writing the same model.
     """
-    assert settings.photos is not None and settings.output is not None  # the settings refuse anything else
+    assert settings.output is not None  # the settings refuse anything else
     began, place = time.perf_counter(), settings.models_dir / settings.output
     for taken in (place, place.with_name(f"{place.name}.tflite")):
         if taken.exists():
             raise BundleError(f"{taken} exists already.", "Choose another --output, or move it away.")
     origin = open_origin(chosen_model(settings.model, settings.models_dir))
-    files, unused = class_photos(settings.photos, origin.config.classes)
-    photos = read_photos(origin, files, unused)
-    means = None if origin.means is None else origin.means.means
-    examples = Examples(photos.embedded, photos.y_true, means)
-    held_out = held_out_scores(origin.head, examples)
-    temperature = refit_temperature(origin.config.temperature, held_out, photos.y_true)
-    head = adapt_head(origin.head, examples)
-    before, after = (scores.argmax(1) == photos.y_true for scores in (origin.head(photos.embedded), held_out))
-    record = record_of(origin, photos, before, after)
+    fit = Fit.of(origin)
+    if settings.photos is not None:
+        fit = fit_to_labelled(origin, fit, settings.photos)
+    if settings.unlabelled is not None:
+        fit = fit_to_unlabelled(origin, fit, settings.unlabelled)
+    record, right = record_of(origin, fit)
     training = {name: value for name, value in origin.config.training.items() if name not in _GONE}
     config = replace(
         origin.config,
         name=place.name,
-        temperature=temperature,
+        temperature=fit.temperature,
         training={**training, "adaptation": asdict(record)},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         conformal_threshold=None,  # its guarantee was for the scores before
     )
+    photos = fit.unlabelled if fit.labelled is None else fit.labelled
+    assert photos is not None  # the settings ask for one of them
     with only_writer(place):
-        path = origin.write(place, config, head)
-        check(path, photos.pixels, softmax(head(photos.embedded[: len(photos.pixels)]) / temperature))
-    numbers = [photos.y_true == number for number in range(len(config.classes))]
-    counts = [(int(before[own].sum()), int(after[own].sum())) for own in numbers]
-    right = dict(zip(config.classes, counts, strict=True))
+        path = origin.write(place, config, fit.head)
+        expected = softmax(fit.head(photos.embedded[: len(photos.pixels)]) / fit.temperature)
+        check(path, photos.pixels, expected)
     seconds = time.perf_counter() - began
-    return Adapted(path, record, right, temperature, photos.unreadable, photos.unused, seconds)
+    unreadable, unused = fit.listed("unreadable"), fit.listed("unused")
+    return Adapted(path, record, right, fit.temperature, unreadable, unused, seconds)
+
+
+def fit_to_labelled(origin: Origin, fit: Fit, folder: Path) -> Fit:
+    """Correct the head by photos in class folders, and fit the temperature again.
+
+    Raises:
+        DatasetError: a folder is not named as a class, or there are no photos, or of one class only, or too many.
+    """
+    files, unused = class_photos(folder, origin.config.classes)
+    photos = read_photos(origin, files, unused)
+    if len(set(photos.y_true.tolist())) < 2:
+        found = f"Photos of {len(set(photos.y_true.tolist()))} classes can be read: {photos.unreadable[0]}"
+        raise DatasetError(found, "Give photos of two classes or more.")
+    means = None if origin.means is None else origin.means.means
+    examples = Examples(photos.embedded, photos.y_true, means)
+    held_out = held_out_scores(fit.head, examples)
+    return replace(
+        fit,
+        head=adapt_head(fit.head, examples),
+        temperature=refit_temperature(fit.temperature, held_out, photos.y_true),
+        labelled=photos,
+        before=fit.head(photos.embedded).argmax(1) == photos.y_true,
+        after=held_out.argmax(1) == photos.y_true,
+    )
+
+
+def fit_to_unlabelled(origin: Origin, fit: Fit, folder: Path) -> Fit:
+    """Shift the scores to the shares of the classes that unlabelled photos seem to have; rejected photos do not count.
+
+    Raises:
+        DatasetError: there is no such folder, or it has too few or too many photos.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder {folder}.", "Give --unlabelled a folder of photos.")
+    files = [("", Path(name)) for name in photos_below(folder) or []]
+    if len(files) > MOST_PHOTOS:
+        found = f"{folder} holds {len(files)} photos, and adapt takes {MOST_PHOTOS} at most."
+        raise DatasetError(found, "Give a sample of them that is drawn at random.")
+    photos = read_photos(origin, files, ()) if files else None
+    kept = 0 if photos is None else int(photos.waste.sum())
+    if photos is None or kept < MIN_PHOTOS:
+        found = f"{folder} holds {kept} photos that can be read and are not rejected."
+        raise DatasetError(found, f"Shares are estimated from {MIN_PHOTOS} or more.")
+    assumed = assumed_shares(origin.config)
+    shares = estimate_shares(softmax(fit.head(photos.embedded[photos.waste]) / fit.temperature), assumed)
+    shift = fit.temperature * np.log(shares / assumed)
+    return replace(fit, head=Head(fit.head.weight, fit.head.bias + shift), unlabelled=photos, shares=shares)
 
 
 def open_origin(path: Path) -> Origin:
@@ -382,46 +482,62 @@ def class_photos(folder: Path, classes: Sequence[str]) -> tuple[list[tuple[str, 
 
 
 def read_photos(origin: Origin, files: Sequence[tuple[str, Path]], unused: tuple[str, ...]) -> OwnerPhotos:
-    """Decode and embed photos; those that cannot be read, and copies, are left out and listed.
+    """Decode and embed photos, each with its label; those that cannot be read, and copies, are left out and listed.
+
+    The label of an unlabelled photo is empty; whether it shows waste is then asked of the origin.
 
     Raises:
-        DatasetError: photos of fewer than two classes can be read, or one lies in the folders of two classes.
+        DatasetError: a photo lies in the folders of two classes.
     """
-    config = origin.config
-    y_true, unreadable, copies, waiting = [], [], [], []
+    config, whole = origin.config, None
+    if files[0][0] == "" and config.negative_label is not None:
+        whole = TrashClassifier.load(origin.path)
+    y_true, unreadable, copies, waste = [], [], [], []
     embedded: list[Embeddings] = []
+    waiting: list[Pixels] = []
     first: list[Pixels] = []
     seen: dict[str, tuple[str, Path]] = {}
-    for label, path in files:
+    for number, (label, path) in enumerate(files, 1):
         try:
             digest = sha256_of(path.read_bytes())
             if digest in seen:
                 check_label(seen[digest], label, path)
                 copies.append(f"{path}, a copy of {seen[digest][1].name}")
-                continue
-            pixels = read_photo(path, config.input_size, config.resize_mode)
+            else:
+                waiting.append(read_photo(path, config.input_size, config.resize_mode))
+                seen[digest] = label, path
+                y_true.append(config.classes.index(label) if label else -1)
         except (PhotoError, OSError) as error:
             unreadable.append(str(error))
-            continue
-        seen[digest] = label, path
-        y_true.append(config.classes.index(label))
-        waiting.append(pixels)
-        first.extend([pixels] if len(first) < CHECKED else [])
-        if len(waiting) == BATCH:
-            embedded.append(origin.embed(np.stack(waiting)))
-            waiting = []
-    if waiting:
-        embedded.append(origin.embed(np.stack(waiting)))
-    if len(set(y_true)) < 2:
-        found = f"Photos of {len(set(y_true))} classes can be read: {unreadable[0]}"
-        raise DatasetError(found, "Give photos of two classes or more.")
+        if waiting and (len(waiting) == BATCH or number == len(files)):
+            batch, waiting = np.stack(waiting), []
+            embedded.append(origin.embed(batch))
+            waste.append(np.ones(len(batch), bool) if whole is None else is_waste(whole, batch))
+            first.extend(batch[: CHECKED - len(first)])
     lines = sorted(f"{digest}  {label}" for digest, (label, _) in seen.items())
-    fingerprint = sha256_of("\n".join(lines).encode())
-    vectors = np.concatenate(embedded).astype(np.float32)
+    return OwnerPhotos(
+        embedded=finite(origin, embedded),
+        y_true=np.array(y_true, np.int64),
+        waste=np.concatenate([np.empty(0, bool), *waste]),
+        pixels=np.array(first, np.uint8),
+        unreadable=tuple(unreadable),
+        unused=(*unused, *copies),
+        fingerprint=sha256_of("\n".join(lines).encode()),
+    )
+
+
+def is_waste(classifier: TrashClassifier, photos: Pixels) -> Flags:
+    """Tell which photos, uint8 (B, H, W, 3), a model does not reject."""
+    rejected = classifier.probabilities(photos)[:, -1] >= classifier.config.negative_threshold
+    return np.asarray(~rejected)
+
+
+def finite(origin: Origin, embedded: Sequence[Embeddings]) -> Embeddings:
+    """Join embeddings to float32 (N, D); raise a BundleError if some are not finite."""
+    vectors = np.concatenate([np.empty((0, origin.head.weight.shape[1]), np.float32), *embedded])
     if not np.isfinite(vectors).all():
         raise BundleError(f"{origin.path} returns numbers that are not finite.", "Copy the model again.")
-    unused = (*unused, *copies)
-    return OwnerPhotos(vectors, np.array(y_true), np.stack(first), tuple(unreadable), unused, fingerprint)
+    return vectors.astype(np.float32)
 
 
 def check_label(seen: tuple[str, Path], label: str, path: Path) -> None:
@@ -431,23 +547,31 @@ def check_label(seen: tuple[str, Path], label: str, path: Path) -> None:
         raise DatasetError(found, "Delete it where it does not belong.")
 
 
-def record_of(origin: Origin, photos: OwnerPhotos, before: Any, after: Any) -> AdaptationRecord:
-    """Record an adaptation; `before` and `after` say of each photo (N,) whether it is right."""
-    counts = np.bincount(photos.y_true, minlength=len(origin.config.classes)).tolist()
-    return AdaptationRecord(
+def record_of(origin: Origin, fit: Fit) -> tuple[AdaptationRecord, dict[str, tuple[int, int]]]:
+    """Record an adaptation, and count of each class the labelled photos that are right before and after."""
+    classes, none = origin.config.classes, np.zeros(0, bool)
+    y_true = np.zeros(0, np.int64) if fit.labelled is None else fit.labelled.y_true
+    before, after = (none if flags is None else flags for flags in (fit.before, fit.after))
+    own = {label: y_true == number for number, label in enumerate(classes)}
+    digests = [photos.fingerprint for photos in fit.photos]
+    shares = None if fit.shares is None else dict(zip(classes, fit.shares.tolist(), strict=True))
+    record = AdaptationRecord(
         origin=origin.config.name,
         origin_sha256=origin.sha256,
-        photos=dict(zip(origin.config.classes, counts, strict=True)),
-        unreadable=len(photos.unreadable),
-        fingerprint=photos.fingerprint,
+        photos={label: int(rows.sum()) for label, rows in own.items()},
+        unreadable=len(fit.listed("unreadable")),
+        fingerprint=digests[0] if len(digests) == 1 else sha256_of("\n".join(digests).encode()),
         right_before=int(before.sum()),
         right_after=int(after.sum()),
-        fits=min(len(photos.y_true), MOST_FITS),
+        fits=min(len(y_true), MOST_FITS),
         temperature_before=origin.config.temperature,
         ridge=RIDGE,
         class_means=origin.means is not None,
         git_commit=git_commit(),
+        unlabelled=0 if fit.unlabelled is None else int(fit.unlabelled.waste.sum()),
+        shares=shares,
     )
+    return record, {label: (int(before[rows].sum()), int(after[rows].sum())) for label, rows in own.items()}
 
 
 def check(path: Path, pixels: Pixels, expected: Floats) -> None:

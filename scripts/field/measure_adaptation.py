@@ -12,8 +12,9 @@ import argparse
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from pack_field_photos import FAMILY
 from tqdm import tqdm
 
 from image_classification_trash.arrays import Embeddings, Floats, Ints
+from image_classification_trash.drift.prior_shift import MIN_PHOTOS, assumed_shares, estimate_shares
 from image_classification_trash.export.tflite_head import HeadOfFile
 from image_classification_trash.files import sha256_of_file
 from image_classification_trash.inference.images import read_photo
@@ -92,6 +94,11 @@ def embedded(options: argparse.Namespace, model: Model) -> dict[str, npt.NDArray
     return found
 
 
+def accuracy(scores: Floats, y_true: Ints) -> float:
+    """Return the share that is right, in percent."""
+    return 100 * float((scores.argmax(1) == y_true).mean())
+
+
 def macro(scores: Floats, y_true: Ints) -> float:
     """Return the mean over classes of the share that is right, in percent."""
     right = scores.argmax(1) == y_true
@@ -136,6 +143,26 @@ def draws(
         yield figures
 
 
+def from_unlabelled(data: Mapping[str, Any], model: Model) -> dict[str, dict[str, float]]:
+    """Return the figures of the shift to shares that are estimated from all photos of a family, without their labels."""
+    found, assumed = {}, assumed_shares(model.config)
+    for family in ("bhaktapur", *FAMILIES):
+        own = data["family"] == family
+        if own.sum() < MIN_PHOTOS:
+            continue
+        y, scores = data["y"][own], model.head(data["x"][own]) / model.config.temperature
+        shifted = scores + np.log(estimate_shares(softmax(scores), assumed) / assumed)
+        found[family] = {
+            "photos": int(own.sum()),
+            **{
+                f"{name}_{when}": round(figure(some, y), 2)
+                for when, some in (("before", scores), ("after", shifted))
+                for name, figure in (("accuracy", accuracy), ("macro", macro), ("log_loss", log_loss))
+            },
+        }
+    return found
+
+
 def main() -> None:
     """Measure all families, numbers of photos and strengths, without and with class means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -162,6 +189,8 @@ def main() -> None:
         "draws": DRAWS,
         "ridge": head_correction.RIDGE,
     }
+    found["unlabelled"] = from_unlabelled(data, model)
+    print(found["unlabelled"], flush=True)
     if val is not None:
         found["trashnet_val_before"] = round(macro(head(val.embedded), val.y_true), 1)
     for ridge in RIDGES:

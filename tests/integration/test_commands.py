@@ -304,6 +304,36 @@ def test_export_needs_the_data_it_learned_from(workspace: Path) -> None:
     assert "trash-classifier data sample" in done.stderr
 
 
+def test_an_adapted_bundle_answers_alike_in_its_engines(workspace: Path, exports: Path) -> None:
+    given = {path: path.read_bytes() for path in exports.iterdir() if path.is_file()}
+    shutil.copytree(
+        ROOT / PHOTO, workspace / "own/paper"
+    )  # photos of another class, so that the answers move
+    shutil.copytree(ROOT / "data/sample/val/metal", workspace / "own/metal")
+    done = command(workspace, "adapt", "models/exported", "--photos", "own", "--output", "place", "--json")
+    record = json.loads(done.stdout)
+    assert record["class_means"] and record["right_after"] > record["right_before"]
+    assert given == {path: path.read_bytes() for path in exports.iterdir() if path.is_file()}
+    assert not (workspace / "models/place/export/report.json").exists()
+    command(
+        workspace, "adapt", "models/exported/export/model_fp16.tflite", "--photos", "own", "--output", "file"
+    )
+    photos = sorted(str(path) for path in (ROOT / PHOTO).iterdir())
+    rows = [
+        [probabilities(row) for row in json.loads(done.stdout)["predictions"]]
+        for flags in (
+            ["models/place", "--runtime", "torch"], ["models/place", "--runtime", "litert"], ["models/file.tflite"],
+        )
+        for done in [command(workspace, "predict", *photos, "--json", "--model", *flags)]
+    ]  # fmt: skip
+    for other in rows[1:]:
+        for row, answer in zip(rows[0], other, strict=True):
+            assert row == pytest.approx(answer, abs=0.02)
+    evaluated = command(workspace, "evaluate", "models/place", "--resamples", "100")
+    assert "Verdict:" in evaluated.stdout
+    assert "no longer hold" in (workspace / "models/place/README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_benchmark_times_what_is_there(exported: Path) -> None:
     done = command(exported, "benchmark", "--count", "4", "--rounds", "1", "--json")

@@ -166,8 +166,9 @@ def fill(folder: Path) -> None:
     photos = sorted((ROOT / "data/sample/val").glob("*/*.jpg"))
     for name in ("photo.jpg", "a.jpg", "b.jpg", "c.jpg", "b.heic"):  # Pillow goes by what is inside
         shutil.copy(photos[0], folder / name)
-    for name in ("photos", "photos-of-today", "photos-from-elsewhere", "kitchen", "street"):
+    for name in ("photos", "photos-of-today", "photos-from-elsewhere", "kitchen", "street", "my-photos"):
         make_class_folders(folder / name)
+    shutil.copytree(ROOT / "data/sample/train", folder / "many-photos")
     for name in ("Pictures", "Pictures/2026", "holiday"):
         (folder / name).mkdir()
         shutil.copy(photos[1], folder / name / "a.jpg")

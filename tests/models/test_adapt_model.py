@@ -76,6 +76,7 @@ def tiny(tmp_path: Path) -> Callable[..., Bundle]:
     def write(means: ClassMeans | None = None) -> Bundle:
         torch.manual_seed(0)
         network = TrashNetwork("sequential_cnn", 3, detects_waste=True)
+        network.rejection_head.bias.data.fill_(5.0)  # type: ignore[union-attr]  # nothing is rejected
         network.temperature.fill_(CONFIG.temperature)
         files = {WEIGHTS: network_bytes(network), NOTICE: b"photos by someone\n"}
         if means is not None and (content := means.to_bytes()):
@@ -130,7 +131,7 @@ def test_a_bundle_is_adapted_into_a_bundle(own: Path, tiny: Callable[..., Bundle
         and "no longer hold" in card
         and "6 of glass, 6 of metal, 0 of paper" in card
     )
-    assert f"{adapted.record.right_after} of these 12 photos are right" in card
+    assert f"{adapted.record.right_after} of them are right" in card
     answers = TrashClassifier.load(written, runtime="torch").predict([own / "metal"])
     assert [answer.label for answer in answers] == ["metal"] * 6
 
@@ -142,6 +143,38 @@ def test_class_means_stand_for_classes_without_photos(own: Path, tiny: Callable[
     assert adapted.record.class_means
     assert (adapted.path / CLASS_MEANS).read_bytes() == (bundle.path / CLASS_MEANS).read_bytes()
     assert any("means of its training photos" in str(line) for line in adapted.for_people())
+
+
+def test_unlabelled_photos_shift_the_answers_to_their_shares(own: Path, tiny: Callable[..., Bundle]) -> None:
+    many = own.parent / "many"
+    many.mkdir()
+    for number in range(110):
+        (many / f"{number}.jpg").write_bytes(coloured(COLOURS["glass" if number % 10 else "metal"], number))
+    bundle = tiny()
+    adapted = adapt_model(bundle, own, "both", unlabelled=many)
+    shares = adapted.record.shares
+    assert shares is not None and sum(shares.values()) == pytest.approx(1)
+    assert shares["glass"] > 0.5 > shares["metal"] and adapted.record.unlabelled == 110
+    alone = adapt_model(bundle, None, "alone", unlabelled=many)
+    assert alone.record.n == 0 and alone.temperature == CONFIG.temperature
+    old, new = (load_network(b).state_dict() for b in (bundle, read_bundle(alone.path)))
+    assert {name for name in old if not torch.equal(old[name], new[name])} == {"head.1.bias"}
+    shift = (new["head.1.bias"] - old["head.1.bias"]).numpy() / CONFIG.temperature
+    assumed = np.array([0.6, 0.2, 0.2])  # of the training photos
+    assert alone.record.shares is not None
+    assert shift == pytest.approx(np.log(np.array([*alone.record.shares.values()]) / assumed), abs=1e-4)
+    card = (alone.path / CARD).read_text(encoding="utf-8")
+    assert "shares in 110 unlabelled photos" in card and "labelled photos of its owner" not in card
+    shown = [str(line) for line in alone.for_people()]
+    assert any("Shares in 110 unlabelled photos, estimated" in line for line in shown)
+    assert not any("Accuracy" in line for line in shown)
+
+
+def test_too_few_unlabelled_photos_are_refused(own: Path, tiny: Callable[..., Bundle]) -> None:
+    with pytest.raises(DatasetError, match=r"12 photos that can be read.*100 or more"):
+        adapt_model(tiny(), None, "mine", unlabelled=own)
+    with pytest.raises(DatasetError, match="There is no folder"):
+        adapt_model(tiny(), None, "mine", unlabelled=own / "nowhere")
 
 
 @pytest.mark.parametrize(
