@@ -300,6 +300,7 @@ def text_of(result: Result) -> Iterator[str]:
         (["list", "a"], "takes 0 models"),
         (["rollback", "--alias", "latest"], "choose another alias"),
         (["rollback", "--alias", "Two words"], "alias"),
+        (["list", "--data", "photos"], "data is for compare, not for list"),
         (["dance"], "input should be"),
     ],
 )
