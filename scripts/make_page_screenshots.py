@@ -1,10 +1,12 @@
 """Take pictures of the gateway's page and of a report: python scripts/make_page_screenshots.py MODEL FOLDER [REPORT]
 
 Light, dark, phone and a model that runs in the page, each with answers, as PNG files in FOLDER; and of REPORT, which
-`trash-classifier evaluate` made, its first screen as report.png. Needs Debian's Chromium and the Python package playwright.
-docs/images/page.png is the one named device.png, docs/images/report.png the report's.
+`trash-classifier evaluate` made, its first screen as report.png, and that of the wrong answers beside it as errors.png. Needs Debian's
+Chromium and the Python package playwright. docs/images/page.png is the one named device.png, docs/images/report.png and errors.png are the
+report's.
 """
 
+import io
 import re
 import subprocess
 import sys
@@ -12,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "integration"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 from page_model import SAMPLE, chromium  # noqa: E402
+from PIL import Image  # noqa: E402
 
 PHOTOS = [SAMPLE / "test" / name for name in ("glass/glass121.jpg", "metal/metal13.jpg")]
 DESKTOP = {"viewport": {"width": 820, "height": 900}}
@@ -39,11 +42,12 @@ def take(browser: Any, url: str, path: Path, context: dict[str, Any], on_device:
     page.screenshot(path=path, full_page=True)
 
 
-def take_report(browser: Any, report: Path, path: Path) -> None:
-    page = browser.new_context(viewport={"width": 1000, "height": 1320}).new_page()
+def take_report(browser: Any, report: Path, path: Path, height: int) -> None:
+    page = browser.new_context(viewport={"width": 1200, "height": height}).new_page()
     page.goto(report.resolve().as_uri())
     page.locator("img").first.wait_for()
-    page.screenshot(path=path)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 def main(model: str, folder: str, report: str = "") -> None:
@@ -55,7 +59,9 @@ def main(model: str, folder: str, report: str = "") -> None:
         for name, (context, on_device) in PICTURES.items():
             take(browser, url, Path(folder) / f"{name}.png", context, on_device)
         if report:
-            take_report(browser, Path(report), Path(folder) / "report.png")
+            take_report(browser, Path(report), Path(folder) / "report.png", 1600)
+            errors = Path(report).with_name(f"{Path(report).stem}-errors.html")
+            take_report(browser, errors, Path(folder) / "errors.png", 1000)
         process.terminate()
 
 

@@ -82,6 +82,8 @@ class ModelsSettings(ReportsFolder, DataFolder, JsonOutput, ModelsFolder, StageS
         count = self.takes[self.action]
         if len(self.models) != count:
             raise ValueError(f"{self.action} takes {count} models, not {len(self.models)}")
+        if self.data is not None and self.action != "compare":
+            raise ValueError(f"data is for compare, not for {self.action}")
         if self.alias == "latest":
             raise ValueError("latest is always the newest version; choose another alias")
         return self

@@ -15,6 +15,7 @@ from image_classification_trash.config.models import ModelsSettings
 from image_classification_trash.errors import BundleError
 from image_classification_trash.evaluation.comparison.answers import Answer, read_answers
 from image_classification_trash.evaluation.comparison.conclusion import (
+    NAMES,
     conclude,
     difference_text,
     value_text,
@@ -56,7 +57,7 @@ class ComparedOn:
         """Return a row for each measure: its name, both figures, and the difference."""
         return [
             [
-                f"{f.measure.replace('_', ' ')} (n {f.n})",
+                NAMES[f.measure] if f.n == self.paired.n else f"{NAMES[f.measure]} (n {f.n})",
                 value_text(f, f.first),
                 value_text(f, f.second),
                 difference_text(f),
@@ -117,7 +118,7 @@ def compare_models(settings: ModelsSettings) -> ModelComparison:
     first, second = settings.models
     names = (first, second)
     bundles = (bundle_of(first, settings.models_dir), bundle_of(second, settings.models_dir))
-    _check_classes(names, bundles)
+    check_classes(names, bundles)
     measured = [read_metrics(bundle) for bundle in bundles]
     parts = sorted({*measured[0], *measured[1]}, key=lambda name: (name != TEST, name))
     if settings.data is not None:
@@ -127,11 +128,12 @@ def compare_models(settings: ModelsSettings) -> ModelComparison:
         if all(name in of for of in measured) and same_photos(measured[0][name], measured[1][name])
     ]  # fmt: skip
     if not same:
+        where = "" if settings.data is None else f" of {settings.data}"
         raise BundleError(
-            f"{first} and {second} were never evaluated on the same photos{_where(settings.data)}.",
+            f"{first} and {second} were never evaluated on the same photos{where}.",
             "Evaluate both on the same photos: trash-classifier evaluate MODEL --data FOLDER",
         )
-    compared = tuple(_compare_on(name, measured[0][name].conditions, names, bundles) for name in same)
+    compared = tuple(compare_on(name, measured[0][name].conditions, names, bundles) for name in same)
     return ModelComparison(names, bundles, compared, tuple(name for name in parts if name not in same))
 
 
@@ -141,9 +143,10 @@ def photos_name(data: Path) -> str:
     return f"{name} (folder)" if name == TEST else name
 
 
-def _compare_on(
+def compare_on(
     photos: str, conditions: Conditions, names: tuple[str, str], bundles: tuple[Bundle, Bundle]
 ) -> ComparedOn:
+    """Compare two models on one set of photos; raises as `compare_models` does."""
     found = []
     for name, bundle in zip(names, bundles, strict=True):
         answers = read_answers(bundle, photos)
@@ -164,7 +167,8 @@ def _compare_on(
     return ComparedOn(photos, conditions, (found[0], found[1]), paired, conclude(names, paired))
 
 
-def _check_classes(names: tuple[str, str], bundles: tuple[Bundle, Bundle]) -> None:
+def check_classes(names: tuple[str, str], bundles: tuple[Bundle, Bundle]) -> None:
+    """Raise a BundleError if the classes of the two are not the same."""
     classes = [set(bundle.config.classes) for bundle in bundles]
     if classes[0] == classes[1]:
         return
@@ -177,7 +181,3 @@ def _check_classes(names: tuple[str, str], bundles: tuple[Bundle, Bundle]) -> No
         f"{names[0]} and {names[1]} have other classes: {'; '.join(alone)}.",
         "Compare models of the same classes.",
     )
-
-
-def _where(data: Path | None) -> str:
-    return "" if data is None else f" of {data}"

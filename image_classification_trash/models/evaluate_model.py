@@ -112,18 +112,11 @@ def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
         )
     elif apart:
         metrics = with_not_waste(metrics, bundle, answers, apart, settings)
-    probabilities = of_classes(probabilities)
     card = model_card(bundle.config, earlier | {photos.name: metrics}, exports)
     before = {name: without_undefined(renamed(figures)) for name, figures in bundle.metrics().items()}
     measured = before | {photos.name: metrics.as_json()}
-    groups = photos.groups or [""] * len(photos.paths)
-    kept = tuple(answer_of(predictions[i], photos.root, photos.labels[i], groups[i]) for i in good)
-    rejected = [
-        answer_of(answer, outside or photos.root)
-        for answers in apart.values()
-        for answer in answers
-        if answer.error is None
-    ]
+    kept, root = labelled_answers(photos, predictions), outside or photos.root
+    rejected = [answer_of(one, root) for ones in apart.values() for one in ones if one.error is None]
     files = {
         METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n",
         CARD: card,
@@ -131,7 +124,17 @@ def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
     }
     add_to_bundle(bundle, files)
     paths = tuple(photos.paths[i] for i in good)
-    return Evaluation(bundle, photos, y_true, probabilities, paths, metrics, unreadable, kept)
+    return Evaluation(bundle, photos, y_true, of_classes(probabilities), paths, metrics, unreadable, kept)
+
+
+def labelled_answers(photos: LabelledPhotos, predictions: Sequence[Prediction]) -> tuple[Answer, ...]:
+    """Return what is kept of the answers for labelled photos, without the unreadable ones."""
+    groups = photos.groups or ("",) * len(photos.paths)
+    return tuple(
+        answer_of(prediction, photos.root, label, group)
+        for prediction, label, group in zip(predictions, photos.labels, groups, strict=True)
+        if prediction.error is None
+    )
 
 
 def answer_of(prediction: Prediction, root: Path, y_true: str = "", group: str = "") -> Answer:

@@ -15,7 +15,7 @@ from image_classification_trash.config.models import ModelsSettings
 from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.errors import PhotoError, TrashClassifierError
 from image_classification_trash.evaluation.comparison.answers import Answer, predictions_file
-from image_classification_trash.evaluation.comparison.conclusion import difference_text
+from image_classification_trash.evaluation.comparison.conclusion import NAMES, difference_text
 from image_classification_trash.inference.images import read_photo
 from image_classification_trash.models.compare_models import TEST, ComparedOn, ModelComparison, compare_models
 from image_classification_trash.show import Result, Shown
@@ -157,7 +157,7 @@ def picture_of(names: Sequence[str], on: ComparedOn) -> "Picture":
     from image_classification_trash.visualization.report import Picture  # noqa: PLC0415  large
 
     rows = [
-        (figure.measure.replace("_", " "), difference_text(figure), figure.difference)
+        (NAMES[figure.measure], difference_text(figure), figure.difference)
         for figure in on.paired.figures
         if figure.difference is not None
     ]

@@ -298,7 +298,10 @@ def paired_differences(rows: Sequence[tuple[str, str, Interval]], names: Sequenc
         colour = _GREY if low <= 0 <= high else _ACCENT
         axes.plot([low, high], [place, place], color=colour, lw=3, alpha=0.5, solid_capstyle="round")
         axes.plot(value, place, "o", color=colour)
-        axes.annotate(text, (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+        axes.annotate(
+            text, (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )  # fmt: skip
     axes.axvline(0, color=_GREY, ls="--", lw=1)
     axes.set_yticks(range(len(rows)), [measure for measure, *_ in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.7), xlabel="difference in points (ECE: in hundredths)")

@@ -112,7 +112,23 @@ def test_evaluation_fills_metrics_card_and_report(workspace: Path) -> None:
     assert "Measured" in (workspace / "models/sample/README.md").read_text()
     names = {path.stem for path in (workspace / "reports/figures/sample").glob("*.png")}
     assert {"confusion_matrix", "reliability", "risk_coverage", "training_curves", "per_class"} <= names
-    command(workspace, "evaluate", "models/sample", "--resamples", "200")  # the bundle is still whole
+    with (workspace / "models/sample/predictions/test.csv").open(newline="") as file:
+        answers = list(csv.DictReader(file))
+    assert (
+        len(answers) == 48 and answers[0]["path"] == "test/cardboard/cardboard18.jpg"
+    )  # no folder of this machine
+    right = sum(answer["y_true"] == answer["y_pred"] for answer in answers)
+    assert right == round(48 * metrics["accuracy"]["value"]) and answers[0]["group"] != answers[1]["group"]
+    shown = command(
+        workspace, "evaluate", "models/sample", "--resamples", "200"
+    ).stdout  # the bundle is still whole
+    assert "wrong answers: reports/sample-errors.html\nVerdict: " in shown
+    assert (workspace / "reports/sample-errors.html").read_text().count("<li ") == 48 - right
+    compared = command(workspace, "models", "compare", "sample", "models/sample").stdout
+    assert f"are right on the same {right} of 48 photos" in compared
+    assert (workspace / "reports/compare-sample-models-sample.html").read_text().count(
+        "data:image/jpeg"
+    ) == 48 - right
 
 
 def test_evaluation_on_another_folder(workspace: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from image_classification_trash.evaluation.export_report import (
     ExportRecord,
     ExportReport,
 )
-from image_classification_trash.evaluation.model_list import bundle_of, compare, entries, show
+from image_classification_trash.evaluation.model_list import bundle_of, entries, show
 from image_classification_trash.evaluation.result import Accepted, Conditions, Interval, Metrics, Reliability
 from image_classification_trash.inference.bundle import (
     Bundle,
@@ -259,14 +259,6 @@ def test_the_list_holds_versions_and_what_is_none_yet(tmp_path: Path) -> None:
     assert document["fingerprint"] == "f" * 64 and document["measured"]["test"]["accuracy"]["value"] == 0.9
 
 
-def test_figures_of_other_photos_are_marked(tmp_path: Path) -> None:
-    first, second = make(tmp_path, name="a"), make(tmp_path, name="b", weights=b"w2", photos="u" * 64)
-    assert {row.same_photos for row in compare(first, second)} == {False}
-    assert {row.same_photos for row in compare(first, first)} == {True}
-    third = make(tmp_path, name="c", weights=b"w3", accuracy=None)
-    assert all(row.second is None and not row.same_photos for row in compare(first, third))
-
-
 def test_figures_of_another_program_are_said_and_do_not_end_the_list(tmp_path: Path) -> None:
     make(tmp_path, name="a")
     bundle = make(tmp_path, name="b", weights=b"w2")
@@ -275,7 +267,7 @@ def test_figures_of_another_program_are_said_and_do_not_end_the_list(tmp_path: P
     assert rows[str(tmp_path / "a")][3] == "90.0% (85.0 to 95.0)"
     assert rows[str(tmp_path / "b")][1] == "damaged:" and "metrics.json" in rows[str(tmp_path / "b")][2]
     with pytest.raises(BundleError, match=r"does not hold the figures of an evaluation: test\.accuracy"):
-        compare(bundle, bundle)
+        manage_models(settings(tmp_path, "compare", "b", "b"))
 
 
 def test_every_action_shows_what_it_did(tmp_path: Path) -> None:
@@ -283,12 +275,11 @@ def test_every_action_shows_what_it_did(tmp_path: Path) -> None:
     made = {
         action: manage_models(settings(tmp_path, action, *named))
         for action, named in (
-            ("list", []), ("show", ["mine"]), ("compare", ["mine", "mine"]), ("register", ["mine"]), ("promote", ["mine"]),
+            ("list", []), ("show", ["mine"]), ("register", ["mine"]), ("promote", ["mine"]),
         )
     }  # fmt: skip
     lines = {action: "\n".join(text_of(result)) for action, result in made.items()}
     assert str(tmp_path / "mine") in lines["list"] and "1 of 1 good" in lines["show"]
-    assert "macro f1" in lines["compare"] and "not the same photos" not in lines["compare"]
     assert lines["register"] == f"{tmp_path / 'mine'} is mine@1"
     assert "production is mine@1\ngate" in lines["promote"] and "does not hold" not in lines["promote"]
     assert made["list"].as_json()["models"][0]["exported"] == {"model.onnx": True}
@@ -309,6 +300,7 @@ def text_of(result: Result) -> Iterator[str]:
         (["list", "a"], "takes 0 models"),
         (["rollback", "--alias", "latest"], "choose another alias"),
         (["rollback", "--alias", "Two words"], "alias"),
+        (["list", "--data", "photos"], "data is for compare, not for list"),
         (["dance"], "input should be"),
     ],
 )

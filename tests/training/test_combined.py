@@ -12,6 +12,7 @@ from helpers.combined import make_photos, prepare
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import Manifest
+from image_classification_trash.evaluation.comparison.answers import read_answers
 from image_classification_trash.evaluation.result import read_metrics
 from image_classification_trash.features.synthesis import shifted_photos
 from image_classification_trash.inference.bundle import CARD, NOTICE, read_bundle
@@ -139,6 +140,14 @@ def test_figures_by_source_and_attribution_follow_the_photos(
     assert metrics.not_waste_by_source is not None and metrics.not_waste_by_source["ground"].n == without
     again = read_bundle(bundle.path)
     assert read_metrics(again)["test"] == metrics
+    answers = read_answers(again, "test") or ()
+    assert answers[: len(right)] == evaluation.answers and len(answers) == len(right) + without
+    assert [answer.is_right for answer in evaluation.answers] == right.tolist()
+    rejected = [answer for answer in answers if not answer.y_true]
+    assert sorted(a.path for a in rejected) == sorted(p.path for p in manifest.not_waste if p.split == "test")
+    assert [a.group for a in evaluation.answers] == [photo.group for photo in manifest.photos_of("test")]
+    confidence = [answer.confidence for answer in evaluation.answers]
+    assert confidence == pytest.approx(evaluation.probabilities.max(1).tolist())
     document = json.loads((bundle.path / "metrics.json").read_text(encoding="utf-8"))["test"]
     assert "accepted_above_0.9" in document["not_waste_by_source"]["ground"]
     card = (bundle.path / CARD).read_text(encoding="utf-8")

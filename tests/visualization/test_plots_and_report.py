@@ -11,8 +11,7 @@ from scipy.special import softmax
 from image_classification_trash.evaluation import metrics
 from image_classification_trash.evaluation.result import ClassScores, Interval
 from image_classification_trash.visualization import plots
-from image_classification_trash.visualization.report import Picture, Section, write_report
-from image_classification_trash.visualization.visualize import save_figures
+from image_classification_trash.visualization.report import Picture, Section, save_figures, write_report
 
 MANY = [f"class número {i} 日本" for i in range(12)]
 PHOTO = np.zeros((24, 32, 3), np.uint8)
@@ -26,8 +25,9 @@ def texts(figure: Figure) -> str:
 
 def test_confusion_matrix_shows_counts_and_shares() -> None:
     figure = plots.confusion_matrix(np.array([[3, 1], [0, 4]]), ["a", "b"])
-    assert [t.get_text() for t in figure.axes[0].texts] == ["3", "1", "0", "4"]
-    assert [t.get_text() for t in figure.axes[1].texts] == ["75", "25", "0", "100"]
+    cells = [text.get_text().split("\n") for text in figure.axes[0].texts]
+    assert [cell[0] for cell in cells] == ["3", "1", "0", "4"]
+    assert [cell[1:] for cell in cells] == [["75%"], ["25%"], [], ["100%"]]
 
 
 def test_class_balance_counts_every_part() -> None:

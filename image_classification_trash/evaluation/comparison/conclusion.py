@@ -3,8 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from image_classification_trash.evaluation.comparison.paired import Paired, PairedFigure
+from image_classification_trash.evaluation.result import Interval
 
 SIGNIFICANT = 0.05
+NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "ece": "ECE",
+    "coverage": "accepted",
+    "accepted_precision": "right, of the accepted",
+    "rejected": "photos without waste rejected",
+}
+"""What people read for a measure."""
 BEYOND: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     "macro_f1": ("{} has the higher macro F1", lambda gain: gain > 0),
     "ece": ("{} is better calibrated (lower ECE)", lambda gain: gain < 0),
@@ -30,18 +40,20 @@ def who_is_right_more_often(names: tuple[str, str], paired: Paired) -> Iterator[
         yield f"{names[0]} and {names[1]} are right on equally many of {n} photos: each on {first} that the other gets wrong."
     else:
         more, fewer = names if first > second else names[::-1]
-        alone = (
-            f"{max(first, second)} that only {more} gets right, {min(first, second)} that only {fewer} does"
-        )
-        yield f"{more} is right on {abs(second - first)} more of {n} photos ({alone})."
+        alone = f"it alone is right on {max(first, second)}, {fewer} alone on {min(first, second)}"
+        yield f"{more} is right on {abs(second - first)} more of {n} photos: {alone}."
     accuracy = paired.of("accuracy")
     if accuracy is None or accuracy.difference is None:
         yield "One photo says nothing about others."
         return
-    low, high = 100 * accuracy.difference.low, 100 * accuracy.difference.high
-    bounds = f"The 95% interval of the difference in accuracy, {low:+.1f} to {high:+.1f} points,"
-    test = f"McNemar's exact test (p = {paired.p_value:.2g})"
     better = names[0] if first > second else names[1]
+    margin = in_favour(accuracy.difference, of_second=first <= second)
+    bounds = (
+        f"The 95% interval of its lead in accuracy, {100 * margin.low:+.1f} to {100 * margin.high:+.1f} points,"
+        if first != second
+        else f"The 95% interval of the difference in accuracy, {100 * margin.low:+.1f} to {100 * margin.high:+.1f} points,"
+    )
+    test = f"McNemar's exact test (p = {paired.p_value:.2g})"
     if not accuracy.shows_a_difference and paired.p_value >= SIGNIFICANT:
         yield f"{bounds} includes no difference: these photos do not show which of the two is more accurate."
     elif accuracy.shows_a_difference and paired.p_value < SIGNIFICANT:
@@ -58,12 +70,23 @@ def beyond_accuracy(names: tuple[str, str], paired: Paired) -> Iterator[str]:
     for figure in paired.figures:
         if figure.measure in BEYOND and figure.shows_a_difference and figure.difference is not None:
             words, favours_second = BEYOND[figure.measure]
-            name = names[favours_second(figure.difference.value)]
-            clauses.append(f"{words.format(name)}, {difference_text(figure)}")
+            of_second = favours_second(figure.difference.value)
+            d = in_favour(figure.difference, of_second=figure.difference.value > 0)
+            by = (
+                f"{d.value:.3f} ({d.low:.3f} to {d.high:.3f})"
+                if figure.measure == "ece"
+                else f"{100 * d.value:.1f} points ({100 * d.low:.1f} to {100 * d.high:.1f})"
+            )
+            clauses.append(f"{words.format(names[of_second])}, by {by}")
     if clauses:
         yield f"Beyond chance: {'; '.join(clauses)}."
     else:
         yield "No other figure differs beyond chance."
+
+
+def in_favour(difference: Interval, of_second: bool) -> Interval:
+    """Return a difference, which is the second's figure minus the first's, as a lead of one of the two."""
+    return difference if of_second else Interval(-difference.value, -difference.high, -difference.low)
 
 
 def difference_text(figure: PairedFigure) -> str:
