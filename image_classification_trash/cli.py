@@ -46,12 +46,14 @@ if TYPE_CHECKING:
 def run_data(settings: DataSettings) -> Result:
     """Prepare a data set."""
     from image_classification_trash.data.make_dataset import make_dataset
+    from image_classification_trash.distributed.mapping import chosen_mapper
 
-    if not settings.embeddings:
-        return make_dataset(settings)
-    from image_classification_trash.features.build_features import near_duplicate_embedder
+    with chosen_mapper(settings) as mapper:
+        if not settings.embeddings:
+            return make_dataset(settings, None, mapper)
+        from image_classification_trash.features.build_features import near_duplicate_embedder
 
-    return make_dataset(settings, near_duplicate_embedder(settings.interim_dir))
+        return make_dataset(settings, near_duplicate_embedder(settings.interim_dir, mapper), mapper)
 
 
 def run_audit(settings: AuditSettings) -> Result:
@@ -70,9 +72,11 @@ def run_explore(settings: ExploreSettings) -> Result:
 
 def run_features(settings: FeatureSettings) -> Result:
     """Compute the caches of pixels and embeddings."""
+    from image_classification_trash.distributed.mapping import chosen_mapper
     from image_classification_trash.features.build_features import build_features
 
-    return build_features(settings)
+    with chosen_mapper(settings) as mapper:
+        return build_features(settings, mapper)
 
 
 def run_train(settings: TrainCommandSettings) -> Result:

@@ -151,7 +151,7 @@ class StoreError(TrashClassifierError):
 
 
 class ShardError(TrashClassifierError):
-    """A shard cannot be answered: it changed since it was listed, or too many of its photos end their process."""
+    """Work cannot be done where it was given to: a shard changed since it was listed, photos end their process, Ray fails."""
 
 
 class ModelServerError(TrashClassifierError):

@@ -32,6 +32,7 @@ OTHER_PROGRAMS = {
     "kubectl",
     "pip",
     "python3",
+    "torchrun",
     "sam",
     "source",
     "tensorboard",

@@ -1,9 +1,9 @@
 """Groups of settings that several commands share, and the base of all settings."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 T = TypeVar("T")
 POSITIONAL = object()
@@ -127,6 +127,30 @@ class JsonOutput(Part):
     heading: ClassVar[str] = "Output"
 
     json_output: bool = Field(False, description="Print the result as JSON")
+
+
+class EngineSettings(Part):
+    """Where work on many photos is done."""
+
+    heading: ClassVar[str] = "Engine"
+
+    engine: Literal["embedded", "ray"] = Field(
+        "embedded", description="Where the work is done: embedded (on this machine) or ray (by its processes)"
+    )
+    address: str | None = Field(
+        None, description="Address of the Ray cluster; without one, Ray is started on this machine and ended"
+    )
+    actors: int | None = Field(
+        None,
+        ge=1,
+        description="Number of Ray's processes at a time, each of which takes one CPU; without one, 2",
+    )
+
+    @model_validator(mode="after")
+    def _of_ray(self) -> Self:
+        if self.engine == "embedded" and (self.address is not None or self.actors is not None):
+            raise ValueError("--address and --actors need --engine ray")
+        return self
 
 
 class InputSettings(Part):

@@ -9,6 +9,7 @@ from image_classification_trash.config.base import (
     MAX_SEED,
     BackboneSettings,
     DataSet,
+    EngineSettings,
     InputSettings,
     JsonOutput,
     Positional,
@@ -18,13 +19,13 @@ from image_classification_trash.config.base import (
 )
 
 
-class DataSettings(DataSet, StageSettings):
+class DataSettings(EngineSettings, DataSet, StageSettings):
     """Prepare a data set: fetch, check every photo, find near-duplicates, split, write the manifest."""
 
     stage: ClassVar[str] = "data"
     usual: ClassVar[tuple[str, ...]] = (
         "name", "source", "sources", "split", "leave_out", "seed", "val_fraction", "test_fraction", "corrections",
-        "embeddings", "force", "data_dir",
+        "embeddings", "force", "data_dir", "engine",
     )  # fmt: skip
 
     source: Repeated[list[Path]] = Field(
@@ -93,13 +94,13 @@ class AuditSettings(JsonOutput, ReportsFolder, DataSet, StageSettings):
     show: int = Field(48, ge=1, description="Number of photos per issue on the page; the CSV lists all")
 
 
-class FeatureSettings(DataSet, BackboneSettings, InputSettings, StageSettings):
+class FeatureSettings(EngineSettings, DataSet, BackboneSettings, InputSettings, StageSettings):
     """Decode all photos once into pixel caches, and compute their embeddings."""
 
     stage: ClassVar[str] = "features"
     usual: ClassVar[tuple[str, ...]] = (
         "name", "architecture", "weights", "pretrained", "input_height", "input_width", "resize_mode",
-        "data_dir",
+        "data_dir", "engine",
     )  # fmt: skip
 
 

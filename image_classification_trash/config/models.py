@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from image_classification_trash.config.base import (
     MAX_SEED,
     ActionName,
     DataFolder,
+    EngineSettings,
     FormatName,
     JsonOutput,
     ModelsFolder,
@@ -155,7 +156,7 @@ class BenchmarkSettings(ReportsFolder, JsonOutput, TrainedModel, StageSettings):
 
 
 class ShardedSettings(Part):
-    """Where shards of photos are answered."""
+    """Shards of photos."""
 
     heading: ClassVar[str] = "Shards"
 
@@ -163,18 +164,9 @@ class ShardedSettings(Part):
         None,
         description="Folder or bucket of shards to answer instead of photos; --parquet then names a folder or bucket",
     )
-    engine: Literal["embedded", "ray"] = Field(
-        "embedded", description="Where shards are answered: embedded (on this machine) or ray (by its actors)"
-    )
-    address: str | None = Field(
-        None, description="Address of the Ray cluster; without one, Ray is started on this machine and ended"
-    )
-    actors: int | None = Field(
-        None, ge=1, description="Number of Ray actors, each of which takes one CPU; without one, 2"
-    )
 
 
-class PredictSettings(ModelsFolder, JsonOutput, ShardedSettings, StageSettings):
+class PredictSettings(ModelsFolder, JsonOutput, EngineSettings, ShardedSettings, StageSettings):
     """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
 
     stage: ClassVar[str] = "predict"
@@ -223,12 +215,10 @@ class PredictSettings(ModelsFolder, JsonOutput, ShardedSettings, StageSettings):
         if self.shards is None:
             if not self.photos:
                 raise ValueError("name photos to classify, or shards of them with --shards")
-            if self.engine != "embedded" or self.address is not None or self.actors is not None:
+            if self.engine != "embedded":
                 raise ValueError("--engine, --address and --actors need --shards")
         elif self.photos or self.csv or self.jsonl or not self.parquet:
             raise ValueError("--shards takes no photos, and needs --parquet with the folder of the answers")
-        elif self.engine == "embedded" and (self.address is not None or self.actors is not None):
-            raise ValueError("--address and --actors need --engine ray")
         return self
 
     @model_validator(mode="after")

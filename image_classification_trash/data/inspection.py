@@ -6,7 +6,6 @@ Nothing is repaired or replaced: each file is either in the manifest or in probl
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -21,9 +20,8 @@ from image_classification_trash.data.manifest import Photo
 from image_classification_trash.errors import PhotoError
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.images import SUFFIXES, open_photo, photo_bytes, read_photo
+from image_classification_trash.parallel.mapper import THREADS, Mapper
 
-_SUBMITTED = 4096
-"""Photos given to the threads at a time."""
 _NAMED = 10
 """Copies that a problem's text names; 20,000 equal files would fill gigabytes otherwise."""
 
@@ -64,19 +62,10 @@ class Audit:
     problems: tuple[Problem, ...]
 
 
-def audit_source(source: Source) -> Audit:
-    """Decode all files of a source in parallel; sort them into usable photos and problems."""
-    found: list[Inspected | Problem] = []
-    with (
-        ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool,
-        tqdm(total=len(source.files), desc="check photos", unit="photo") as bar,
-    ):
-        for start in range(
-            0, len(source.files), _SUBMITTED
-        ):  # a million photos must not wait in memory at once
-            for outcome in pool.map(partial(_inspect, source.root), source.files[start : start + _SUBMITTED]):
-                found.append(outcome)
-                bar.update()
+def audit_source(source: Source, mapper: Mapper = THREADS) -> Audit:
+    """Decode all files of a source where `mapper` does; sort them into usable photos and problems."""
+    outcomes = mapper.map(partial(_inspect, source.root.absolute()), source.files)
+    found = list(tqdm(outcomes, total=len(source.files), desc="check photos", unit="photo"))
     good = [outcome for outcome in found if isinstance(outcome, Inspected)]
     problems = [outcome for outcome in found if isinstance(outcome, Problem)]
     problems += [Problem(row.path, "", row.kind, row.detail) for row in source.left_out]

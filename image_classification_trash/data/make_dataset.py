@@ -78,6 +78,7 @@ from image_classification_trash.files import (
     sha256_of,
 )
 from image_classification_trash.inference.bundle import NEGATIVE_LABEL
+from image_classification_trash.parallel.mapper import THREADS, Mapper
 from image_classification_trash.show import Result, Shown, Table
 from image_classification_trash.tables import table_file, write_table
 
@@ -152,12 +153,15 @@ class Prepared(Result):
         return {**about, **made, **manifest.metadata.as_json()}
 
 
-def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared:
+def make_dataset(
+    settings: DataSettings, embed: Embed | None = None, mapper: Mapper | None = None
+) -> Prepared:
     """Prepare a data set, unless it is already prepared from the same photos and settings.
 
     Args:
         settings: what to prepare, and how.
         embed: computes embeddings for near-duplicates and object clusters; None compares perceptual hashes alone.
+        mapper: decodes and hashes the photos; None: threads of this process.
 
     Raises:
         DatasetError: the source is missing, has too few usable photos for a classifier, or object clusters are
@@ -176,12 +180,17 @@ def make_dataset(settings: DataSettings, embed: Embed | None = None) -> Prepared
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, True, notes)
     with only_writer(folder):
-        manifest = write_dataset(settings, source, corrected, embed, key)
+        manifest = write_dataset(settings, source, corrected, embed, key, mapper)
     return Prepared(manifest, folder, False, notes)
 
 
 def write_dataset(
-    settings: DataSettings, source: Source, corrected: Corrected | None, embed: Embed | None, key: str
+    settings: DataSettings,
+    source: Source,
+    corrected: Corrected | None,
+    embed: Embed | None,
+    key: str,
+    mapper: Mapper | None = None,
 ) -> Manifest:
     """Inspect and split the photos of a source and write the data set; return what was written.
 
@@ -191,9 +200,11 @@ def write_dataset(
         corrected: the source after corrections; None without a corrections file.
         embed: as of `make_dataset`.
         key: hash of the photos and settings.
+        mapper: as of `make_dataset`.
     """
     folder = settings.processed_dir / settings.name
-    audit = _audit(settings, source, corrected)
+    audit = audit_source(corrected.source if corrected else source, mapper or THREADS)
+    audit = _audit(settings, audit, corrected)
     _warn_of(audit.problems, folder)
     photos = [item.photo for item in audit.good]
     splits.check_classes(by_waste(photos, bool(source.origins))[0])
@@ -396,9 +407,8 @@ def counted(origins: Sequence[Origin], photos: Sequence[Photo]) -> tuple[Origin,
     )
 
 
-def _audit(settings: DataSettings, source: Source, corrected: Corrected | None) -> Audit:
-    """Inspect the source's photos; list manual exclusions as problems, and set TrashNet's official splits by file name."""
-    audit = audit_source(corrected.source if corrected else source)
+def _audit(settings: DataSettings, audit: Audit, corrected: Corrected | None) -> Audit:
+    """List manual exclusions as problems too, and set TrashNet's official splits by file name."""
     excluded = corrected.excluded if corrected else ()
     problems = [Problem(file.path, file.label, "excluded", reason or "by hand") for file, reason in excluded]
     good: Sequence[Inspected] = audit.good
@@ -508,8 +518,8 @@ if __name__ == "__main__":
     from image_classification_trash.show import carry_out
 
     def prepare(settings: DataSettings) -> Prepared:
-        """Prepare with embeddings; the layers keep this module from importing features, so they are looked up by name."""
-        embedder = resolve_name("image_classification_trash.features.build_features:near_duplicate_embedder")
-        return make_dataset(settings, embedder(settings.interim_dir) if settings.embeddings else None)
+        """Prepare as the command does; the layers keep this module from importing it, so it is looked up by name."""
+        prepared: Prepared = resolve_name("image_classification_trash.cli:run_data")(settings)
+        return prepared
 
     sys.exit(carry_out("data", lambda: load_settings(DataSettings, sys.argv[1:]), prepare))

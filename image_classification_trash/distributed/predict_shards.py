@@ -36,7 +36,6 @@ from image_classification_trash.inference.prediction_table import arrow_and_parq
 from image_classification_trash.models.predict_model import answers_depend_on
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown
 
-ACTORS = 2
 FAILED_IN_A_ROW = 10
 """Number of shards that fail one after the other, after which the others are not tried."""
 _TAIL, _READERS = 2**16, 16
@@ -107,7 +106,7 @@ def engine_of(settings: PredictSettings, job: ShardJob, shards: Iterable[Shard])
     if settings.engine == "ray":
         from image_classification_trash.distributed.ray_engine import answer_on_ray  # noqa: PLC0415  an extra
 
-        return answer_on_ray(job, shards, settings.address, settings.actors or ACTORS)
+        return answer_on_ray(job, shards, settings.address, settings.actors)
     return answer_embedded(job, shards)
 
 

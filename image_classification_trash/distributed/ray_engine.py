@@ -12,7 +12,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ from image_classification_trash.distributed.shard_work import Outcome, ShardJob,
 from image_classification_trash.distributed.shards import Shard
 from image_classification_trash.errors import MissingExtraError, ShardError, TrashClassifierError, first_line
 
+ACTORS = 2
+"""Number of actors, or of processes, where the settings name none."""
 MOST_ATTEMPTS = 4
 """Number of actors that are lost with a shard before the shard fails: machines can be lost too."""
 MOST_STARTS = 5
@@ -125,13 +127,29 @@ class ActorPool:
 
 
 def answer_on_ray(
-    job: ShardJob, shards: Iterable[Shard], address: str | None, actors: int
+    job: ShardJob, shards: Iterable[Shard], address: str | None, actors: int | None
 ) -> Generator[Outcome]:
-    """Answer shards with `actors` actors; without an address, on a Ray of this machine's that ends with the run.
+    """Answer shards with actors, on the cluster at an address or on a Ray of this machine's.
 
     Raises:
         MissingExtraError: Ray is not installed.
         ShardError: the cluster cannot be reached, or its actors do not start.
+    """
+    count = actors or ACTORS
+    with started_ray(address, count) as ray:
+        pool = ActorPool(ray, job, shards)
+        for _ in range(count):
+            pool.start_actor()
+        yield from pool.outcomes()
+
+
+@contextmanager
+def started_ray(address: str | None, cpus: int) -> Iterator[Any]:
+    """Yield Ray's module, connected to a cluster; without an address, to a Ray of this machine's that ends with the context.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ShardError: the cluster cannot be reached, or Ray does not start.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
@@ -140,7 +158,7 @@ def answer_on_ray(
         hint = "Install it with: pip install 'image-classification-trash[ray]'"
         raise MissingExtraError("--engine ray needs the library ray.", hint) from error
     own: dict[str, Any] = {
-        "num_cpus": actors,
+        "num_cpus": cpus,
         "object_store_memory": _STORE_BYTES,
         "include_dashboard": False,
     }
@@ -153,9 +171,6 @@ def answer_on_ray(
         raise ShardError(f"{where}: {first_line(error)}.", "Check the address, and its token.") from error
     try:
         with redirect_stdout(sys.stderr):  # Ray prints there what becomes of its workers
-            pool = ActorPool(ray, job, shards)
-            for _ in range(actors):
-                pool.start_actor()
-            yield from pool.outcomes()
+            yield ray
     finally:
         ray.shutdown()

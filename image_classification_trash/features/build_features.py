@@ -11,9 +11,10 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,9 +37,12 @@ from image_classification_trash.features.content_cache import read_rows, readabl
 from image_classification_trash.files import atomic_path, sha256_of, write_text
 from image_classification_trash.inference.images import Pixels, ResizeMode, Size, read_photo
 from image_classification_trash.networks.network import EmbeddingBackbone, build_network
+from image_classification_trash.parallel.mapper import THREADS, Mapper
 from image_classification_trash.show import Result, Shown
 
 CACHE_VERSION = 1
+BATCH = 32
+"""Photos that are embedded together."""
 STORED_AT_ONCE = 4096
 """Photos whose embeddings are stored together."""
 VERIFIED_ALWAYS = 2**30
@@ -79,16 +83,18 @@ class SplitCaches:
         manifest: the data set's manifest; arrays follow the order of its photos.
         settings: size and resize mode of the pixels.
         folder: the caches' folder.
+        mapper: decodes and embeds photos that no cache has; None: this process.
     """
 
     manifest: Manifest
     settings: PixelSettings
     folder: Path
+    mapper: Mapper | None = None
 
     def pixels(self, split: Split) -> Pixels:
         """Return the decoded photos as `pixel_cache` does, uint8 (N, H, W, 3); every call verifies the checksum."""
         photos = self.manifest.photos_of(split)
-        return pixel_cache(photos, self.manifest.root, self.settings, self.folder, split)
+        return pixel_cache(photos, self.manifest.root, self.settings, self.folder, split, self.mapper)
 
     def y_true(self, split: Split) -> Ints:
         """Return class numbers, int64 (N,)."""
@@ -97,11 +103,16 @@ class SplitCaches:
     def embeddings(self, split: Split, backbone: Backbone) -> Embeddings:
         """Return the embeddings as the function `embeddings` does, float32 (N, D)."""
         photos = self.manifest.photos_of(split)
-        return embeddings(photos, self.manifest.root, backbone, self.settings, self.folder)
+        return embeddings(photos, self.manifest.root, backbone, self.settings, self.folder, self.mapper)
 
 
 def pixel_cache(
-    photos: Sequence[Photo], root: Path, settings: PixelSettings, folder: Path, split: str
+    photos: Sequence[Photo],
+    root: Path,
+    settings: PixelSettings,
+    folder: Path,
+    split: str,
+    mapper: Mapper | None = None,
 ) -> Pixels:
     """Return decoded photos, memory-mapped, uint8 (N, H, W, 3), in the order of `photos`; decode once, then read the cache.
 
@@ -111,6 +122,7 @@ def pixel_cache(
         settings: size and resize mode.
         folder: the caches' folder.
         split: a name for the cache file.
+        mapper: decodes the photos; None: threads of this process.
 
     Raises:
         CacheError: the cache is damaged or was changed.
@@ -122,17 +134,22 @@ def pixel_cache(
     if not file.exists() or not _note(file).exists():
         file = writable(folder) / "pixels" / name
     if not file.exists() or not _note(file).exists():
-        _write_pixels(file, photos, root, settings)
+        _write_pixels(file, [root.absolute() / photo.path for photo in photos], settings, mapper or THREADS)
     return _open_pixels(file, (len(photos), *settings.size, 3))
 
 
 def embeddings(
-    photos: Sequence[Photo], root: Path, backbone: Backbone, settings: PixelSettings, folder: Path
+    photos: Sequence[Photo],
+    root: Path,
+    backbone: Backbone,
+    settings: PixelSettings,
+    folder: Path,
+    mapper: Mapper | None = None,
 ) -> Embeddings:
     """Return the embeddings of N photos, float32 (N, D); compute only those that are not in the cache.
 
-    Threads decode one batch ahead of the network. Every `STORED_AT_ONCE` photos are stored when they are embedded, so that
-    a run that is ended loses little.
+    Without a mapper, threads decode ahead of the network, which is in this process; a mapper decodes and embeds whole
+    batches. Every `STORED_AT_ONCE` photos are stored when they are embedded, so that a run that is ended loses little.
 
     Raises:
         CacheError: the cache cannot be read.
@@ -148,8 +165,9 @@ def embeddings(
         for start in range(0, len(missing), STORED_AT_ONCE):
             new = missing[start : start + STORED_AT_ONCE]
             vectors: list[Embeddings] = []
-            for batch in _batches([root / photo.path for photo in new], settings):
-                vectors.extend(backbone.embed(batch))
+            paths = [root.absolute() / photo.path for photo in new]
+            for batch in embedded_batches(paths, backbone, settings, mapper):
+                vectors.extend(batch)
                 bar.update(len(batch))
             computed = dict(zip((photo.sha256 for photo in new), vectors, strict=True))
             part = sha256_of("".join(computed).encode())[:16]
@@ -158,31 +176,37 @@ def embeddings(
     return np.stack([known[photo.sha256] for photo in photos])
 
 
-def _batches(paths: Sequence[Path], settings: PixelSettings, size: int = 32) -> Iterator[Pixels]:
-    """Yield decoded batches, uint8 (B, H, W, 3); decode the next one while the caller uses this one."""
-
-    def decode(path: Path) -> Pixels:
-        return read_photo(path, settings.size, settings.resize_mode)
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        starts = range(0, len(paths), size)
-        coming = [pool.submit(decode, path) for path in paths[:size]]
-        for start in starts:
-            ready, coming = (
-                coming,
-                [pool.submit(decode, path) for path in paths[start + size : start + 2 * size]],
-            )
-            yield np.stack([future.result() for future in ready])
+def embedded_batches(
+    paths: Sequence[Path], backbone: Backbone, settings: PixelSettings, mapper: Mapper | None
+) -> Iterator[Embeddings]:
+    """Yield the embeddings of `BATCH` photos after the other, float32 (B, D), as of `embeddings`."""
+    if mapper is None:
+        yield from map(backbone.embed, _batches(paths, settings))
+    else:
+        pieces = (paths[at : at + BATCH] for at in range(0, len(paths), BATCH))
+        yield from mapper.map(partial(decoded_and_embedded, backbone, settings), pieces)
 
 
-def _write_pixels(file: Path, photos: Sequence[Photo], root: Path, settings: PixelSettings) -> None:
-    shape = (len(photos), *settings.size, 3)
-    paths = [root / photo.path for photo in photos]
+def _batches(paths: Sequence[Path], settings: PixelSettings, mapper: Mapper = THREADS) -> Iterator[Pixels]:
+    """Yield decoded batches, uint8 (B, H, W, 3); the next ones are decoded while the caller uses this one."""
+    decode = partial(read_photo, size=settings.size, resize_mode=settings.resize_mode)
+    decoded = mapper.map(decode, paths)
+    while batch := list(islice(decoded, BATCH)):
+        yield np.stack(batch)
+
+
+def decoded_and_embedded(backbone: Backbone, settings: PixelSettings, paths: Sequence[Path]) -> Embeddings:
+    """Return the embeddings of B photos, float32 (B, D), decoded one after the other."""
+    return backbone.embed(np.stack([read_photo(path, settings.size, settings.resize_mode) for path in paths]))
+
+
+def _write_pixels(file: Path, paths: Sequence[Path], settings: PixelSettings, mapper: Mapper) -> None:
+    shape = (len(paths), *settings.size, 3)
     checksum = done = 0
     with atomic_path(file) as temporary, tqdm(total=len(paths), desc="decode photos", unit="photo") as bar:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         _reserve(temporary)
-        for batch in _batches(paths, settings):
+        for batch in _batches(paths, settings, mapper):
             pixels[done : done + len(batch)] = batch
             checksum = zlib.crc32(batch.data, checksum)
             done += len(batch)
@@ -233,12 +257,17 @@ def _note(file: Path) -> Path:
 NEAR_DUPLICATE_PIXELS = PixelSettings((224, 288), "stretch")
 
 
-def near_duplicate_embedder(interim_dir: Path) -> Embed:
-    """Return a function that embeds photos with the pretrained EfficientNet-Lite0, for which the similarity threshold was chosen."""
+def near_duplicate_embedder(interim_dir: Path, mapper: Mapper | None = None) -> Embed:
+    """Return a function that embeds photos with the pretrained EfficientNet-Lite0, for which the similarity threshold was chosen.
+
+    Args:
+        interim_dir: the caches' folder.
+        mapper: as of `embeddings`.
+    """
 
     def embed(photos: Sequence[Photo], root: Path) -> Embeddings:
         backbone = EmbeddingBackbone(build_network("efficientnet_lite0", 2))
-        return embeddings(photos, root, backbone, NEAR_DUPLICATE_PIXELS, interim_dir)
+        return embeddings(photos, root, backbone, NEAR_DUPLICATE_PIXELS, interim_dir, mapper)
 
     return embed
 
@@ -270,8 +299,8 @@ class CachedFeatures(Result):
         return asdict(self)
 
 
-def build_features(settings: FeatureSettings) -> CachedFeatures:
-    """Compute the pixel caches and embeddings of a prepared data set.
+def build_features(settings: FeatureSettings, mapper: Mapper | None = None) -> CachedFeatures:
+    """Compute the pixel caches and embeddings of a prepared data set, in this process or where `mapper` does.
 
     Raises:
         DatasetError: the data set is not prepared, or damaged.
@@ -282,7 +311,7 @@ def build_features(settings: FeatureSettings) -> CachedFeatures:
         raise CacheError(f"{settings.interim_dir} cannot be written, where the caches belong.", hint)
     manifest = read_manifest(settings.processed_dir / settings.name)
     caches = SplitCaches(
-        manifest, PixelSettings(settings.input_size, settings.resize_mode), settings.interim_dir
+        manifest, PixelSettings(settings.input_size, settings.resize_mode), settings.interim_dir, mapper
     )
     network = build_network(
         settings.architecture, len(manifest.labels), settings.pretrained, settings.weights
@@ -297,8 +326,12 @@ def build_features(settings: FeatureSettings) -> CachedFeatures:
 
 if __name__ == "__main__":
     import sys
+    from pkgutil import resolve_name
 
     from image_classification_trash.config.loader import load_settings
     from image_classification_trash.show import carry_out
 
-    sys.exit(carry_out("features", lambda: load_settings(FeatureSettings, sys.argv[1:]), build_features))
+    run = resolve_name(
+        "image_classification_trash.cli:run_features"
+    )  # above this layer: it knows the engines
+    sys.exit(carry_out("features", lambda: load_settings(FeatureSettings, sys.argv[1:]), run))

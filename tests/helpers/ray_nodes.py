@@ -45,9 +45,9 @@ class TwoNodes:
         """The second node's processes: the raylet, which comes first, and what it started."""
         return [self._raylet, *descendants(self._raylet)]
 
-    def actors(self) -> list[int]:
-        """Those among them that answer a shard now."""
-        return [pid for pid in self.processes() if command(pid).startswith("ray::ShardActor.answer")]
+    def busy(self, with_what: str) -> list[int]:
+        """Those among them that run a function now."""
+        return [pid for pid in self.processes() if command(pid).startswith(f"ray::{with_what}")]
 
     def replace_second(self) -> None:
         """End the second node, if a test has not, and start another."""

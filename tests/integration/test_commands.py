@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 import torch
 import torchvision
 from helpers.commands import CLI, GUARD, command, process
+from helpers.namespaces import two_machines
 from safetensors.torch import load_file
 
 from image_classification_trash.export import parity
@@ -453,27 +454,58 @@ def test_two_processes_train_together(workspace: Path) -> None:
     assert config["training"]["epochs_run"] == 2
 
 
+TOGETHER = ["train", "sample", *PLAIN, "--epochs", "2", "--accelerator", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def two_devices(workspace: Path) -> Path:
+    """The epochs of a training on two devices of this machine."""
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums depend on how many threads share them
+    process(workspace, *TOGETHER, "--devices", "2", "--output", "one-machine", environment=alone)
+    return workspace / "models/one-machine/history.csv"
+
+
+def train_together(
+    workspace: Path, output: str, starts: Sequence[Sequence[str]], address: str, port: int
+) -> None:
+    """Train with `torchrun` as two machines do; each begins its command with one of `starts`."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    place = ["--master-addr", address, "--master-port", str(port), "-m", "image_classification_trash"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    nodes = [
+        subprocess.Popen(
+            [*start, *torchrun, "--node-rank", str(rank), *place, *TOGETHER, "--output", output],
+            cwd=workspace,
+            env=environment,
+        )
+        for rank, start in enumerate(starts)
+    ]
+    assert [node.wait(GUARD) for node in nodes] == [0, 0]
+
+
+def check_same_epochs(table: Path, other: Path) -> None:
+    one, two = ([row.split(",") for row in file.read_text().splitlines()[1:]] for file in (table, other))
+    for before, after in zip(one, two, strict=True):
+        assert list(map(float, before)) == pytest.approx(list(map(float, after)), rel=1e-4, abs=1e-4)
+
+
 @pytest.mark.slow
-def test_two_machines_train_as_two_devices_do(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums depend on how many threads share them
-    plan = ["train", "sample", *PLAIN, "--epochs", "2", "--accelerator", "cpu"]
-    process(workspace, *plan, "--devices", "2", "--output", "one-machine")
+def test_two_machines_train_as_two_devices_do(workspace: Path, two_devices: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    together = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    place = ["--master-addr", "127.0.0.1", "--master-port", str(port), "-m", "image_classification_trash"]
-    nodes = [
-        subprocess.Popen(
-            [*together, "--node-rank", str(rank), *place, *plan, "--output", "two-machines"], cwd=workspace
-        )
-        for rank in (0, 1)
-    ]
-    assert [node.wait(GUARD) for node in nodes] == [0, 0]
-    tables = [workspace / "models" / name / "history.csv" for name in ("one-machine", "two-machines")]
-    one, two = ([row.split(",") for row in table.read_text().splitlines()[1:]] for table in tables)
-    for before, after in zip(one, two, strict=True):
-        assert list(map(float, before)) == pytest.approx(list(map(float, after)), rel=1e-4, abs=1e-4)
+    train_together(workspace, "two-machines", [[], []], "127.0.0.1", port)
+    check_same_epochs(two_devices, workspace / "models/two-machines/history.csv")
+
+
+@pytest.mark.slow
+def test_two_network_namespaces_train_as_two_devices_do(workspace: Path, two_devices: Path) -> None:
+    """The network between them carries all that the machines share, beside the disk."""
+    with two_machines() as machines:
+        starts = [[*each.enter, "env", f"GLOO_SOCKET_IFNAME={each.card}"] for each in machines]
+        train_together(workspace, "two-namespaces", starts, machines[0].address, 29500)
+    assert [path.name for path in (workspace / "models").glob("two-namespaces*")] == ["two-namespaces"]
+    check_same_epochs(two_devices, workspace / "models/two-namespaces/history.csv")
 
 
 def test_photos_and_classes_of_ones_own(workspace: Path, tmp_path: Path) -> None:
