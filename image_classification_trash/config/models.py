@@ -122,8 +122,10 @@ class ShardedSettings(Part):
         None,
         description="Folder or bucket of shards to answer instead of photos; --parquet then names a folder or bucket",
     )
-    engine: Literal["embedded", "ray"] = Field(
-        "embedded", description="Where shards are answered: embedded (on this machine) or ray (by its actors)"
+    engine: Literal["embedded", "ray", "indexed"] = Field(
+        "embedded",
+        description="Where shards are answered: embedded (on this machine), ray (by its actors), or indexed (here, but "
+        "only every JOB_COMPLETIONS-th shard, from JOB_COMPLETION_INDEX on)",
     )
     address: str | None = Field(
         None, description="Address of the Ray cluster; without one, Ray is started on this machine and ended"
@@ -186,7 +188,7 @@ class PredictSettings(ModelsFolder, JsonOutput, ShardedSettings, StageSettings):
                 raise ValueError("--engine, --address and --actors need --shards")
         elif self.photos or self.csv or self.jsonl or not self.parquet:
             raise ValueError("--shards takes no photos, and needs --parquet with the folder of the answers")
-        elif self.engine == "embedded" and (self.address is not None or self.actors is not None):
+        elif self.engine != "ray" and (self.address is not None or self.actors is not None):
             raise ValueError("--address and --actors need --engine ray")
         return self
 
