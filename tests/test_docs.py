@@ -35,6 +35,7 @@ OTHER_PROGRAMS = {
     "sam",
     "source",
     "tensorboard",
+    "torchrun",
     "wandb",
 }
 Words = list[str]
