@@ -103,7 +103,9 @@ def _all_against_all(bits: Hashes, unit: npt.NDArray[np.float32] | None) -> Near
                 component[np.isin(component, together)] = together[0]
             if len(near) > MOST_LISTED:
                 apart = -np.nan_to_num(similarity[i, near])
-                near = near[apart <= np.partition(apart, MOST_LISTED)[MOST_LISTED - 1]]  # the sort below sees few
+                near = near[
+                    apart <= np.partition(apart, MOST_LISTED)[MOST_LISTED - 1]
+                ]  # the sort below sees few
                 nearest = np.lexsort((near, distance[i, near], -np.nan_to_num(similarity[i, near])))
                 near = near[nearest[:MOST_LISTED]]
             found.append((np.full(len(near), start + i), near, similarity[i, near], distance[i, near]))
