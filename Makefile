@@ -170,12 +170,15 @@ wheel: $(VENV)-build/.installed ## build the wheel and the source archive into d
 	$(VENV)-build/bin/twine check --strict dist/*
 	$(VENV)-build/bin/check-wheel-contents dist/*.whl
 
-deploy-lint: $(VENV)-deploy/.installed ## check the SAM template, the compose files, the Kubernetes manifest, the dockerfiles and what images are made from
+deploy-lint: $(VENV)-deploy/.installed ## check the SAM template, the compose files, the Kubernetes manifests, the dockerfiles and what images are made from
 	$(PYTHON) scripts/check_supply_chain.py
 	$(VENV)-deploy/bin/cfn-lint deploy/template.yaml
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 $(VENV)-deploy/bin/sam validate --lint --template deploy/template.yaml
 	$(VENV)-deploy/bin/check-jsonschema --builtin-schema vendor.compose-spec $(wildcard deploy/docker-compose*.yaml)
-	$(VENV)-deploy/bin/kubernetes-validate --strict deploy/kubernetes.yaml
+	$(VENV)-deploy/bin/kubernetes-validate --strict deploy/kubernetes.yaml deploy/shards-job.yaml
+	@mkdir -p build
+	$(VENV)-deploy/bin/python scripts/pod_templates.py deploy/ray-job.yaml >build/pods.yaml
+	$(VENV)-deploy/bin/kubernetes-validate --strict build/pods.yaml
 	$(VENV)-deploy/bin/hadolint $(wildcard deploy/*.dockerfile)
 
 deploy: ## deploy the function to the stack of a stage and ask it for a photo: STAGE=canary (needs sam, docker, AWS)

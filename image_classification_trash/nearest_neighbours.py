@@ -44,7 +44,7 @@ def nearest_by_embedding(
         Rows (P,), their neighbours (P,) and the cosines, float32 (P,), in the order of the rows.
     """
     reduced = _reduced(unit)
-    count, index = len(reduced), _index_of(reduced)
+    count, index = len(reduced), index_of(reduced)
     found: list[tuple[Ints, Ints, npt.NDArray[np.float32]]] = []
     for start in range(0, count, _SEARCHED):
         distance, ids = index.search(reduced[start : start + _SEARCHED], min(_SPARE * neighbours + 1, count))
@@ -100,7 +100,7 @@ def cosines(unit: Embeddings, rows: Ints, columns: Ints) -> npt.NDArray[np.float
     return found
 
 
-def _index_of(reduced: Embeddings) -> Any:
+def index_of(reduced: Embeddings) -> Any:
     """Return an index of reduced embeddings (N, D): flat, or an inverted file where they are many."""
     import faiss  # noqa: PLC0415  only large data sets need it
 

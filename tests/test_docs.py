@@ -36,7 +36,6 @@ OTHER_PROGRAMS = {
     "sam",
     "source",
     "tensorboard",
-    "torchrun",
     "wandb",
 }
 Words = list[str]

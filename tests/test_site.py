@@ -11,8 +11,6 @@ import pytest
 import yaml
 from helpers.commands import GUARD
 
-from image_classification_trash.config.loader import load_settings
-from image_classification_trash.config.serving import ServeSettings
 from image_classification_trash.inference.classifier import TrashClassifier
 
 ROOT = Path(__file__).parents[1]
@@ -124,37 +122,3 @@ def test_the_raspberry_pis_code_answers_as_predict_does(exported: Path, tmp_path
     said, probability = done.stdout.split()
     assert said == answer.decision
     assert float(probability) == pytest.approx(answer.probability, abs=0.02)
-
-
-def manifest() -> dict[str, dict[str, object]]:
-    """The objects of deploy/kubernetes.yaml by their kind."""
-    text = (ROOT / "deploy/kubernetes.yaml").read_text(encoding="utf-8")
-    return {thing["kind"]: thing for thing in yaml.safe_load_all(text)}
-
-
-def test_the_manifests_parts_belong_together() -> None:
-    things = manifest()
-    deployment, service = things["Deployment"]["spec"], things["Service"]["spec"]
-    labels = deployment["template"]["metadata"]["labels"]  # type: ignore[index]
-    assert deployment["selector"]["matchLabels"] == labels == service["selector"]  # type: ignore[index]
-    assert things["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels  # type: ignore[index]
-    assert things["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == "trash-gateway"  # type: ignore[index]
-    container = deployment["template"]["spec"]["containers"][0]  # type: ignore[index]
-    assert service["ports"][0]["targetPort"] == container["ports"][0]["name"]  # type: ignore[index]
-
-
-def test_the_manifest_knows_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its port, user, settings and probes are those of the image and the gateway."""
-    pod = manifest()["Deployment"]["spec"]["template"]["spec"]  # type: ignore[index]
-    container = pod["containers"][0]
-    image = (ROOT / "deploy/image-gateway.dockerfile").read_text(encoding="utf-8")
-    assert f"EXPOSE {container['ports'][0]['containerPort']}\n" in image
-    assert f"USER {pod['securityContext']['runAsUser']}:" in image
-    for variable in container["env"]:
-        monkeypatch.setenv(variable["name"], variable["value"])
-    settings = load_settings(ServeSettings, [])
-    assert settings.allowed_hosts == ["none.invalid"]
-    assert pod["terminationGracePeriodSeconds"] > settings.stop_seconds
-    routes = (ROOT / "image_classification_trash/serving/http/gateway.py").read_text(encoding="utf-8")
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert f'"{container[probe]["httpGet"]["path"]}"' in routes

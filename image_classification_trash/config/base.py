@@ -129,14 +129,11 @@ class JsonOutput(Part):
     json_output: bool = Field(False, description="Print the result as JSON")
 
 
-class EngineSettings(Part):
-    """Where work on many photos is done."""
+class RaySettings(Part):
+    """What Ray is told."""
 
     heading: ClassVar[str] = "Engine"
 
-    engine: Literal["embedded", "ray"] = Field(
-        "embedded", description="Where the work is done: embedded (on this machine) or ray (by its processes)"
-    )
     address: str | None = Field(
         None, description="Address of the Ray cluster; without one, Ray is started on this machine and ended"
     )
@@ -144,6 +141,14 @@ class EngineSettings(Part):
         None,
         ge=1,
         description="Number of Ray's processes at a time, each of which takes one CPU; without one, 2",
+    )
+
+
+class EngineSettings(RaySettings):
+    """Where work on many photos is done."""
+
+    engine: Literal["embedded", "ray"] = Field(
+        "embedded", description="Where the work is done: embedded (on this machine) or ray (by its processes)"
     )
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,13 +10,13 @@ from image_classification_trash.config.base import (
     MAX_SEED,
     ActionName,
     DataFolder,
-    EngineSettings,
     FormatName,
     JsonOutput,
     ModelsFolder,
     Part,
     Positional,
     PrecisionName,
+    RaySettings,
     ReportsFolder,
     StageSettings,
     TrackSettings,
@@ -164,9 +164,14 @@ class ShardedSettings(Part):
         None,
         description="Folder or bucket of shards to answer instead of photos; --parquet then names a folder or bucket",
     )
+    engine: Literal["embedded", "ray", "indexed"] = Field(
+        "embedded",
+        description="Where shards are answered: embedded (on this machine), ray (by its actors), or indexed (here, but "
+        "only every JOB_COMPLETIONS-th shard, from JOB_COMPLETION_INDEX on)",
+    )
 
 
-class PredictSettings(ModelsFolder, JsonOutput, EngineSettings, ShardedSettings, StageSettings):
+class PredictSettings(ModelsFolder, JsonOutput, ShardedSettings, RaySettings, StageSettings):
     """Classify photos: files, folders, globs, URLs, or `-` for a list on standard input."""
 
     stage: ClassVar[str] = "predict"
@@ -219,6 +224,8 @@ class PredictSettings(ModelsFolder, JsonOutput, EngineSettings, ShardedSettings,
                 raise ValueError("--engine, --address and --actors need --shards")
         elif self.photos or self.csv or self.jsonl or not self.parquet:
             raise ValueError("--shards takes no photos, and needs --parquet with the folder of the answers")
+        elif self.engine != "ray" and (self.address is not None or self.actors is not None):
+            raise ValueError("--address and --actors need --engine ray")
         return self
 
     @model_validator(mode="after")

@@ -98,10 +98,14 @@ def _all_against_all(bits: Hashes, unit: npt.NDArray[np.float32] | None) -> Near
         np.fill_diagonal(close[:, start:], False)
         for i in np.flatnonzero(close.any(1)):
             near = np.flatnonzero(close[i])
-            together = np.unique(component[[start + i, *near]])
-            if len(together) > 1:
+            if (component[near] != component[start + i]).any():
+                together = np.unique([component[start + i], *component[near]])
                 component[np.isin(component, together)] = together[0]
             if len(near) > MOST_LISTED:
+                apart = -np.nan_to_num(similarity[i, near])
+                near = near[
+                    apart <= np.partition(apart, MOST_LISTED)[MOST_LISTED - 1]
+                ]  # the sort below sees few
                 nearest = np.lexsort((near, distance[i, near], -np.nan_to_num(similarity[i, near])))
                 near = near[nearest[:MOST_LISTED]]
             found.append((np.full(len(near), start + i), near, similarity[i, near], distance[i, near]))

@@ -2,10 +2,12 @@
 
 trash-classifier predict --shards shards --parquet answers
 trash-classifier predict --shards s3://bucket/shards --parquet s3://bucket/answers --engine ray --actors 64
+JOB_COMPLETIONS=8 JOB_COMPLETION_INDEX=0 trash-classifier predict --shards shards --parquet answers --engine indexed
 """
 
 import io
 import json
+import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -42,8 +44,25 @@ _TAIL, _READERS = 2**16, 16
 
 
 @dataclass(frozen=True)
+class JobPart:
+    """The shards that one of several processes answers, which know nothing of each other: every `completions`-th one.
+
+    Attributes:
+        index: number of the process, and of its first shard.
+        completions: number of the processes.
+    """
+
+    index: int = 0
+    completions: int = 1
+
+    def has(self, number: int) -> bool:
+        """Return whether a shard, by its number, is in the part."""
+        return number % self.completions == self.index
+
+
+@dataclass(frozen=True)
 class ShardsAnswered(Result):
-    """Answers of all shards: where they are, how many shards and photos this and earlier runs answered."""
+    """Answers of the run's shards: where they are, how many shards and photos this and earlier runs answered."""
 
     answers: str
     shards: int
@@ -79,25 +98,40 @@ def predict_shards(settings: PredictSettings) -> ShardsAnswered:
     """
     assert settings.shards is not None and settings.parquet is not None
     arrow_and_parquet()
+    part = part_of_job(os.environ) if settings.engine == "indexed" else JobPart()
     index, job = read_index(settings.shards), job_of(settings)
+    asked = [number for number in range(len(index.digests)) if part.has(number)]
+    photos = sum(map(index.photos_in, asked))
     with ExitStack() as end:
         if not is_bucket(job.answers):
-            end.enter_context(only_writer(Path(job.answers)))
-            Path(job.answers).mkdir(exist_ok=True)
-        before = answered_shards(store_at(job.answers), index, job.made_with)
-        todo = (shard for shard in index.shards() if shard.number not in before)
+            answers = Path(job.answers)
+            end.enter_context(only_writer(answers if part == JobPart() else answers / f"part-{part.index}"))
+            answers.mkdir(exist_ok=True)
+        before = answered_shards(store_at(job.answers), index, job.made_with, part)
+        todo = (shard for shard in index.shards() if part.has(shard.number) and shard.number not in before)
         unreadable = lost = 0
-        if len(before) < len(index.digests):
-            unreadable, lost = followed(engine_of(settings, job, todo), index, before)
-        with suppress(OSError):  # there is none in a bucket
-            (Path(job.answers) / UNFINISHED).rmdir()
-    return ShardsAnswered(
-        settings.parquet,
-        len(index.digests),
-        index.photos,
-        unreadable + sum(before.values()),
-        len(before),
-        lost,
+        if len(before) < len(asked):
+            done = sum(map(index.photos_in, before))
+            unreadable, lost = followed(engine_of(settings, job, todo), len(asked), photos, done)
+        if part == JobPart():  # the other processes of a job still write there
+            with suppress(OSError):  # there is none in a bucket
+                (Path(job.answers) / UNFINISHED).rmdir()
+    unreadable += sum(before.values())
+    return ShardsAnswered(settings.parquet, len(asked), photos, unreadable, len(before), lost)
+
+
+def part_of_job(environment: Mapping[str, str]) -> JobPart:
+    """Read which part of the shards this process answers, as an Indexed Job of Kubernetes numbers its pods.
+
+    Raises:
+        SettingsError: JOB_COMPLETION_INDEX or JOB_COMPLETIONS is missing, or they do not fit together.
+    """
+    found = tuple(environment.get(name, "") for name in ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"))
+    if all(text.isdecimal() and len(text) < 10 for text in found) and int(found[0]) < int(found[1]):
+        return JobPart(int(found[0]), int(found[1]))
+    raise SettingsError(
+        f"--engine indexed does not know its part: JOB_COMPLETION_INDEX is {found[0]!r}, JOB_COMPLETIONS {found[1]!r}.",
+        "Kubernetes sets the first in an Indexed Job, from 0; set the second to the job's number of completions.",
     )
 
 
@@ -128,16 +162,21 @@ def job_of(settings: PredictSettings) -> ShardJob:
     )
 
 
-def followed(engine: Generator[Outcome], index: ShardIndex, before: Mapping[int, int]) -> tuple[int, int]:
+def followed(engine: Generator[Outcome], shards: int, photos: int, done: int) -> tuple[int, int]:
     """Follow an engine with a progress bar; return the number of unreadable photos and of lost processes.
+
+    Args:
+        engine: at work on the shards that have no answer.
+        shards: number of shards, with those that have one.
+        photos: number of photos in all of them.
+        done: number of photos that are answered already.
 
     Raises:
         ShardError: shards failed.
     """
     unreadable = lost = in_a_row = 0
     failures: list[Outcome] = []
-    done = sum(map(index.photos_in, before))
-    with closing(engine), tqdm(total=index.photos, initial=done, desc="classify", unit="photo") as bar:
+    with closing(engine), tqdm(total=photos, initial=done, desc="classify", unit="photo") as bar:
         for outcome in engine:
             unreadable, lost = unreadable + outcome.unreadable, lost + outcome.lost
             bar.update(outcome.photos)
@@ -148,13 +187,15 @@ def followed(engine: Generator[Outcome], index: ShardIndex, before: Mapping[int,
                 break
     if failures:
         first = failures[0]
-        found = f"{len(failures):,} of {len(index.digests):,} shards failed, first {first.shard.name}: {first.failure}"
+        found = f"{len(failures):,} of {shards:,} shards failed, first {first.shard.name}: {first.failure}"
         raise ShardError(found, "Run the command again: it answers the shards that have no answer yet.")
     return unreadable, lost
 
 
-def answered_shards(store: Store, index: ShardIndex, made_with: Mapping[str, object]) -> dict[int, int]:
-    """Return the number of unreadable photos of each shard that is answered, by its number, after checking all answers.
+def answered_shards(
+    store: Store, index: ShardIndex, made_with: Mapping[str, object], part: JobPart
+) -> dict[int, int]:
+    """Return the number of unreadable photos of each shard of a part that is answered, by its number, after checking them.
 
     Raises:
         SettingsError: an answer belongs to other shards or was made by another model, or another file lies there.
@@ -162,7 +203,7 @@ def answered_shards(store: Store, index: ShardIndex, made_with: Mapping[str, obj
     files = []
     for file in store.files():
         if is_shard_name(file.name):
-            files.append(file)
+            files += [file] * part.has(int(file.name.partition(".")[0]))
         elif not file.name.startswith(("_", ".")):
             found = f"{store.full(file.name)} is no answer to a shard."
             raise SettingsError(found, "Give --parquet a folder of its own.")

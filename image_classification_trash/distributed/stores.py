@@ -11,6 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -125,7 +126,10 @@ class Folder:
         self.path = path
 
     def files(self) -> Iterator[File]:
-        """Yield all files below; a subfolder that may not be read raises an OSError, so that nothing is left out."""
+        """Yield all files below; a subfolder that may not be read raises an OSError, so that nothing is left out.
+
+        A file that another process moves away meanwhile, such as one that was unfinished, is no file.
+        """
         folders, begin = [os.fspath(self.path)], len(self.full(""))
         while folders:
             with os.scandir(folders.pop()) as entries:
@@ -133,7 +137,8 @@ class Folder:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
                     elif entry.is_file():
-                        yield File(entry.path[begin:], entry.stat().st_size)
+                        with suppress(FileNotFoundError):
+                            yield File(entry.path[begin:], entry.stat().st_size)
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
         """Return the bytes of a file from `begin` to before `end`."""

@@ -92,6 +92,14 @@ def test_many_photos_are_found_by_their_nearest_as_by_comparing_all(
     assert group_names(unnamed, nearest.component) == group_names(unnamed, exact.component)
 
 
+def test_only_more_photos_than_can_be_compared_get_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    reduced = objects(100, 1, 0.3)
+    monkeypatch.setattr(nearest_neighbours, "FLAT_UP_TO", 100)
+    assert not hasattr(nearest_neighbours.index_of(reduced), "nlist")
+    monkeypatch.setattr(nearest_neighbours, "FLAT_UP_TO", 99)
+    assert nearest_neighbours.index_of(reduced).nlist == 10
+
+
 def test_many_photos_without_embeddings_are_found_by_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     base = generator.integers(0, 2**63, 500, dtype=np.uint64)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -108,6 +109,56 @@ def test_settings_that_contradict_each_other(tmp_path: Path, more: list[str], wo
 
 def test_ray_needs_shards(tmp_path: Path) -> None:
     assert "need --shards" in command(tmp_path, "predict", "a.jpg", "--engine", "ray", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("index", "completions"), [("0", ""), ("", "2"), ("2", "2"), ("-1", "2"), ("one", "2"), ("0", "0")]
+)
+def test_a_part_that_is_not_numbered_is_refused(tmp_path: Path, index: str, completions: str) -> None:
+    given = {"JOB_COMPLETION_INDEX": index, "JOB_COMPLETIONS": completions}
+    line = ("predict", "--shards", "m", "--parquet", "a", "--engine", "indexed")
+    done = command(tmp_path, *line, status=2, environment=given)
+    assert f"JOB_COMPLETION_INDEX is '{index}', JOB_COMPLETIONS '{completions}'" in done.stderr
+
+
+def test_the_indexes_of_a_job_answer_every_shard_once_and_resume(tmp_path: Path) -> None:
+    """As pods do that share a folder: at the same time, one of them twice, more of them than shards of a part."""
+    some_photos(tmp_path / "photos", 7)
+    listed(tmp_path, 2)
+    line = [*CLI, "predict", "--shards", "shards", "--parquet", "answers", "--engine", "indexed", "--json"]
+
+    def pod(index: int, completions: int = 3) -> subprocess.Popen[str]:
+        given = {"JOB_COMPLETION_INDEX": str(index), "JOB_COMPLETIONS": str(completions)}
+        return subprocess.Popen(
+            line, cwd=tmp_path, env={**os.environ, **given}, stdout=subprocess.PIPE, text=True
+        )
+
+    def result(running: subprocess.Popen[str]) -> dict[str, Any]:
+        output, _ = running.communicate(timeout=GUARD)
+        assert running.returncode == 0
+        return dict[str, Any](json.loads(output))
+
+    answers = tmp_path / "answers"
+    first = result(pod(0))
+    assert (first["shards"], first["photos"], first["answered_before"]) == (2, 3, 0)
+    assert sorted(path.name for path in answers.glob("*.parquet")) == ["000000.parquet", "000003.parquet"]
+    (answers / "000003.parquet").unlink()
+    kept = (answers / "000000.parquet").stat().st_mtime_ns
+    found = [result(running) for running in [pod(0), pod(1), pod(2)]]
+    assert [(it["shards"], it["photos"], it["answered_before"]) for it in found] == [
+        (2, 3, 1),
+        (1, 2, 0),
+        (1, 2, 0),
+    ]
+    assert (answers / "000000.parquet").stat().st_mtime_ns == kept
+    assert [Path(row["path"]).name for row in rows_in(answers)] == [f"{number}.jpg" for number in range(7)]
+    idle = result(pod(8, 9))
+    assert (idle["shards"], idle["photos"]) == (0, 0)
+    whole = command(tmp_path, "predict", "--shards", "shards", "--parquet", "answers")
+    assert "4 shards, 4 of them before; 7 photos" in whole.stderr
+    assert sorted(path.name for path in answers.iterdir()) == [
+        f"00000{number}.parquet" for number in range(4)
+    ]
 
 
 def test_a_photo_that_ends_its_process_is_a_row(tmp_path: Path) -> None:
