@@ -98,7 +98,7 @@ def show(result: Result, json_output: bool = False) -> int:
                 continue
             print(printable(shown.text), file=sys.stderr, flush=True)
         else:
-            lines = shown.lines() if isinstance(shown, Table) else [shown]
+            lines = shown.lines() if isinstance(shown, Table) else folded(shown)
             print(*map(printable, lines), sep="\n", flush=True)
     return result.exit_status
 
@@ -109,6 +109,19 @@ def set_volume(quiet: bool) -> None:
     _quiet.set(quiet)
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
+
+
+def folded(text: str) -> list[str]:
+    """Break a long text between words where a terminal would break it within one; a file or pipe gets it in one line."""
+    if not sys.stdout.isatty():
+        return [text]
+    import shutil  # noqa: PLC0415  for long texts in a terminal alone
+    import textwrap  # noqa: PLC0415
+
+    columns = shutil.get_terminal_size().columns
+    if len(text) <= columns or "\n" in text:
+        return [text]
+    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def printable(text: str) -> str:

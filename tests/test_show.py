@@ -23,6 +23,7 @@ from image_classification_trash.show import (
     Shown,
     Table,
     carry_out,
+    folded,
     set_volume,
     show,
 )
@@ -160,3 +161,18 @@ def test_quiet_leaves_results_and_errors_and_verbose_says_where_an_error_arose(
     finally:
         root.setLevel(before)
         os.environ.pop("TQDM_DISABLE", None)
+
+
+def test_a_terminal_breaks_long_sentences_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Verdict: good; 22 of 24 test photos right. Next: evaluate on photos of another place (--data FOLDER)."
+    assert folded(text) == [text]  # a pipe gets one line
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert folded(text) == [
+        "Verdict: good; 22 of 24 test photos",
+        "right. Next: evaluate on photos of",
+        "another place (--data FOLDER).",
+    ]
+    assert folded("short  columns stay") == ["short  columns stay"]
+    path = "models/" + 50 * "x"
+    assert folded(f"in {path}") == ["in", path]  # what is copied stays whole
