@@ -154,7 +154,10 @@ RECIPES = sorted({*(ROOT / "configs").glob("*.yaml")} - {ROOT / "configs/sweep.y
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipes_are_accepted(recipe: Path) -> None:
-    needed = {"predict": ["photo.jpg"], "monitor": ["photo.jpg"], "shards": ["photos", "--output", "shards"]}
+    needed = {
+        "predict": ["photo.jpg"], "monitor": ["photo.jpg"], "shards": ["photos", "--output", "shards"],
+        "adapt": ["--photos", "photos", "--output", "mine"],
+    }  # fmt: skip
     for verb in VERBS:
         load_settings(settings_of(verb), [*needed.get(verb, []), "--config", str(recipe)])
 

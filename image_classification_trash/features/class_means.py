@@ -43,7 +43,9 @@ class ClassMeans:
     counts: Ints
 
     def to_bytes(self) -> bytes | None:
-        """Return the content of the file, means in float16; None if that is more than `MAX_BYTES`."""
+        """Return the content of the file, means in float16; None if it exceeds `MAX_BYTES` or a class has no photos."""
+        if not self.counts.all():
+            return None
         buffer = io.BytesIO()
         means = self.means.astype(np.float16)
         np.savez(buffer, labels=np.array(self.labels), means=means, counts=self.counts)
@@ -62,11 +64,12 @@ def measure_class_means(backbone: Embeds, pixels: Pixels, y_true: Ints, labels: 
     return ClassMeans(tuple(labels), means.astype(np.float32), counts)
 
 
-def read_class_means(content: bytes, labels: Sequence[str], origin: str) -> ClassMeans:
+def read_class_means(content: bytes, labels: Sequence[str], width: int, origin: str) -> ClassMeans:
     """Read what `ClassMeans.to_bytes` returned; never loads a pickle.
 
     Raises:
-        BundleError: it is damaged, or of other classes than `labels`; names `origin`.
+        BundleError: it is damaged, or of other classes than `labels`, or of embeddings that are not of that width; names
+            `origin`.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
@@ -74,7 +77,7 @@ def read_class_means(content: bytes, labels: Sequence[str], origin: str) -> Clas
         found = ClassMeans(tuple(names), means.astype(np.float32), counts.astype(np.int64))
     except Exception as error:  # numpy and zipfile raise many exceptions for damaged files
         raise BundleError(f"{origin} cannot be read: {error}.", "Copy the model again.") from error
-    good = found.labels == tuple(labels) and found.means.shape[:1] == found.counts.shape == (len(labels),)
+    good = found.labels == tuple(labels) and found.means.shape == (len(labels), width)
     if not good or not np.isfinite(found.means).all():
         raise BundleError(f"{origin} does not belong to this model.", "Copy the model again.")
     return found

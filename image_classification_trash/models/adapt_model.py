@@ -26,7 +26,13 @@ import numpy.typing as npt
 from image_classification_trash.arrays import Embeddings, Floats, Ints
 from image_classification_trash.config.models import AdaptSettings
 from image_classification_trash.drift.prior_shift import MIN_PHOTOS, assumed_shares, estimate_shares
-from image_classification_trash.errors import BundleError, DatasetError, ExportError, PhotoError
+from image_classification_trash.errors import (
+    BundleError,
+    DatasetError,
+    ExportError,
+    MissingExtraError,
+    PhotoError,
+)
 from image_classification_trash.evaluation.model_card import model_card
 from image_classification_trash.evaluation.result import AdaptationRecord
 from image_classification_trash.export.tflite_head import HeadOfFile
@@ -86,7 +92,7 @@ class OwnerPhotos:
         waste: of unlabelled photos, which are not rejected (N,); true for labelled ones.
         pixels: the first photos, uint8 (K, H, W, 3), to run the new model on.
         unreadable: a reason for each photo that could not be read.
-        unused: files that are not photos of a class, and copies.
+        unused: a reason for each file or folder that is no photo of a class, and for each copy.
         fingerprint: SHA-256 of contents and labels.
     """
 
@@ -109,7 +115,7 @@ class Adapted(Result):
         right: of each class, the number of photos that are right before, and after when left out of the fit.
         temperature: of the new model.
         unreadable: a reason for each photo that could not be read.
-        unused: files that are not photos of a class, and copies.
+        unused: a reason for each file or folder that is no photo of a class, and for each copy.
         seconds: that it took.
     """
 
@@ -124,10 +130,8 @@ class Adapted(Result):
     def for_people(self) -> Iterator[Shown]:
         """Yield a row per class, the accuracy before and after, what to know about it, and the new model."""
         record = self.record
-        for line in self.unreadable:
+        for line in (*self.unreadable, *self.unused):
             yield Note(f"left out: {line}")
-        for name in self.unused:
-            yield Note(f"left out, no photo of a class: {name}")
         if record.n:
             yield from self.of_labelled()
         if record.shares is not None:
@@ -227,7 +231,11 @@ class TfliteOrigin:
         self.head = self._head.head().divided_by(1 / self.config.temperature)
         self.files = files_in_tflite(self.content)
         stored = self.files.get(CLASS_MEANS)
-        self.means = None if stored is None else read_class_means(stored, self.config.classes, str(path))
+        self.means = (
+            None
+            if stored is None
+            else read_class_means(stored, self.config.classes, self.head.weight.shape[1], str(path))
+        )
 
     @cached_property
     def embed(self) -> Embed:
@@ -271,7 +279,9 @@ class BundleOrigin:
         self.head = Head(weight, bias)
         means = path / CLASS_MEANS
         self.means = (
-            read_class_means(means.read_bytes(), self.config.classes, str(means)) if means.is_file() else None
+            read_class_means(means.read_bytes(), self.config.classes, weight.shape[1], str(means))
+            if means.is_file()
+            else None
         )
 
     @cached_property
@@ -459,14 +469,14 @@ def class_photos(folder: Path, classes: Sequence[str]) -> tuple[list[tuple[str, 
     for entry in sorted(folder.iterdir()):
         label = unicodedata.normalize("NFC", entry.name)
         if not entry.is_dir() or label.startswith((".", "_")):
-            unused.append(entry.name)
+            unused.append(f"{entry.name} is no class's folder")
         elif label not in classes:
             unknown.append(entry.name)
         else:
             own = [Path(name) for name in photos_below(entry) or []]
             files.extend((label, path) for path in own)
             others = {path for path in entry.rglob("*") if path.is_file()} - set(own)
-            unused.extend(path.relative_to(folder).as_posix() for path in sorted(others))
+            unused.extend(f"{path.relative_to(folder).as_posix()} is no photo" for path in sorted(others))
     if unknown:
         found = f"{folder} holds classes that the model does not know: {', '.join(unknown)}."
         hint = f"It knows: {', '.join(classes)}. Rename their folders, or start their names with _."
@@ -502,7 +512,7 @@ def read_photos(origin: Origin, files: Sequence[tuple[str, Path]], unused: tuple
             digest = sha256_of(path.read_bytes())
             if digest in seen:
                 check_label(seen[digest], label, path)
-                copies.append(f"{path}, a copy of {seen[digest][1].name}")
+                copies.append(f"{path} is a copy of {seen[digest][1].name}")
             else:
                 waiting.append(read_photo(path, config.input_size, config.resize_mode))
                 seen[digest] = label, path
@@ -580,11 +590,17 @@ def check(path: Path, pixels: Pixels, expected: Floats) -> None:
     Raises:
         ExportError: they differ; the new model is deleted.
     """
-    try:
-        rows = TrashClassifier.load(path).probabilities(pixels)[:, : expected.shape[1]].astype(np.float64)
-        miss = float(np.abs(rows / np.maximum(rows.sum(1, keepdims=True), 1e-12) - expected).max())
-    except BundleError:
-        miss = np.inf
+    engines = ("litert", "torch") if (path / EXPORT / TFLITE).is_file() else ("auto",)
+    miss = 0.0
+    for engine in engines:
+        try:
+            rows = TrashClassifier.load(path, engine).probabilities(pixels)[:, : expected.shape[1]]
+            given = rows.astype(np.float64) / np.maximum(rows.sum(1, keepdims=True), 1e-12)
+            miss = max(miss, float(np.abs(given - expected).max()))
+        except MissingExtraError:  # torch is not needed
+            continue
+        except BundleError:
+            miss = np.inf
     if not miss <= TOLERANCE:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         found = f"The adapted model answers differently from what was fitted, by {miss:.2g}; it was deleted."

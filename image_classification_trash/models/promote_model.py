@@ -248,7 +248,12 @@ def better_than_guessing(config: BundleConfig) -> Gate:
     validation, photos = config.training.get("validation") or {}, config.data.get("counts", {}).get("val", {})
     n, accuracy = sum(photos.values()), _share(validation.get("accuracy"))
     if accuracy is None or not n:
-        return Gate("validation", False, "its config.json has no figures of validation; train it again")
+        why = (
+            "it was adapted, so figures of validation no longer hold; serve it by its path"
+            if "adaptation" in config.training
+            else "its config.json has no figures of validation; train it again"
+        )
+        return Gate("validation", False, why)
     figure, most, chance = Interval.of_share(accuracy, n), max(photos.values()) / n, 1 / len(config.classes)
     found = f"accuracy {with_interval(figure)} on {n} photos; the most frequent class alone reaches {most:.1%}, chance {chance:.1%}"
     good = figure.low > max(most, chance)

@@ -30,6 +30,7 @@ from image_classification_trash.inference.bundle import (
 )
 from image_classification_trash.inference.shipped import FOLDER, shipped_model
 from image_classification_trash.models import adapt_model as module
+from image_classification_trash.models.promote_model import better_than_guessing
 from image_classification_trash.networks.network import TrashNetwork, load_network, network_bytes
 
 COLOURS = {"glass": (150, 60, 60), "metal": (60, 150, 60)}
@@ -124,6 +125,8 @@ def test_a_bundle_is_adapted_into_a_bundle(own: Path, tiny: Callable[..., Bundle
     old, new = load_network(bundle).state_dict(), load_network(written).state_dict()
     assert {name for name in old if not torch.equal(old[name], new[name])} == {"head.1.weight", "temperature"}
     assert written.config.training["adaptation"]["origin"] == "tiny"
+    gate = better_than_guessing(written.config)
+    assert not gate.passed and "adapted" in gate.found
     assert (written.path / NOTICE).is_file() and written.metrics() == {}
     card = (written.path / CARD).read_text(encoding="utf-8")
     assert (
@@ -178,14 +181,16 @@ def test_too_few_unlabelled_photos_are_refused(own: Path, tiny: Callable[..., Bu
 
 
 @pytest.mark.parametrize(
-    ("content", "labels"), [(b"no", "ab"), (None, "ac"), (None, "abc")], ids=["damaged", "others", "more"]
+    ("content", "labels", "width"),
+    [(b"no", "ab", 5), (None, "ac", 5), (None, "abc", 5), (None, "ab", 6)],
+    ids=["damaged", "others", "more", "wider"],
 )
-def test_class_means_of_another_model_are_refused(content: bytes | None, labels: str) -> None:
+def test_class_means_of_another_model_are_refused(content: bytes | None, labels: str, width: int) -> None:
     means = ClassMeans(("a", "b"), np.ones((2, 5), np.float32), np.array([1, 1]))
     stored = means.to_bytes()
-    assert stored is not None and read_class_means(stored, "ab", "file").means.shape == (2, 5)
+    assert stored is not None and read_class_means(stored, "ab", 5, "file").means.shape == (2, 5)
     with pytest.raises(BundleError, match="file"):
-        read_class_means(content or stored, labels, "file")
+        read_class_means(content or stored, labels, width, "file")
 
 
 def test_class_means_are_averages_and_at_most_a_megabyte() -> None:
@@ -197,6 +202,7 @@ def test_class_means_are_averages_and_at_most_a_megabyte() -> None:
     y_true = np.arange(150) % 3
     means = measure_class_means(Backbone(), pixels, y_true, ["a", "b", "c", "none"])
     assert means.counts.tolist() == [50, 50, 50, 0]
+    assert means.to_bytes() is None  # of one class nothing is known
     assert means.means[1] == pytest.approx(pixels[y_true == 1].reshape(50, -1)[:, :2].mean(0))
     many = ClassMeans(
         tuple(map(str, range(1000))), np.ones((1000, 1280), np.float32), np.ones(1000, np.int64)
@@ -211,7 +217,12 @@ def test_what_is_left_out_is_listed(own: Path, capsys: pytest.CaptureFixture[str
     shutil.copy(own / "metal/0.jpg", own / "metal/again.jpg")
     (own / "paper").mkdir()
     done = command(own.parent, "adapt", "shipped", "--photos", "own", "--output", "mine", status=3)
-    for name in ("broken.jpg", "glass/notes.txt", "_unsorted", "again.jpg, a copy of 0.jpg"):
+    for name in (
+        "broken.jpg",
+        "glass/notes.txt is no photo",
+        "_unsorted is no class",
+        "again.jpg is a copy of 0.jpg",
+    ):
         assert name in done.stderr
     assert "No photos of cardboard, paper, plastic, trash: their scores stay." in done.stdout
     assert "Optimistic if" in done.stdout and "left out one at a time" in done.stdout
