@@ -25,6 +25,7 @@ import yaml
 
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.data.manifest import read_manifest
+from image_classification_trash.evaluation.calibration import calibrate
 from image_classification_trash.files import sha256_of_file
 from image_classification_trash.inference import bundle as bundle_files
 from image_classification_trash.inference.bundle import NOTICE, WEIGHTS
@@ -41,7 +42,7 @@ from image_classification_trash.training.record import (
     write_trained,
 )
 from image_classification_trash.training.robustness import RejectionHeadRecord, ShiftRecord
-from image_classification_trash.training.scores import calibrate_network, validation_scores
+from image_classification_trash.training.scores import validation_scores
 
 TEMPLATE = Path("configs/sources/fieldphotos.yaml")
 LITE0 = "efficientnet_lite0"
@@ -118,9 +119,11 @@ def write_bundle(options: argparse.Namespace) -> None:
     settings = TrainSettings.model_validate(chosen)
     manifest = read_manifest(settings.processed_dir / settings.name)
     network, data = joined(options.work, len(manifest.labels)), TrainingData(manifest, settings)
-    calibration = calibrate_network(network, data.val, settings)
     scores, waste = validation_scores(network, data.val)
     assert waste is not None
+    chosen_by = settings.target_precision, settings.max_rejected, settings.prediction_set_coverage
+    calibration = calibrate(data.y_val, scores, waste, *chosen_by)
+    network.temperature.fill_(calibration.temperature)
     right = scores.argmax(1) == data.y_val
     source = np.array([photo.source == "trashnet" for photo in manifest.photos_of("val")])
     with np.load(options.work / "rejection_head.npz") as head:
