@@ -10,7 +10,9 @@ MODEL ?= models/$(DATA)
 CONFIG ?= quickstart
 PHOTO ?= $(firstword $(sort $(wildcard data/sample/test/glass/*.jpg)))
 ARCHIVE ?= dataset-resized.zip
-RELEASE ?= trashnet-field
+RELEASE ?= trashnet-fieldphotos
+FIELD_PHOTOS ?= ../shared/fieldphotos
+WORK ?= build/field
 FIELD ?= $(wildcard ../shared/fieldwaste)
 WORKERS ?= 2
 EXTRAS ?= train,tune,export,openvino,serve,parquet,cloud,ray,track,docs,notebooks,dev
@@ -36,7 +38,7 @@ TAUGHT = --init-from models/field --init-from models/field-fast --teacher models
 	--teacher models/field --teacher models/field-fast --epochs 63 --warmup-epochs 1 --wise-ft 1
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install tools data train evaluate release-model measure-release page test test-slow test-documents lint format docs notebooks wheel deploy-lint deploy clean
+.PHONY: help quickstart install tools data train evaluate release-model field-model measure-release page test test-slow test-documents lint format docs notebooks wheel deploy-lint deploy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -107,7 +109,7 @@ train: $(VENV)/.train ## train a model: make train DATA=trashnet CONFIG=efficien
 evaluate: $(VENV)/.train ## measure a model and write its report
 	$(RUN) evaluate "$(MODEL)"
 
-release-model: install ## train, export, measure and ship the model of the package: make release-model ARCHIVE=dataset-resized.zip
+release-model: install ## train, export, measure and ship the model of the package (needs a GPU): make release-model ARCHIVE=dataset-resized.zip
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
 	$(RUN) train trashnet --config field --output field
 	$(RUN) train trashnet --config field --backbone-rate 1 --output field-fast
@@ -116,14 +118,32 @@ release-model: install ## train, export, measure and ship the model of the packa
 	$(RUN) train trashnet --config field $(TAUGHT) --seed 11 --output half-taught
 	$(RUN) train trashnet --config field $(TAUGHT) --distillation-weight 1 --seed 12 --output taught
 	$(RUN) train trashnet --config field --init-from models/half-taught --init-from models/taught --epochs 0 \
-		--logit-adjustment 0.5 --output $(RELEASE)
+		--logit-adjustment 0.5 --output trashnet-field
+	$(MAKE) field-model
+
+# From the model of TrashNet alone to the shipped one; FIELD_PHOTOS has sources.csv, ARCHIVE is TrashNet's zip.
+STATE = --packed $(WORK)/packed --state $(WORK)/state --output $(WORK)/weights
+CHOICE = --weights $(WORK)/weights --trashnet $(ARCHIVE) --field $(FIELD_PHOTOS) --work $(WORK)
+field-model: install
+	mkdir -p $(WORK)/packed $(WORK)/weights
+	$(VENV)/bin/python scripts/field/pack_field_photos.py --trashnet $(ARCHIVE) --field $(FIELD_PHOTOS) --output $(WORK)/packed
+	$(VENV)/bin/python scripts/field/import_shipped.py --bundle models/trashnet-field --output $(WORK)/packed/shipped.safetensors
+	$(VENV)/bin/python scripts/field/train_field.py prepare $(STATE)
+	$(VENV)/bin/python scripts/field/train_field.py final $(STATE) --seconds 100000 --use --scale 1.04 --skip lofo
+	cp $(WORK)/packed/*.safetensors $(WORK)/weights/
+	for step in embed test ship; do $(VENV)/bin/python scripts/field/choose_field_model.py $$step $(CHOICE) || exit 1; done
+	$(VENV)/bin/python scripts/field/fit_field_rejection.py --work $(WORK) --output $(WORK)/rejection_head.npz
+	$(VENV)/bin/python scripts/field/ship_field_model.py sources --trashnet $(ARCHIVE) --field $(FIELD_PHOTOS) --work $(WORK)
+	$(RUN) data field --sources $(WORK)/sources.yaml --no-embeddings
+	$(VENV)/bin/python scripts/field/ship_field_model.py bundle --work $(WORK) --weights $(WORK)/weights --output models/$(RELEASE)
 	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
 	$(MAKE) measure-release
 
 measure-release: ## measure the model to be shipped and put it into the package
 	$(RUN) evaluate models/$(RELEASE) $(if $(FIELD),--not-waste $(FIELD)/_background)
 	$(if $(FIELD),$(RUN) evaluate models/$(RELEASE) --data $(FIELD) --not-waste $(FIELD)/_background)
-	$(VENV)/bin/python scripts/ship_model.py models/$(RELEASE)
+	$(VENV)/bin/python scripts/ship_model.py models/$(RELEASE) --card references/field_card.md \
+		$(if $(wildcard $(FIELD_PHOTOS)/sources.csv),--attribution $(FIELD_PHOTOS)/sources.csv)
 	$(VENV)/bin/python scripts/write_results.py --shipped
 
 page: ## build what the gateway's page runs in the browser, from web/ (needs npm)

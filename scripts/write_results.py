@@ -50,9 +50,11 @@ def shipped() -> None:
     measured = parse_metrics(json.loads(file.read_text(encoding="utf-8")), str(file))
     config = TrashClassifier.load().config
     seed = config.training["settings"]["seed"]
+    others = len(config.data.get("sources", ())) - 1
+    names = ["TrashNet", f"{others} other sources"] if others > 0 else [config.data["name"]]
     conditions = (
         f"{config.architecture} at {config.input_height} × {config.input_width}, seed {seed}, trained for the field on "
-        f"{config.data['name']} (fingerprint {config.data['fingerprint'][:12]}); 95% bootstrap intervals in brackets."
+        f"{' and '.join(names)} (fingerprint {config.data['fingerprint'][:12]}); 95% bootstrap intervals in brackets."
     )
     table = SHIPPED_HEAD + "".join(shipped_row(name, m) for name, m in measured.items())
     put("shipped", f"{table}\n{conditions}")

@@ -115,7 +115,8 @@ class RobustnessSettings(Part):
     )
     rejection_head: bool = Field(
         False,
-        description="Train a rejection head on drawn backgrounds; photos without waste are answered `not waste`",
+        description="Train a rejection head on drawn backgrounds and the data set's photos without waste, which are then "
+        "answered `not waste`",
     )
 
 

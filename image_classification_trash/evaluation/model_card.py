@@ -16,7 +16,7 @@ from image_classification_trash.evaluation.result import (
     StartComparison,
 )
 from image_classification_trash.evaluation.verdict import verdict
-from image_classification_trash.inference.bundle import BundleConfig
+from image_classification_trash.inference.bundle import TRASHNET_LABELS, BundleConfig
 
 _CARD = """# {name}
 
@@ -107,7 +107,8 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
     judged = measured.get("test", next(iter(measured.values()), None))
     data, negative, known = config.data, "", config.is_of_trashnet
     sources: Sequence[Mapping[str, Any]] = data.get("sources") or ()
-    waste, nothing = ("waste", "no waste") if known else ("the classes", "no object of these classes")
+    of_waste = known or (bool(sources) and config.classes == TRASHNET_LABELS)
+    waste, nothing = ("waste", "no waste") if of_waste else ("the classes", "no object of these classes")
     field = _FIELD_OF_TRASHNET if known else _FIELD
     field = field if config.training["settings"].get("copy_paste") else ""
     if config.negative_label is not None:
@@ -118,7 +119,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
         architecture=config.architecture,
         adapted=adapted_to(config.training),
         classes=len(config.classes),
-        of_waste=" of waste" if known else "",
+        of_waste=" of waste" if of_waste else "",
         labels=_listed(config.classes),
         height=config.input_height,
         width=config.input_width,
@@ -254,10 +255,14 @@ def _shift(training: Mapping[str, Any]) -> str:
     if not measured:
         return "Not measured: the model was trained without `--rejection-head`."
     rows = [_row([name, f"{value:.1%}"]) for name, value in measured.items()]
-    rejection_head = training["rejection_head"]
+    rejection_head, table = (
+        training["rejection_head"],
+        "| validation photos | accuracy |\n|---|---|\n" + "\n".join(rows),
+    )
+    if "clean" not in measured:  # real photos alone: nothing was altered
+        return table
     return (
-        "| validation photos | accuracy |\n|---|---|\n"
-        + "\n".join(rows)
+        table
         + "\n\nCopy-pasted: objects cut out and placed on drawn backgrounds of a family held out from training. The rejection head tells"
         + f" these photos from such backgrounds without objects at an AUROC of {rejection_head['auroc']:.3f}."
     )

@@ -18,8 +18,8 @@ INVERSE_REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Values of C to try; the one with the best AUROC of validation photos against held-out backgrounds is kept."""
 
 
-PROTOTYPES = 384
-"""Number of prototypes: 1 MB in half precision, and as good as 512 on families of negatives left out."""
+PROTOTYPES = 192
+"""Number of prototypes: 1 MB in single precision, and as good as 512 on families of negatives left out."""
 SHARE = 0.5
 """Weight of the linear map against the prototypes, both in units of their deviation on waste."""
 

@@ -42,13 +42,11 @@ def validation_scores(network: TrashNetwork, val: SplitPhotos) -> tuple[Floats, 
     network = network.eval().cpu()
     with torch.inference_mode():
         vectors = [network.embed_all(to_planes(photos)) for photos, _ in OrderedBatches(val, PIECE)]
-        embedded = torch.cat(vectors).split(
-            network.width, 1
-        )  # (N, D), and with a rejection tail again (N, D)
-        scores = network.head(embedded[0]).numpy().astype(np.float64)
+        embedded = torch.cat(vectors)  # (N, D); with a rejection tail (N, 2D), of which its own are the last
+        scores = network.head(embedded[:, : network.width]).numpy().astype(np.float64)
         waste = (
             None
             if network.rejection_head is None
-            else torch.sigmoid(network.rejection_head(embedded[-1])).numpy()
+            else torch.sigmoid(network.rejection_head(embedded[:, -network.width :])).numpy()
         )
     return scores, None if waste is None else waste[:, 0]

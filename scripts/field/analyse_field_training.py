@@ -22,6 +22,7 @@ OTHER_STEPS = (
     "rejection-group",
     "rejection-family",
     "rejection_head",
+    "prototypes",
     "timing",
     "adaptation",
     "heads",
