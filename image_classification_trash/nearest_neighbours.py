@@ -119,7 +119,12 @@ def index_of(reduced: Embeddings) -> Any:
 
 def _reduced(unit: Embeddings) -> Embeddings:
     """Project embeddings (N, D) onto the main directions in which a sample varies; distances can only shrink."""
-    _, directions = np.linalg.eigh(np.cov(unit[_sample(len(unit))], rowvar=False))
+    sample = _sample(len(unit))
+    total, products = np.zeros(unit.shape[1]), np.zeros((unit.shape[1], unit.shape[1]))
+    for start in range(0, len(sample), _MEASURED):  # np.cov would hold two copies as float64
+        part = unit[sample[start : start + _MEASURED]].astype(np.float64)
+        total, products = total + part.sum(0), products + part.T @ part
+    _, directions = np.linalg.eigh(products - np.outer(total, total) / len(sample))
     main = np.ascontiguousarray(directions[:, -DIRECTIONS:].astype(np.float32))
     reduced = np.empty((len(unit), main.shape[1]), np.float32)
     for start in range(0, len(unit), _SEARCHED):

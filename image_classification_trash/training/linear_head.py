@@ -92,9 +92,11 @@ def fit_head(
     mean, spread = train.mean(0), train.std(0) + 1e-6
     sample_weight = class_weights(y_train, classes, weighting, photo_weights)[y_train]
     sample_weight = sample_weight if photo_weights is None else sample_weight * photo_weights
+    standardised = train - mean
+    standardised /= spread  # in place: of many photos, each copy takes hundreds of MB
     best: LinearHead | None = None
     for inverse_regularisation in tqdm(inverse_regularisations, desc="fit head", unit="fit"):
-        weight, bias = _fit((train - mean) / spread, y_train, sample_weight, classes, inverse_regularisation)
+        weight, bias = _fit(standardised, y_train, sample_weight, classes, inverse_regularisation)
         head = _score(weight / spread, bias - (weight / spread) @ mean, inverse_regularisation, val, y_val)
         if best is None or head.val_log_loss < best.val_log_loss:
             best = head
