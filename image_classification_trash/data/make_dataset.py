@@ -218,12 +218,7 @@ def write_dataset(
         pairs = pairs.among([bool(photo.split) for photo in photos])
         photos = [photo for photo in photos if photo.split]
         _warn_of(crossing, folder)
-        if clashing := contradictions(photos, pairs):
-            logger.warning(
-                "%d pairs of two sources look alike and have different labels, such as %s",
-                len(clashing),
-                clashing[0],
-            )
+        _warn_of_labels(contradictions(photos, pairs))
     else:
         method, photos = split_photos(settings, photos, embeddings)
     metadata = Metadata(
@@ -238,6 +233,12 @@ def write_dataset(
     manifest = Manifest(settings.name, source.root, shown, _labels(shown), metadata, not_waste)
     _write(folder, manifest, problems, pairs, corrected)
     return read_manifest(folder)
+
+
+def _warn_of_labels(clashing: Sequence[str]) -> None:
+    if clashing:
+        found = "%d pairs of two sources look alike and have different labels, such as %s"
+        logger.warning(found, len(clashing), clashing[0])
 
 
 def _warn_of(problems: Sequence[Problem], folder: Path) -> None:

@@ -109,8 +109,7 @@ def model_card(config: BundleConfig, measured: Mapping[str, Metrics], exports: E
     sources: Sequence[Mapping[str, Any]] = data.get("sources") or ()
     of_waste = known or (bool(sources) and config.classes == TRASHNET_LABELS)
     waste, nothing = ("waste", "no waste") if of_waste else ("the classes", "no object of these classes")
-    field = _FIELD_OF_TRASHNET if known else _FIELD
-    field = field if config.training["settings"].get("copy_paste") else ""
+    field = (_FIELD_OF_TRASHNET if known else _FIELD) if config.training["settings"].get("copy_paste") else ""
     if config.negative_label is not None:
         negative = f"; `{config.negative_label}` from a probability of {config.negative_threshold:.2f} that there is {nothing}"
     return _CARD.format(
