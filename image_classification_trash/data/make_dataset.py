@@ -179,31 +179,31 @@ def make_dataset(
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, True, source.notes)
     with only_writer(folder):
-        manifest = write_dataset(settings, source, corrected, embed, key, mapper)
+        audit = audit_source(corrected.source if corrected else source, mapper or THREADS)
+        audit = _audit(settings, audit, corrected)
+        manifest = write_dataset(settings, source, audit, corrected, embed, key)
     return Prepared(manifest, folder, False, source.notes)
 
 
 def write_dataset(
     settings: DataSettings,
     source: Source,
+    audit: Audit,
     corrected: Corrected | None,
     embed: Embed | None,
     key: str,
-    mapper: Mapper | None = None,
 ) -> Manifest:
-    """Inspect and split the photos of a source and write the data set; return what was written.
+    """Split the inspected photos of a source and write the data set; return what was written.
 
     Args:
         settings: as of `make_dataset`.
         source: the photos, before corrections.
+        audit: what was found in them, after corrections.
         corrected: the source after corrections; None without a corrections file.
         embed: as of `make_dataset`.
         key: hash of the photos and settings.
-        mapper: as of `make_dataset`.
     """
     folder = settings.processed_dir / settings.name
-    audit = audit_source(corrected.source if corrected else source, mapper or THREADS)
-    audit = _audit(settings, audit, corrected)
     _warn_of(audit.problems, folder)
     photos = [item.photo for item in audit.good]
     splits.check_classes(by_waste(photos, bool(source.origins))[0])
@@ -218,11 +218,8 @@ def write_dataset(
         photos = [photo for photo in photos if photo.split]
         _warn_of(crossing, folder)
         if clashing := contradictions(photos, pairs):
-            logger.warning(
-                "%d pairs of two sources look alike and have different labels, such as %s",
-                len(clashing),
-                clashing[0],
-            )
+            text = "%d pairs of two sources look alike and have different labels, such as %s"
+            logger.warning(text, len(clashing), clashing[0])
     else:
         method, photos = split_photos(settings, photos, embeddings)
     metadata = Metadata(
