@@ -180,31 +180,31 @@ def make_dataset(
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, True, notes)
     with only_writer(folder):
-        manifest = write_dataset(settings, source, corrected, embed, key, mapper)
+        audit = audit_source(corrected.source if corrected else source, mapper or THREADS)
+        audit = _audit(settings, audit, corrected)
+        manifest = write_dataset(settings, source, audit, corrected, embed, key)
     return Prepared(manifest, folder, False, notes)
 
 
 def write_dataset(
     settings: DataSettings,
     source: Source,
+    audit: Audit,
     corrected: Corrected | None,
     embed: Embed | None,
     key: str,
-    mapper: Mapper | None = None,
 ) -> Manifest:
-    """Inspect and split the photos of a source and write the data set; return what was written.
+    """Split the inspected photos of a source and write the data set; return what was written.
 
     Args:
         settings: as of `make_dataset`.
         source: the photos, before corrections.
+        audit: what was found in them, after corrections.
         corrected: the source after corrections; None without a corrections file.
         embed: as of `make_dataset`.
         key: hash of the photos and settings.
-        mapper: as of `make_dataset`.
     """
     folder = settings.processed_dir / settings.name
-    audit = audit_source(corrected.source if corrected else source, mapper or THREADS)
-    audit = _audit(settings, audit, corrected)
     _warn_of(audit.problems, folder)
     photos = [item.photo for item in audit.good]
     splits.check_classes(by_waste(photos, bool(source.origins))[0])
@@ -218,7 +218,9 @@ def write_dataset(
         pairs = pairs.among([bool(photo.split) for photo in photos])
         photos = [photo for photo in photos if photo.split]
         _warn_of(crossing, folder)
-        _warn_of_labels(contradictions(photos, pairs))
+        if clashing := contradictions(photos, pairs):
+            text = "%d pairs of two sources look alike and have different labels, such as %s"
+            logger.warning(text, len(clashing), clashing[0])
     else:
         method, photos = split_photos(settings, photos, embeddings)
     metadata = Metadata(
@@ -233,12 +235,6 @@ def write_dataset(
     manifest = Manifest(settings.name, source.root, shown, _labels(shown), metadata, not_waste)
     _write(folder, manifest, problems, pairs, corrected)
     return read_manifest(folder)
-
-
-def _warn_of_labels(clashing: Sequence[str]) -> None:
-    if clashing:
-        found = "%d pairs of two sources look alike and have different labels, such as %s"
-        logger.warning(found, len(clashing), clashing[0])
 
 
 def _warn_of(problems: Sequence[Problem], folder: Path) -> None:
