@@ -52,15 +52,24 @@ class ClassMeans:
         return buffer.getvalue() if buffer.tell() <= MAX_BYTES else None
 
 
-def measure_class_means(backbone: Embeds, pixels: Pixels, y_true: Ints, labels: Sequence[str]) -> ClassMeans:
-    """Embed training photos, uint8 (N, H, W, 3), piece by piece, and average them by their class numbers (N,)."""
-    sums = None
+def measure_class_means(
+    backbone: Embeds, width: int, pixels: Pixels, y_true: Ints, labels: Sequence[str]
+) -> ClassMeans:
+    """Embed training photos, uint8 (N, H, W, 3), piece by piece, and average them by their class numbers (N,).
+
+    Args:
+        backbone: embeds photos.
+        width: of the embeddings that enter the head; those of a rejection tail may follow them.
+        pixels: the photos.
+        y_true: their class numbers.
+        labels: of the classes.
+    """
+    sums = np.zeros((len(labels), width))
     for start in range(0, len(y_true), _PIECE):
-        embedded = backbone.embed(np.array(pixels[start : start + _PIECE])).astype(np.float64)
-        sums = np.zeros((len(labels), embedded.shape[1])) if sums is None else sums
-        np.add.at(sums, y_true[start : start + _PIECE], embedded)
+        embedded = backbone.embed(np.array(pixels[start : start + _PIECE]))[:, :width]
+        np.add.at(sums, y_true[start : start + _PIECE], embedded.astype(np.float64))
     counts = np.bincount(y_true, minlength=len(labels)).astype(np.int64)
-    means = (np.zeros((len(labels), 0)) if sums is None else sums) / np.maximum(counts, 1)[:, None]
+    means = sums / np.maximum(counts, 1)[:, None]
     return ClassMeans(tuple(labels), means.astype(np.float32), counts)
 
 

@@ -453,7 +453,9 @@ def embed_with_torch(bundle: Bundle) -> Embed | None:
         )
     except ImportError:
         return None
-    return EmbeddingBackbone(load_network(bundle)).embed
+    network = load_network(bundle)
+    backbone = EmbeddingBackbone(network)
+    return lambda photos: backbone.embed(photos)[:, : network.width]  # without those of a rejection tail
 
 
 def class_photos(folder: Path, classes: Sequence[str]) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:

@@ -120,7 +120,9 @@ def train_with(settings: TrainSettings, tracker: Tracker, until: float | None = 
     if until is None and (
         head is not None or settings.rejection_head
     ):  # the photos are decoded at this size already
-        means = measure_class_means(EmbeddingBackbone(network), data.train_pixels, data.y_train, data.labels)
+        means = measure_class_means(
+            EmbeddingBackbone(network), network.width, data.train_pixels, data.y_train, data.labels
+        )
         more = {CLASS_MEANS: content} if (content := means.to_bytes()) else {}
     calibration = calibrate_network(network, data.val, settings)
     record = training_record(run, start.ancestors, calibration.validation, head, tuned, shift)

@@ -72,13 +72,14 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Bundle]:
-    """Writes a bundle of a small untrained network, with or without class means."""
+    """Writes a bundle of a small untrained network, with or without class means or a rejection tail."""
 
-    def write(means: ClassMeans | None = None) -> Bundle:
+    def write(means: ClassMeans | None = None, tail: bool = False) -> Bundle:
         torch.manual_seed(0)
         network = TrashNetwork("sequential_cnn", 3, detects_waste=True)
         network.rejection_head.bias.data.fill_(5.0)  # type: ignore[union-attr]  # nothing is rejected
         network.temperature.fill_(CONFIG.temperature)
+        network.rejection_tail = network.copy_tail(4) if tail else None
         files = {WEIGHTS: network_bytes(network), NOTICE: b"photos by someone\n"}
         if means is not None and (content := means.to_bytes()):
             files[CLASS_MEANS] = content
@@ -116,8 +117,9 @@ def test_the_same_photos_give_the_same_file_but_for_its_date(own: Path) -> None:
     assert answers[0] == answers[1]
 
 
-def test_a_bundle_is_adapted_into_a_bundle(own: Path, tiny: Callable[..., Bundle]) -> None:
-    bundle = tiny()
+@pytest.mark.parametrize("tail", [False, True])
+def test_a_bundle_is_adapted_into_a_bundle(own: Path, tiny: Callable[..., Bundle], tail: bool) -> None:
+    bundle = tiny(tail=tail)
     before = {path.name: path.read_bytes() for path in bundle.path.iterdir()}
     adapted = adapt_model("tiny", own, "my-place")
     assert {path.name: path.read_bytes() for path in bundle.path.iterdir()} == before
@@ -196,11 +198,11 @@ def test_class_means_of_another_model_are_refused(content: bytes | None, labels:
 def test_class_means_are_averages_and_at_most_a_megabyte() -> None:
     class Backbone:
         def embed(self, photos: np.ndarray) -> np.ndarray:
-            return photos.reshape(len(photos), -1)[:, :2].astype(np.float32)
+            return photos.reshape(len(photos), -1)[:, :4].astype(np.float32)  # two of them a rejection tail's
 
     pixels = np.random.default_rng(0).integers(0, 256, (150, 2, 2, 3), dtype=np.uint8)
     y_true = np.arange(150) % 3
-    means = measure_class_means(Backbone(), pixels, y_true, ["a", "b", "c", "none"])
+    means = measure_class_means(Backbone(), 2, pixels, y_true, ["a", "b", "c", "none"])
     assert means.counts.tolist() == [50, 50, 50, 0]
     assert means.to_bytes() is None  # of one class nothing is known
     assert means.means[1] == pytest.approx(pixels[y_true == 1].reshape(50, -1)[:, :2].mean(0))
