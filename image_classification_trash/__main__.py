@@ -12,15 +12,19 @@ if TYPE_CHECKING:
 STOPPED = 130
 """Exit status of a command that was stopped by Ctrl-C."""
 
+CUT_OFF = ("<frozen importlib", f"{os.sep}pydantic{os.sep}")
+"""In files with these names, KeyboardInterrupt does harm: modules that are half imported are in no state for it, and the compiled
+part of pydantic takes it for an error of its own and goes on."""
+
 SPINS = "1000"
 """Rounds for which a thread of GNU's OpenMP, which PyTorch brings along, spins before it sleeps. The default of 300,000 burns the
 time that other work on the same cores needs; measured by scripts/bench_waiting.py."""
 
 
 def stop(number: int, frame: "FrameType | None") -> None:
-    """End the process at once while it imports modules, which can be in no state to clean up; else interrupt it."""
+    """End the process at once in code that cannot be interrupted, which nothing is to be cleaned up after; else interrupt it."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        if any(part in frame.f_code.co_filename for part in CUT_OFF):
             os.write(2, b"stopped\n")
             os._exit(STOPPED)
         frame = frame.f_back

@@ -71,6 +71,25 @@ def test_a_command_is_stopped_at_any_moment(seconds: float, prepared: Path, tmp_
     assert (status == 130 and not (tmp_path / "models").exists()) or not list((tmp_path / "models").iterdir())
 
 
+def test_settings_that_are_made_are_cut_off() -> None:
+    """The compiled part of pydantic would go on: the process ends in a validator."""
+    code = """
+import os, signal
+from typing import Annotated
+from pydantic import BaseModel, BeforeValidator
+from image_classification_trash.__main__ import stop
+signal.signal(signal.SIGINT, stop)
+def validate(value):
+    os.kill(os.getpid(), signal.SIGINT)
+    return value
+class Settings(BaseModel):
+    name: Annotated[str, BeforeValidator(validate)]
+Settings(name="a")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
 def test_work_is_interrupted_and_not_cut_off() -> None:
     with pytest.raises(KeyboardInterrupt):
         stop(signal.SIGINT, sys._getframe())
