@@ -506,7 +506,9 @@ def test_a_precision_that_no_format_has() -> None:
         chosen_targets(load_settings(ExportSettings, ["--format", "onnx", "--quantize", "fp16"]))
     assert len(
         chosen_targets(
-            ExportSettings(format=["onnx", "saved_model", "tflite"], quantize=["fp16", "dynamic", "int8"])
+            ExportSettings(
+                format=["onnx", "openvino", "saved_model", "tflite"], quantize=["fp16", "dynamic", "int8"]
+            )
         )
     ) == len(TARGETS)
 
