@@ -13,8 +13,8 @@ STOPPED = 130
 """Exit status of a command that was stopped by Ctrl-C."""
 
 CUT_OFF = ("<frozen importlib", f"{os.sep}pydantic{os.sep}")
-"""In files with these names, KeyboardInterrupt does harm: modules that are half imported are in no state for it, and the compiled
-part of pydantic takes it for an error of its own and goes on."""
+"""Parts of the names of files in whose code KeyboardInterrupt does harm: it leaves a half-imported module behind, and pydantic's
+compiled core mistakes it for a failed validation and continues."""
 
 SPINS = "1000"
 """Rounds for which a thread of GNU's OpenMP, which PyTorch brings along, spins before it sleeps. The default of 300,000 burns the
@@ -22,7 +22,7 @@ time that other work on the same cores needs; measured by scripts/bench_waiting.
 
 
 def stop(number: int, frame: "FrameType | None") -> None:
-    """End the process at once in code that cannot be interrupted, which nothing is to be cleaned up after; else interrupt it."""
+    """End the process at once in code that must not be interrupted and leaves nothing to clean up; elsewhere, interrupt it."""
     while frame is not None:
         if any(part in frame.f_code.co_filename for part in CUT_OFF):
             os.write(2, b"stopped\n")

@@ -137,7 +137,7 @@ def as_cast(columns: int, events: list[Event]) -> str:
 
 
 def screen(text: str, columns: int) -> list[str]:
-    """Return the lines that a terminal holds after a text: bars are redrawn in place, long lines go on in the next one."""
+    """Return the lines that a terminal shows once a text is printed: progress bars are redrawn in place, long lines wrap."""
     lines, row, column = [""], 0, 0
     for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]", text):
         if part == "\r":

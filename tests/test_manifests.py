@@ -1,6 +1,5 @@
 """The manifests in deploy/: their parts belong together and know the commands; `make deploy-lint` checks them against schemas."""
 
-import importlib.util
 import os
 import re
 import shlex
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.commands import GUARD
+from helpers.scripts import load_script
 
 from image_classification_trash.config.loader import load_settings
 from image_classification_trash.config.models import PredictSettings
@@ -113,9 +113,6 @@ def test_the_ray_job_has_an_actor_for_each_cpu_of_its_workers() -> None:
 
 
 def test_the_pods_of_custom_resources_are_found_for_the_check() -> None:
-    specification = importlib.util.spec_from_file_location("pod_templates", ROOT / "scripts/pod_templates.py")
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    module = load_script("pod_templates")
     names = [t["spec"]["containers"][0]["name"] for t in module.templates(manifest("ray-job")["RayJob"])]
     assert names == ["ray-head", "ray-worker"]

@@ -1,6 +1,5 @@
 """The notebooks: both halves of each pair say the same, nothing that ran is kept in git, and all of them run."""
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +9,7 @@ import jupytext
 import nbformat
 import pytest
 from helpers.commands import GUARD
+from helpers.scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -23,11 +23,7 @@ def cells_of(notebook: Any) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def render() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("render_notebooks", ROOT / "scripts/render_notebooks.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("render_notebooks")
 
 
 def test_there_are_three() -> None:

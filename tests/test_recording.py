@@ -1,12 +1,12 @@
 """The terminal recording is drawn as a terminal shows it, and those in the documents are whole and small."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
+from helpers.scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs/images"
@@ -14,11 +14,7 @@ IMAGES = ROOT / "docs/images"
 
 @pytest.fixture(scope="module")
 def recorder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("record_terminal", ROOT / "scripts/record_terminal.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("record_terminal")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_command_is_stopped_at_any_moment(seconds: float, prepared: Path, tmp_
 
 
 def test_settings_that_are_made_are_cut_off() -> None:
-    """The compiled part of pydantic would go on: the process ends in a validator."""
+    """pydantic's compiled core can swallow an interrupt, so the process ends inside a validator."""
     code = """
 import os, signal
 from typing import Annotated

@@ -254,16 +254,13 @@ def _shift(training: Mapping[str, Any]) -> str:
     if not measured:
         return "Not measured: the model was trained without `--rejection-head`."
     rows = [_row([name, f"{value:.1%}"]) for name, value in measured.items()]
-    rejection_head, table = (
-        training["rejection_head"],
-        "| validation photos | accuracy |\n|---|---|\n" + "\n".join(rows),
-    )
+    table = "| validation photos | accuracy |\n|---|---|\n" + "\n".join(rows)
     if "clean" not in measured:  # real photos alone: nothing was altered
         return table
     return (
         table
         + "\n\nCopy-pasted: objects cut out and placed on drawn backgrounds of a family held out from training. The rejection head tells"
-        + f" these photos from such backgrounds without objects at an AUROC of {rejection_head['auroc']:.3f}."
+        + f" these photos from such backgrounds without objects at an AUROC of {training['rejection_head']['auroc']:.3f}."
     )
 
 

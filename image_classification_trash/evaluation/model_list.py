@@ -10,7 +10,7 @@ from typing import Any
 from image_classification_trash.errors import BundleError
 from image_classification_trash.evaluation.export_report import ExportRecord, exported_files
 from image_classification_trash.evaluation.formatting import with_interval
-from image_classification_trash.evaluation.result import Metrics, read_metrics
+from image_classification_trash.evaluation.result import TEST, Metrics, read_metrics
 from image_classification_trash.inference.bundle import CONFIG, Bundle, read_bundle
 from image_classification_trash.inference.model_store import (
     Registry,
@@ -22,7 +22,6 @@ from image_classification_trash.inference.model_store import (
 )
 from image_classification_trash.show import Result, Shown, Table
 
-TEST = "test"
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
 
 

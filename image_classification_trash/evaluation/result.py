@@ -346,6 +346,16 @@ class AdaptationRecord:
         return "one at a time" if self.fits == self.n else f"in {self.fits} groups"
 
 
+TEST = "test"
+"""Name of the test split, under which its figures are kept."""
+
+
+def photos_name(data: Path) -> str:
+    """Return the name under which the figures of a labelled folder, zip or CSV are kept."""
+    name = data.stem if data.suffix.lower() == ".zip" and data.is_file() else data.resolve().stem
+    return f"{name} (folder)" if name == TEST else name
+
+
 @dataclass(frozen=True)
 class LabelledPhotos:
     """Photos to measure on.

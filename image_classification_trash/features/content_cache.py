@@ -44,7 +44,8 @@ def writable(folder: Path) -> Path:
 
 def readable(folder: Path) -> list[Path]:
     """Return the folders in which caches of `folder` may be: itself, and the temporary one if it has one."""
-    return [folder, *(Path(stand_in.name) for place, stand_in in _STANDS_IN.items() if place == folder)]
+    stand_in = _STANDS_IN.get(folder)
+    return [folder] if stand_in is None else [folder, Path(stand_in.name)]
 
 
 def read_rows(file: Path, name: str, what: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ Nothing is classified: `evaluate` keeps the answer for each photo in the bundle.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from image_classification_trash.config.models import ModelsSettings
@@ -22,11 +21,9 @@ from image_classification_trash.evaluation.comparison.conclusion import (
 )
 from image_classification_trash.evaluation.comparison.paired import RESAMPLES, SEED, Paired, compare_answers
 from image_classification_trash.evaluation.model_list import bundle_of, same_photos
-from image_classification_trash.evaluation.result import Conditions, read_metrics
+from image_classification_trash.evaluation.result import TEST, Conditions, photos_name, read_metrics
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.show import Note, Result, Shown, Table
-
-TEST = "test"
 
 
 @dataclass(frozen=True)
@@ -135,12 +132,6 @@ def compare_models(settings: ModelsSettings) -> ModelComparison:
         )
     compared = tuple(compare_on(name, measured[0][name].conditions, names, bundles) for name in same)
     return ModelComparison(names, bundles, compared, tuple(name for name in parts if name not in same))
-
-
-def photos_name(data: Path) -> str:
-    """Return the name under which the figures of a labelled folder, zip or CSV are kept."""
-    name = data.stem if data.suffix.lower() == ".zip" and data.is_file() else data.resolve().stem
-    return f"{name} (folder)" if name == TEST else name
 
 
 def compare_on(

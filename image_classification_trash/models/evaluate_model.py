@@ -38,11 +38,13 @@ from image_classification_trash.evaluation.metrics import (
 from image_classification_trash.evaluation.model_card import model_card
 from image_classification_trash.evaluation.rejection import measure_rejection, photos_in
 from image_classification_trash.evaluation.result import (
+    TEST,
     Conditions,
     Evaluation,
     LabelledPhotos,
     Metrics,
     SourceFigures,
+    photos_name,
     read_metrics,
     without_undefined,
 )
@@ -61,8 +63,6 @@ from image_classification_trash.inference.classifier import Prediction, TrashCla
 from image_classification_trash.inference.model_store import chosen_bundle
 from image_classification_trash.provenance import machine
 from image_classification_trash.tracking.wandb_tracker import tracking
-
-TEST = "test"
 
 
 def evaluate(settings: EvaluateSettings) -> Evaluation:
@@ -252,9 +252,9 @@ def labelled_folder(path: Path, interim_dir: Path, bundle: Bundle) -> LabelledPh
             target = writable(interim_dir) / "evaluate" / target.name
         if not target.is_dir():
             unpack(path, target)
-        source, name = read_source(target), path.stem
+        source = read_source(target)
     else:
-        source, name = read_source(path), path.resolve().stem
+        source = read_source(path)
     unknown = sorted({file.label for file in source.files} - set(bundle.config.classes))
     if unknown:
         known = ", ".join(bundle.config.classes)
@@ -263,8 +263,7 @@ def labelled_folder(path: Path, interim_dir: Path, bundle: Bundle) -> LabelledPh
     paths = tuple(source.root / file.path for file in source.files)
     labels = tuple(file.label for file in source.files)
     listing = json.dumps([(file.path, file.label) for file in source.files])
-    name = f"{name} (folder)" if name == TEST else name
-    return LabelledPhotos(name, paths, labels, sha256_of(listing.encode()), root=source.root)
+    return LabelledPhotos(photos_name(path), paths, labels, sha256_of(listing.encode()), root=source.root)
 
 
 def _predict(

@@ -25,7 +25,6 @@ from image_classification_trash.errors import BundleError, PromotionError
 from image_classification_trash.evaluation.export_report import exported_files
 from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.evaluation.model_list import (
-    TEST,
     ModelList,
     bundle_of,
     entries,
@@ -33,7 +32,7 @@ from image_classification_trash.evaluation.model_list import (
     show,
     version_of,
 )
-from image_classification_trash.evaluation.result import Interval, Metrics, read_metrics
+from image_classification_trash.evaluation.result import TEST, Interval, Metrics, read_metrics
 from image_classification_trash.files import atomic_directory, write_text
 from image_classification_trash.inference.bundle import Bundle, BundleConfig
 from image_classification_trash.inference.model_store import (

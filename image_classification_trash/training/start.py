@@ -117,8 +117,8 @@ def rejection_tail(
         settings: of the training.
         manifest: of its data.
     """
-    taught = any(photo.split == "train" for photo in manifest.not_waste)
-    if not settings.rejection_head or not taught or not (settings.epochs or bundles):
+    has_not_waste = any(photo.split == "train" for photo in manifest.not_waste)
+    if not settings.rejection_head or not has_not_waste or not (settings.epochs or bundles):
         return None
     own = network.copy_tail(settings.freeze_stages)
     handed_on = load_network(bundles[0]).rejection_tail if bundles else None

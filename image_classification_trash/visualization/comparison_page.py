@@ -16,8 +16,9 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.errors import PhotoError, TrashClassifierError
 from image_classification_trash.evaluation.comparison.answers import Answer, predictions_file
 from image_classification_trash.evaluation.comparison.conclusion import NAMES, difference_text
+from image_classification_trash.evaluation.result import TEST
 from image_classification_trash.inference.images import read_photo
-from image_classification_trash.models.compare_models import TEST, ComparedOn, ModelComparison, compare_models
+from image_classification_trash.models.compare_models import ComparedOn, ModelComparison, compare_models
 from image_classification_trash.show import Result, Shown
 
 if TYPE_CHECKING:
@@ -76,10 +77,9 @@ def write_comparison_page(comparison: ModelComparison, settings: ModelsSettings)
     gallery = Gallery("Photos", f"{text} The answers for all photos: {tables}. {missing}", cards)
     header = ("measure", *names, "difference (95% interval)")
     sections = [
-        Section(f"On {one.photos}", one.interval, [header, *one.rows()]) for one in comparison.compared
+        Section(f"On {one.photos}", one.interval if one is on else one.conclusion, [header, *one.rows()])
+        for one in comparison.compared  # the page opens with the first one's conclusion
     ]
-    for section, one in zip(sections[1:], comparison.compared[1:], strict=True):
-        sections[sections.index(section)] = Section(section.title, one.conclusion, section.table)
     path = settings.reports_dir / f"{file_name(['compare', *names])}.html"
     title = f"{names[0]} and {names[1]} on {on.photos}"
     write_report(path, title, [], sections, on.conclusion, [picture_of(names, on)], gallery)

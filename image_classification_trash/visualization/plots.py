@@ -241,10 +241,8 @@ def risk_coverage(
     axes.plot(coverage, risk, color=_ACCENT)
     if chosen is not None:
         axes.plot(*chosen, "o", color="#D55E00")
-        side, text = (
-            "right" if chosen[0] > 0.5 else "left",
-            f"{chosen[0]:.0%} accepted, {chosen[1]:.1%} wrong",
-        )
+        side = "right" if chosen[0] > 0.5 else "left"
+        text = f"{chosen[0]:.0%} accepted, {chosen[1]:.1%} wrong"
         shift = (-8 if side == "right" else 8, 6)
         axes.annotate(
             f"threshold:\n{text}", chosen, shift, textcoords="offset points", ha=side, va="bottom", fontsize=9

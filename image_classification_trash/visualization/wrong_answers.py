@@ -53,10 +53,8 @@ def gallery(evaluation: Evaluation, cards: Sequence[Card], explained: bool) -> G
         cards: of the most confident wrong answers.
         explained: whether they have a Grad-CAM overlay.
     """
-    count, table = (
-        len(most_confident_first(evaluation)),
-        evaluation.bundle.path / predictions_file(evaluation.photos.name),
-    )
+    count = len(most_confident_first(evaluation))
+    table = evaluation.bundle.path / predictions_file(evaluation.photos.name)
     text = f"{count} of {len(evaluation.answers)} answers are wrong"
     text += (
         f"; the {len(cards)} most confident are shown, {count - len(cards)} are left out."

@@ -1,4 +1,4 @@
-"""Adapt a model to an owner's photos: what is written, what is refused, and that nothing is left out in silence."""
+"""Adapt a model to an owner's photos: what is written, what is refused, and that every file left out is named."""
 
 import dataclasses
 import json

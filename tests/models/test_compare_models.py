@@ -24,8 +24,9 @@ from image_classification_trash.evaluation.comparison.answers import (
 from image_classification_trash.evaluation.comparison.conclusion import conclude
 from image_classification_trash.evaluation.comparison.paired import compare_answers, mcnemar
 from image_classification_trash.evaluation.metrics import describe, macro_f1
+from image_classification_trash.evaluation.result import photos_name
 from image_classification_trash.inference.bundle import Bundle
-from image_classification_trash.models.compare_models import compare_models, photos_name
+from image_classification_trash.models.compare_models import compare_models
 from image_classification_trash.show import Table
 
 PHOTOS = ["glass", "paper"] * 100

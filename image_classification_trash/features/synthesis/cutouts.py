@@ -6,9 +6,7 @@ around the photo. If the methods disagree, or if the object fills or leaves the 
 object: the region that both methods select, which is enough to show its material.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from tqdm import tqdm
 from image_classification_trash.data.manifest import Photo
 from image_classification_trash.features.content_cache import read_rows, readable, writable, write_rows
 from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.parallel.mapper import THREADS
 
 Mask = npt.NDArray[np.uint8]
 MASK_SIZE = (120, 160)
@@ -95,12 +94,11 @@ def masks_of(photos: Sequence[Photo], root: Path, folder: Path) -> Masks:
         known |= read_rows(place / name, "masks", "masks")
     missing = [photo for photo in photos if photo.sha256 not in known]
     if missing:
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            made = pool.map(
-                lambda photo: cut_out(read_photo(root / photo.path, MASK_SIZE, "stretch")), missing
-            )
-            for photo, mask in zip(missing, tqdm(made, "cut out", len(missing), unit="photo"), strict=True):
-                known[photo.sha256] = mask
+        made = THREADS.map(
+            lambda photo: cut_out(read_photo(root / photo.path, MASK_SIZE, "stretch")), missing
+        )
+        for photo, mask in zip(missing, tqdm(made, "cut out", len(missing), unit="photo"), strict=True):
+            known[photo.sha256] = mask
         write_rows(writable(folder) / name, "masks", known, compressed=True)
     masks = np.stack([known[photo.sha256] for photo in photos])
     return Masks(masks, np.asarray((masks == 255).any(axis=(1, 2))))
