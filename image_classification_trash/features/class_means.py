@@ -6,26 +6,15 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from image_classification_trash.arrays import Embeddings, Ints
 from image_classification_trash.errors import BundleError
-from image_classification_trash.inference.images import Pixels
 
 FILE = "class_means.npz"
 """Name inside a bundle, and inside an exported .tflite file."""
 MAX_BYTES = 10**6
-_PIECE = 64
-
-
-class Embeds(Protocol):
-    """What embeds photos: uint8 (B, H, W, 3) to float32 (B, D)."""
-
-    def embed(self, photos: Pixels) -> Embeddings:
-        """Embed one batch."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -52,22 +41,10 @@ class ClassMeans:
         return buffer.getvalue() if buffer.tell() <= MAX_BYTES else None
 
 
-def measure_class_means(
-    backbone: Embeds, width: int, pixels: Pixels, y_true: Ints, labels: Sequence[str]
-) -> ClassMeans:
-    """Embed training photos, uint8 (N, H, W, 3), piece by piece, and average them by their class numbers (N,).
-
-    Args:
-        backbone: embeds photos.
-        width: of the embeddings that enter the head; those of a rejection tail may follow them.
-        pixels: the photos.
-        y_true: their class numbers.
-        labels: of the classes.
-    """
-    sums = np.zeros((len(labels), width))
-    for start in range(0, len(y_true), _PIECE):
-        embedded = backbone.embed(np.array(pixels[start : start + _PIECE]))[:, :width]
-        np.add.at(sums, y_true[start : start + _PIECE], embedded.astype(np.float64))
+def measure_class_means(embedded: Embeddings, y_true: Ints, labels: Sequence[str]) -> ClassMeans:
+    """Average the embeddings (N, D) of training photos by their class numbers (N,)."""
+    sums = np.zeros((len(labels), embedded.shape[1]))
+    np.add.at(sums, y_true, embedded)
     counts = np.bincount(y_true, minlength=len(labels)).astype(np.int64)
     means = sums / np.maximum(counts, 1)[:, None]
     return ClassMeans(tuple(labels), means.astype(np.float32), counts)

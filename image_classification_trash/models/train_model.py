@@ -29,7 +29,7 @@ from image_classification_trash.training.data import TrainingData
 from image_classification_trash.training.fine_tuning import fine_tune
 from image_classification_trash.training.linear_head import fit_linear_head
 from image_classification_trash.training.record import open_run, training_record, write_trained
-from image_classification_trash.training.robustness import fit_rejection_head
+from image_classification_trash.training.robustness import ShiftRecord, fit_rejection_head
 from image_classification_trash.training.scores import adjust_logits, calibrate_network
 from image_classification_trash.training.start import begin, with_defaults_for
 
@@ -89,11 +89,17 @@ def train(settings: TrainSettings, until: float | None = None) -> Bundle | None:
             for place in places:
                 held.enter_context(only_writer(place))
         tracker = held.enter_context(tracking(settings, settings.reports_dir, "train"))
-        return train_with(settings, tracker, until)
+        return train_with(settings, tracker, until, keeps_means=until is None)
 
 
-def train_with(settings: TrainSettings, tracker: Tracker, until: float | None = None) -> Bundle | None:
-    """Train as `train` does, with the caller's tracker; an exception from its `log_epoch` ends the training."""
+def train_with(
+    settings: TrainSettings, tracker: Tracker, until: float | None = None, keeps_means: bool = False
+) -> Bundle | None:
+    """Train as `train` does, with the caller's tracker; an exception from its `log_epoch` ends the training.
+
+    With `keeps_means` the bundle has the class means that `adapt` holds on to, where photos are embedded anyway or a head was
+    fitted to embeddings.
+    """
     keep_freed_memory()
     began = time.perf_counter()
     manifest = read_manifest(settings.processed_dir / settings.name)
@@ -115,15 +121,13 @@ def train_with(settings: TrainSettings, tracker: Tracker, until: float | None = 
     adjust_logits(network, data.y_train, settings.logit_adjustment, data.photo_weights)
     network.rejection_tail = start.tail
     network.to(start.device)  # the rejection head embeds thousands of photos; calibration ends on the CPU
-    shift = fit_rejection_head(network, data) if settings.rejection_head else None
-    more = {}
-    if until is None and (
-        head is not None or settings.rejection_head
-    ):  # the photos are decoded at this size already
-        means = measure_class_means(
-            EmbeddingBackbone(network), network.width, data.train_pixels, data.y_train, data.labels
-        )
-        more = {CLASS_MEANS: content} if (content := means.to_bytes()) else {}
+    shift: ShiftRecord | None = None
+    more: dict[str, bytes] = {}
+    if settings.rejection_head or (keeps_means and head is not None):  # they are decoded at this size already
+        embedded = EmbeddingBackbone(network).embed_mapped(data.train_pixels)
+        shift = fit_rejection_head(network, data, embedded) if settings.rejection_head else None
+        means = measure_class_means(embedded[:, : network.width], data.y_train, data.labels)
+        more = {CLASS_MEANS: content} if keeps_means and (content := means.to_bytes()) else {}
     calibration = calibrate_network(network, data.val, settings)
     record = training_record(run, start.ancestors, calibration.validation, head, tuned, shift)
     folder = settings.models_dir / settings.bundle_name

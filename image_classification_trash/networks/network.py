@@ -34,6 +34,8 @@ from image_classification_trash.networks.rejection import PrototypeHead, run_pie
 
 PIECE = 8
 """Batch size without gradients: a CPU is no faster with more, and the first layers need much memory."""
+MAPPED = 64 * PIECE
+"""Photos that are read from a memory map at once: whole pieces, so that nothing changes with it."""
 _NAME_BEFORE = re.compile(r"^detector\.")
 """Prefix of the rejection head in bundles of earlier versions."""
 _TAIL, _PROTOTYPES = "rejection_tail.", "rejection_head.prototypes"
@@ -209,6 +211,11 @@ class EmbeddingBackbone:
             )
             vectors = [self._network.embed_all(to_planes(piece.to(self._device))).cpu() for piece in pieces]
             return np.asarray(torch.cat(vectors).numpy())
+
+    def embed_mapped(self, photos: Pixels) -> Embeddings:
+        """Embed photos of a memory map, uint8 (N, H, W, 3), as `embed` does; few of them are in memory at once."""
+        starts = range(0, len(photos), MAPPED)
+        return np.concatenate([self.embed(np.array(photos[start : start + MAPPED])) for start in starts])
 
 
 def to_planes(photos: torch.Tensor) -> torch.Tensor:

@@ -44,11 +44,16 @@ class ShiftRecord:
     rejection_head: RejectionHeadRecord
 
 
-def fit_rejection_head(network: TrashNetwork, data: TrainingData) -> ShiftRecord:
+def fit_rejection_head(network: TrashNetwork, data: TrainingData, train: Embeddings) -> ShiftRecord:
     """Fit the rejection head of the network, and measure accuracy on shifted validation photos.
 
     With a rejection tail the head has prototypes, else it is linear. Thousands of synthetic photos are embedded, on the
     device that the network is on. The network ends on the CPU.
+
+    Args:
+        network: after fine-tuning.
+        data: of the training.
+        train: embeddings of the train split, as `EmbeddingBackbone` returns them.
     """
     backbone = EmbeddingBackbone(network)
 
@@ -56,7 +61,7 @@ def fit_rejection_head(network: TrashNetwork, data: TrainingData) -> ShiftRecord
         return backbone.embed(np.array(photos))[:, -network.width :]
 
     copy_pasted, other = data.rejection_photos()
-    waste = np.concatenate([embed(data.train_pixels), embed(copy_pasted)])
+    waste = np.concatenate([train[:, -network.width :], embed(copy_pasted)])
     val_waste = embed(data.shifted.clean_and_copy_pasted)
     val_other = embed(data.shifted.not_waste)  # of the family held out from training
     natural = data.natural_not_waste("val")
