@@ -17,6 +17,7 @@ STARTED = """
 import runpy, signal, sys
 sys.argv = ["trash-classifier", *sys.argv[1:]]
 handle = signal.signal
+handle(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with it ignored
 
 def handled(number, handler):
     # Until then, Python itself starts, which takes the longer the busier the machine is.
