@@ -71,6 +71,7 @@ ELSEWHERE = {
     "trash-classifier predict --shards s3://": "tests/distributed/test_buckets.py has a small S3",
     "trash-classifier data mine --source /shared": "tests/distributed/test_ray_cluster.py has a cluster",
     "trash-classifier features mine --data-dir /shared": "tests/distributed/test_ray_cluster.py has a cluster",
+    "python scripts/bench_event_loop.py": "a minute, and it needs an idle machine",
     "python scripts/bench_isolation.py": "minutes, and it needs an idle machine",
     "torchrun": "tests/integration/test_commands.py starts two machines' processes; the document's wait for a second one",
     "trash-classifier tune trashnet --trials 60 --storage": "tests/models/test_tune_model.py; needs a database",

@@ -132,6 +132,8 @@ class Acceptor:
                 self._loop.call_later(_SWEEP_SECONDS, self._resume)
                 return
             connection.setblocking(False)
+            # An answer is written in two parts; the second would wait for the client's delayed acknowledgement of the first, 40 ms.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = self._loop.create_task(self._loop.connect_accepted_socket(self._factory, connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator
+from io import BytesIO
 from tempfile import SpooledTemporaryFile
 
 from starlette.datastructures import Headers, UploadFile
@@ -28,12 +29,14 @@ async def read_body(request: Request, limits: Limits, seconds: float) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal():
         limits.check_length(int(length), "request")
-    body = bytearray()
+    body = (
+        BytesIO()
+    )  # gives what it holds away without a copy, for which a large body would stop the event loop
     try:
         async with asyncio.timeout(seconds):
             async for piece in request.stream():
-                body += piece
-                limits.check_length(len(body), "request")
+                body.write(piece)
+                limits.check_length(body.tell(), "request")
     except TimeoutError as error:
         raise RefusalError(
             408, "upload_too_slow", f"The body did not arrive within {seconds:g} seconds."
@@ -42,7 +45,7 @@ async def read_body(request: Request, limits: Limits, seconds: float) -> bytes:
         raise RefusalError(
             400, "disconnected", "The connection was closed before the body was complete."
         ) from error
-    return bytes(body)
+    return body.getvalue()
 
 
 def content_type(request: Request) -> str:
