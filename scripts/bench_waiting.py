@@ -20,7 +20,7 @@ import numpy as np
 SETTINGS: dict[str, dict[str, str]] = {
     "default": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
-    **{f"spin {count}": {"GOMP_SPINCOUNT": str(count)} for count in (100, 1000, 10000)},
+    **{f"spin {count}": {"GOMP_SPINCOUNT": str(count)} for count in (1000, 5000, 10000)},
 }
 CHOSEN_BY_COMMAND = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
