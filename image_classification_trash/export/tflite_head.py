@@ -9,12 +9,12 @@ Own code on the schema's generated reader and writer, because the converter's li
 from collections.abc import Iterable
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from image_classification_trash.arrays import Floats
 from image_classification_trash.errors import ExportError
+from image_classification_trash.export.tflite_writer import pack
 from image_classification_trash.networks.head_correction import Head
 
 OUTPUT = "embeddings"
@@ -65,7 +65,7 @@ class HeadOfFile:
             output.name, output.tensorIndex = OUTPUT, place
             signature.outputs = [output]
         self._keep_needed(self._graph.outputs)
-        return self._pack()
+        return pack(self._model)
 
     def with_head(self, head: Head) -> bytes:
         """Return the model with another head, whose scores are divided by the temperature, in float32."""
@@ -80,7 +80,7 @@ class HeadOfFile:
             self._model.buffers.append(buffer)
             self._graph.tensors.append(tensor)
         self._keep_needed(self._graph.outputs)
-        return self._pack()
+        return pack(self._model)
 
     def way_back(self, op: Any, classes: int) -> tuple[Any, float] | None:
         """Follow a softmax over the classes back to the layer of its scores, and to the factor in between."""
@@ -128,8 +128,3 @@ class HeadOfFile:
                 needed |= set(map(int, op.inputs))
                 kept.append(op)
         self._graph.operators = kept[::-1]
-
-    def _pack(self) -> bytes:
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self._model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())

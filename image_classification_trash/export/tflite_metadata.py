@@ -14,6 +14,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from image_classification_trash.export.tflite_writer import pack
 from image_classification_trash.inference.bundle import LABELS, BundleConfig
 from image_classification_trash.inference.file_digest import sealed_tflite
 
@@ -39,9 +40,7 @@ def with_metadata(model: bytes, config: BundleConfig, files: Mapping[str, str | 
     entry.name, entry.buffer = BUFFER, len(table.buffers)
     table.buffers.append(buffer)
     table.metadata.append(entry)
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(table.Pack(builder), file_identifier=b"TFL3")
-    packed = io.BytesIO(bytes(builder.Output()))
+    packed = io.BytesIO(pack(table))
     packed.seek(0, io.SEEK_END)
     with zipfile.ZipFile(packed, "a") as archive:
         for name, text in files.items():

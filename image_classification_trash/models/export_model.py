@@ -298,6 +298,7 @@ class Workshop:
         """Write one TFLite file; for int8, keep more layers in float32 with each further variant."""
         from image_classification_trash.export import to_tensorflow as export_tensorflow  # noqa: PLC0415
         from image_classification_trash.export.tflite_metadata import with_metadata  # noqa: PLC0415
+        from image_classification_trash.export.tflite_writer import with_half_matrices  # noqa: PLC0415
 
         network, config, photos = self.lowered(), self.bundle.config, self.calibration
         if target.precision != "int8":
@@ -306,7 +307,7 @@ class Workshop:
             yield Made()
             return
         for model, layers in export_tensorflow.int8_tflites(network, config, photos, KEPT_LAYERS):
-            path.write_bytes(with_metadata(model, config, self.with_means))
+            path.write_bytes(with_metadata(with_half_matrices(model), config, self.with_means))
             yield Made(len(photos), layers)
 
     def saved_model_files(self, target: Target, path: Path) -> Iterator[Made]:
