@@ -36,7 +36,7 @@ from image_classification_trash.inference.images import (
     photo_bytes,
     read_photo,
 )
-from image_classification_trash.inference.model_store import SHIPPED, chosen_bundle, chosen_model
+from image_classification_trash.inference.model_store import chosen_bundle, chosen_model
 from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
 from image_classification_trash.inference.runtimes import (
     LiteRtRuntime,
@@ -45,6 +45,7 @@ from image_classification_trash.inference.runtimes import (
     open_bundle,
     open_file,
 )
+from image_classification_trash.inference.shipped import SHIPPED
 from image_classification_trash.inference.tf_serving import ModelServer, TfServingRuntime
 from image_classification_trash.inference.web_photos import fetch_url, is_url
 
