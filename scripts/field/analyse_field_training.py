@@ -25,6 +25,7 @@ OTHER_STEPS = {
     "rejection_head_large": "large/rejection_head",
     "prototypes": "prototypes",
     "timing": "timing",
+    "timing_files": "timing_files",
     "adaptation": "adaptation",
     "heads": "heads",
 }

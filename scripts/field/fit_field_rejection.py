@@ -31,11 +31,17 @@ def score_of(waste: np.ndarray, other: np.ndarray) -> Score:
 def main() -> None:
     """Fit, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder of embeddings.npz, and of test.npz if that is there")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of embeddings.npz, and of test.npz if that is there"
+    )
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     photos = Photos(options.work)
-    crossed = photos.crossed("before", lambda waste, other, label: score_of(waste, other), "group")
+    by = {
+        by: photos.crossed("before", lambda waste, other, label: score_of(waste, other), by)
+        for by in ("group", "family")
+    }
+    crossed = by["group"]
     families = np.unique(photos.family[photos.split == "field"])
     cut = threshold(
         [crossed[0][(photos.split == "field") & (photos.family == f)] for f in families],
@@ -61,7 +67,8 @@ def main() -> None:
         cut, float(np.quantile(val, LOST_VAL, method="lower"))
     )  # fitted on all, it may reject more of them
     record = {
-        "crossed_by_group": figures(photos, *crossed),
+        "crossed_by_group": figures(photos, *by["group"]),
+        "crossed_by_family": figures(photos, *by["family"]),
         "threshold": cut,
         "trashnet_val_rejected": round(100 * float((val < cut).mean()), 1),
         "bytes_in_half_precision": 2 * prototypes.size + 2 * weight.size,
