@@ -147,7 +147,8 @@ class TrashClassifier:
         Args:
             model: as `--model` on the command line: a bundle's folder, a .tflite or .onnx file that `trash-classifier
                 export` made, or a name (`trashnet`), version (`trashnet@2`) or alias (`production`) in `models_dir`;
-                a bundle that was read; `shipped` or None: the model that comes with the package.
+                a bundle that was read; `shipped` or None: the model that comes with the package; `shipped-large`: the
+                larger one, in `models_dir`.
             runtime: litert, onnxruntime, torch, or auto: the first of them that can run the model.
             threads: threads of one run of the model; default 1, because `stream` runs one on each processor core.
             models_dir: folder of the models that have names.

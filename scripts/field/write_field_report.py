@@ -217,7 +217,7 @@ def heads_table(content: Content) -> str:
         f"`{model}`, field waste left out by {by}": content[head][f"crossed_by_{by}"]
         for model, head in (("shipped", "rejection_head"), ("shipped-large", "rejection_head_large"))
         for by in ("group", "family")
-        if head in content
+        if f"crossed_by_{by}" in content.get(head, {})
     }
     return rejection_table(found)
 
@@ -343,6 +343,7 @@ class Card:
         says: how they differ from it, and how it compares.
         head, errors: names of the figures of its rejection head and of its errors.
         fails: what the errors have in common.
+        credits: where each photo's origin and licence stand, if not beside the card.
     """
 
     nearest: str
@@ -350,6 +351,7 @@ class Card:
     head: str
     errors: str
     fails: str
+    credits: str = ""
 
 
 SMALL = Card(
@@ -366,6 +368,8 @@ LARGE = Card(
     "In a place that it did not learn from, it takes more for plastic than `shipped` does: glass, cans, trash and scraps of paper on the ground. Glass on "
     "tables is taken for metal, printed boxes for paper. Of photos without waste, goods in shops (fruit, vegetables, cartons) and bare ground are "
     "accepted most often.",
+    "## Credits\n\n`ATTRIBUTION.csv` has the origin and licence of each photo from the field. It lies beside the small model, in the package's folder "
+    "`shipped`, and in the release's archive of this one.\n",
 )  # fmt: skip
 
 
@@ -422,6 +426,7 @@ def card_section(content: Content, card: Card) -> str:
             "What fails: classes of left-out families that are right less than half of the time.\n",
             table(["class", "family", "n", "right, %", "taken for"], failing),
             f"{card.fails}\n",
+            *([card.credits] if card.credits else []),
         ]
     )
 
