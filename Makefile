@@ -109,7 +109,7 @@ train: $(VENV)/.train ## train a model: make train DATA=trashnet CONFIG=efficien
 evaluate: $(VENV)/.train ## measure a model and write its report
 	$(RUN) evaluate "$(MODEL)"
 
-release-model: install ## train, export, measure and ship the model of the package (needs a GPU): make release-model ARCHIVE=dataset-resized.zip
+release-model: install ## train, export, measure and ship both models (needs a GPU): make release-model ARCHIVE=dataset-resized.zip
 	$(RUN) data trashnet $(if $(wildcard $(ARCHIVE)),--source $(ARCHIVE))
 	$(RUN) train trashnet --config field --output field
 	$(RUN) train trashnet --config field --backbone-rate 1 --output field-fast
@@ -121,29 +121,39 @@ release-model: install ## train, export, measure and ship the model of the packa
 		--logit-adjustment 0.5 --output trashnet-field
 	$(MAKE) field-model
 
-# From the model of TrashNet alone to the shipped one; FIELD_PHOTOS has sources.csv, ARCHIVE is TrashNet's zip.
+# From the model of TrashNet alone to the shipped ones; FIELD_PHOTOS has sources.csv, ARCHIVE is TrashNet's zip. Whatever
+# ships names its commit, so nothing may be changed when it is made: both bundles are there before a file of either is replaced.
 STATE = --packed $(WORK)/packed --state $(WORK)/state --output $(WORK)/weights
 CHOICE = --weights $(WORK)/weights --trashnet $(ARCHIVE) --field $(FIELD_PHOTOS) --work $(WORK)
+LARGE = $(RELEASE)-large
 field-model: install
+	@git diff --quiet HEAD || { echo 'Commit first: a shipped model names the commit that it is made from.' >&2; exit 1; }
 	mkdir -p $(WORK)/packed $(WORK)/weights
 	$(VENV)/bin/python scripts/field/pack_field_photos.py --trashnet $(ARCHIVE) --field $(FIELD_PHOTOS) --output $(WORK)/packed
 	$(VENV)/bin/python scripts/field/import_shipped.py --bundle models/trashnet-field --output $(WORK)/packed/shipped.safetensors
 	$(VENV)/bin/python scripts/field/train_field.py prepare $(STATE)
 	$(VENV)/bin/python scripts/field/train_field.py final $(STATE) --seconds 100000 --use --scale 1.04 --skip lofo
 	cp $(WORK)/packed/*.safetensors $(WORK)/weights/
-	for step in embed test ship; do $(VENV)/bin/python scripts/field/choose_field_model.py $$step $(CHOICE) || exit 1; done
-	$(VENV)/bin/python scripts/field/fit_field_rejection.py --work $(WORK) --output $(WORK)/rejection_head.npz
+	for size in small large; do $(VENV)/bin/python scripts/field/choose_field_model.py embed --size $$size $(CHOICE) || exit 1; done
+	for step in test ship; do $(VENV)/bin/python scripts/field/choose_field_model.py $$step $(CHOICE) || exit 1; done
+	for size in small large; do $(VENV)/bin/python scripts/field/fit_field_rejection.py \
+		--work $(WORK)/$$size --output $(WORK)/$$size/rejection_head.npz || exit 1; done
 	$(VENV)/bin/python scripts/field/ship_field_model.py sources --trashnet $(ARCHIVE) --field $(FIELD_PHOTOS) --work $(WORK)
 	$(RUN) data field --sources $(WORK)/sources.yaml --no-embeddings
 	$(VENV)/bin/python scripts/field/ship_field_model.py bundle --work $(WORK) --weights $(WORK)/weights --output models/$(RELEASE)
+	$(VENV)/bin/python scripts/field/ship_field_model.py bundle --size large --work $(WORK) --weights $(WORK)/weights --output models/$(LARGE)
 	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
+	$(RUN) export models/$(LARGE) --format tflite --quantize int8
 	$(MAKE) measure-release
 
-measure-release: ## measure the model to be shipped and put it into the package
-	$(RUN) evaluate models/$(RELEASE) $(if $(FIELD),--not-waste $(FIELD)/_background)
-	$(if $(FIELD),$(RUN) evaluate models/$(RELEASE) --data $(FIELD) --not-waste $(FIELD)/_background)
+measure-release: ## measure the models to be shipped and put them where shipped and shipped-large are looked for
+	for model in $(RELEASE) $(LARGE); do \
+		$(RUN) evaluate models/$$model $(if $(FIELD),--not-waste $(FIELD)/_background) || exit 1; \
+		$(if $(FIELD),$(RUN) evaluate models/$$model --data $(FIELD) --not-waste $(FIELD)/_background || exit 1;) \
+	done
 	$(VENV)/bin/python scripts/ship_model.py models/$(RELEASE) --card references/field_card.md \
 		$(if $(wildcard $(FIELD_PHOTOS)/sources.csv),--attribution $(FIELD_PHOTOS)/sources.csv)
+	$(VENV)/bin/python scripts/ship_model.py models/$(LARGE) --size large --card references/field_card_large.md
 	$(VENV)/bin/python scripts/write_results.py --shipped
 
 page: ## build what the gateway's page runs in the browser, from web/ (needs npm)

@@ -75,7 +75,8 @@ def evaluate(model: "Bundle | str | PathLike[str] | None" = None, **settings: An
     """Evaluate a model and write its report, as `trash-classifier evaluate` does.
 
     Args:
-        model: a trained model; or its folder, name, version or alias; None for the newest.
+        model: a trained model; or its folder, name, version or alias; or an exported file, such as `shipped`; None for the
+            newest in `models/`.
         **settings: settings of the evaluation, such as `data="~/photos-from-elsewhere"`.
 
     Returns:

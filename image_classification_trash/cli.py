@@ -189,9 +189,17 @@ def training_data_is_there(settings: TrainCommandSettings) -> None:
         read_manifest(settings.processed_dir / data)
 
 
-def model_is_there(settings: TrainedModel) -> None:
-    """Raise a BundleError unless the model exists and is undamaged."""
+def bundle_is_there(settings: TrainedModel) -> None:
+    """Raise a BundleError unless the bundle exists and is undamaged."""
     _check_bundle(settings.bundle, settings.models_dir)
+
+
+def model_is_there(settings: TrainedModel) -> None:
+    """Raise a BundleError unless the model, which may be an exported file, exists and is undamaged."""
+    from image_classification_trash.inference.model_store import chosen_bundle
+    from image_classification_trash.inference.runtimes import read_model
+
+    read_model(chosen_bundle(settings.bundle, settings.models_dir))
 
 
 def named_model_is_there(settings: PredictSettings) -> None:
@@ -232,7 +240,7 @@ COMMANDS = {
     "tune": Command(run_tune, data_set_is_there),
     "evaluate": Command(run_evaluate, model_is_there),
     "models": Command(run_models),
-    "export": Command(run_export, model_is_there),
+    "export": Command(run_export, bundle_is_there),
     "adapt": Command(run_adapt),
     "benchmark": Command(run_benchmark, model_is_there),
     "predict": Command(run_predict, named_model_is_there),

@@ -1,6 +1,9 @@
-"""Put a trained, exported and measured bundle into the package, as the model that everyone has after the install.
+"""Put a trained, exported and measured bundle where `shipped` or `shipped-large` is looked for.
 
 python scripts/ship_model.py models/trashnet-fieldphotos --card references/field_card.md --attribution fieldphotos/sources.csv
+python scripts/ship_model.py models/trashnet-fieldphotos-large --size large --card references/field_card_large.md
+
+The small model lies in the package, so that everyone has it after the install, the large one in models/shipped-large.
 """
 
 import argparse
@@ -8,7 +11,9 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from re import fullmatch
 
 from image_classification_trash.evaluation.export_report import exported_files
 from image_classification_trash.files import atomic_directory
@@ -21,39 +26,55 @@ from image_classification_trash.inference.bundle import (
     write_checksums,
 )
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.shipped import FOLDER, MODEL
+from image_classification_trash.inference.shipped import FOLDER, LARGE, MODEL
 
-SOURCE = "model_fp16.tflite"
-LARGEST = 14_000_000
+
+@dataclass(frozen=True)
+class Place:
+    """Where a size of the shipped model lies, which exported file it is, and the most bytes that it may have."""
+
+    folder: Path
+    source: str
+    largest: int
+
+
+PLACES = {
+    "small": Place(FOLDER, "model_fp16.tflite", 14_000_000),
+    "large": Place(Path("models") / LARGE, "model_int8.tflite", 14_000_000),
+}
 NOTICES = FOLDER / NOTICE
 PHOTOS_BY = "\n\nTraining photos of the model "
-"""Begins the part of the notices that is the bundle's own; what stands before it is kept."""
-
-
+"""Begins the part of the notices that is the bundle's own; what stands before it, of the small model, is kept."""
+LITE0, LITE2 = ("Lite0", "lite0"), ("Lite2", "lite2")
 ATTRIBUTION = "ATTRIBUTION.csv"
 CREDITED = ("file", "source_repo", "commit", "original_path", "licence")
 
 
-def main(folder: Path, section: Path | None, attribution: Path | None) -> None:
-    bundle = read_bundle(folder)
-    record = exported_files(bundle).get(SOURCE)
+def main(folder: Path, size: str, section: Path | None, attribution: Path | None) -> None:
+    bundle, place = read_bundle(folder), PLACES[size]
+    if not fullmatch("[0-9a-f]{12,40}", commit := bundle.config.git_commit):
+        sys.exit(f"{folder} names the commit {commit}, which nobody can look up; commit, and make it again.")
+    record = exported_files(bundle).get(place.source)
     if record is None or record.problem is not None:
         sys.exit(
-            f"{folder} has no {SOURCE} that passed the export's gate; run: trash-classifier export {folder}"
+            f"{folder} has no {place.source} that passed the export's gate; run: trash-classifier export {folder}"
         )
     if "test" not in bundle.metrics():
         sys.exit(f"{folder} was not measured; run: trash-classifier evaluate {folder}")
-    model = bundle.exported(SOURCE)
-    if model.stat().st_size > LARGEST:
-        sys.exit(f"{model} has {model.stat().st_size:,} bytes, more than {LARGEST:,}.")
+    model = bundle.exported(place.source)
+    if model.stat().st_size > place.largest:
+        sys.exit(f"{model} has {model.stat().st_size:,} bytes, more than {place.largest:,}.")
     notices = NOTICES.read_text(encoding="utf-8").partition(PHOTOS_BY)[0].rstrip()
+    if bundle.config.architecture.endswith(LITE2[1]):
+        for one, other in zip(LITE0, LITE2, strict=True):
+            notices = notices.replace(one, other)
     if (bundle.path / NOTICE).is_file():
         notices += "\n\n" + (bundle.path / NOTICE).read_text(encoding="utf-8")
     card = (bundle.path / CARD).read_text(encoding="utf-8")
     if section is not None:  # before the limits, which refer to it
         before, limits, after = card.partition("## Limits\n")
         card = f"{before}{section.read_text(encoding='utf-8')}\n{limits}{after}"
-    with atomic_directory(FOLDER) as new:
+    with atomic_directory(place.folder) as new:
         shutil.copyfile(model, new / MODEL)
         for name in (LABELS, METRICS):
             shutil.copyfile(bundle.path / name, new / name)
@@ -62,11 +83,10 @@ def main(folder: Path, section: Path | None, attribution: Path | None) -> None:
         if attribution is not None:
             write_attribution(attribution, new / ATTRIBUTION)
         write_checksums(new)
-    shipped = TrashClassifier.load()
+    file = place.folder / MODEL
+    shipped = TrashClassifier.load(file)
     print(
-        json.dumps(
-            {"model": shipped.config.name, "bytes": (FOLDER / MODEL).stat().st_size, "folder": str(FOLDER)}
-        )
+        json.dumps({"model": shipped.config.name, "bytes": file.stat().st_size, "folder": str(place.folder)})
     )
 
 
@@ -83,9 +103,12 @@ def write_attribution(table: Path, output: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("bundle", type=Path)
+    parser.add_argument(
+        "--size", choices=list(PLACES), default="small", help="of the shipped model that it is"
+    )
     parser.add_argument("--card", type=Path, help="section to add to the model card, before its limits")
     parser.add_argument(
         "--attribution", type=Path, help="table of the training photos to pass on with the model"
     )
     options = parser.parse_args()
-    main(options.bundle, options.card, options.attribution)
+    main(options.bundle, options.size, options.card, options.attribution)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -231,6 +232,12 @@ def test_the_wheel_installs_by_hashes_and_says_what_it_consists_of(tmp_path: Pat
     line = ["-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, ROOT]
     subprocess.run([BUILD / "bin/python", *line], check=True, timeout=GUARD, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 25_000_000
+    with zipfile.ZipFile(wheel) as packed:
+        models = {name for name in packed.namelist() if name.endswith(".tflite")}
+    assert models == {"image_classification_trash/shipped/model.tflite"}, (
+        "the larger one is a file of the release"
+    )
     environment = os.environ | {"SBOM": str(BUILD / "bin/cyclonedx-py"), "PYTHON": sys.executable}
     environment.pop("PYTHONPATH", None)
     line = [ROOT / "scripts/try_wheel.sh", wheel, tmp_path / "sbom.json"]

@@ -117,7 +117,8 @@ class TrainedModel(ModelsFolder):
 
     bundle: Positional[Path | None] = Field(
         None,
-        description="Trained model: its folder, name, version or alias; without one, the newest in models/",
+        description="Trained model: its folder, name, version or alias, or a file to evaluate or time; without one, the newest in "
+        "models/",
     )
 
 

@@ -40,9 +40,8 @@ from image_classification_trash.files import sha256_of_file
 from image_classification_trash.inference.bundle import WEIGHTS
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import MAX_BYTES, photo_bytes
-from image_classification_trash.inference.model_store import SHIPPED
 from image_classification_trash.inference.prediction_table import Row, rounded, row_of, write_parquet
-from image_classification_trash.inference.shipped import shipped_model
+from image_classification_trash.inference.shipped import SHIPPED, shipped_model
 from image_classification_trash.inference.web_photos import is_url
 from image_classification_trash.models.predict_model import answers_depend_on, budget_of
 

@@ -386,14 +386,14 @@ class Evaluation:
     """The result of an evaluation, with what its figures are drawn from.
 
     Attributes:
-        bundle: the evaluated bundle, whose metrics and card on disk are up to date.
+        bundle: the evaluated bundle, whose metrics and card on disk are up to date; or an exported file, which stays as it is.
         photos: the photos measured on.
         y_true: class numbers (N,) of the readable photos.
         probabilities: calibrated, (N, C), of the classes, given that the photo shows waste.
         paths: of the readable photos.
         metrics: figures, conditions included.
         unreadable: predictions of the unreadable photos.
-        answers: what the bundle keeps of the answer for each readable photo.
+        answers: what a bundle keeps of the answer for each readable photo.
     """
 
     bundle: Bundle

@@ -143,10 +143,15 @@ def is_trashnet(name: str, classes: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read, and whose files match their checksums."""
+    """A bundle that was read, and whose files match their checksums; or one exported file, which has nothing beside it."""
 
     path: Path
     config: BundleConfig
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether it is one exported file: without weights to train or export, and never written to."""
+        return self.path.is_file()
 
     @property
     def weights(self) -> Path:
@@ -203,6 +208,11 @@ def read_bundle(path: Path | str) -> Bundle:
         BundleError: not a bundle, a file is missing or was changed, or its files contradict one another.
     """
     path = Path(path)
+    if path.is_file():
+        found = f"{path} is one exported file, without the weights of a bundle."
+        raise BundleError(
+            found, "Give a bundle's folder. Files do for predict, serve, evaluate, benchmark and adapt."
+        )
     recover_directory(path)
     if not (path / CONFIG).is_file():
         found = f"{path} is not a trained model: it has no {CONFIG}."

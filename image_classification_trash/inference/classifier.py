@@ -36,7 +36,7 @@ from image_classification_trash.inference.images import (
     photo_bytes,
     read_photo,
 )
-from image_classification_trash.inference.model_store import SHIPPED, chosen_bundle, chosen_model
+from image_classification_trash.inference.model_store import chosen_bundle, chosen_model
 from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
 from image_classification_trash.inference.runtimes import (
     LiteRtRuntime,
@@ -45,6 +45,7 @@ from image_classification_trash.inference.runtimes import (
     open_bundle,
     open_file,
 )
+from image_classification_trash.inference.shipped import SHIPPED
 from image_classification_trash.inference.tf_serving import ModelServer, TfServingRuntime
 from image_classification_trash.inference.web_photos import fetch_url, is_url
 
@@ -146,7 +147,8 @@ class TrashClassifier:
         Args:
             model: as `--model` on the command line: a bundle's folder, a .tflite or .onnx file that `trash-classifier
                 export` made, or a name (`trashnet`), version (`trashnet@2`) or alias (`production`) in `models_dir`;
-                a bundle that was read; `shipped` or None: the model that comes with the package.
+                a bundle that was read; `shipped` or None: the model that comes with the package; `shipped-large`: the
+                larger one, in `models_dir`.
             runtime: litert, onnxruntime, torch, or auto: the first of them that can run the model.
             threads: threads of one run of the model; default 1, because `stream` runs one on each processor core.
             models_dir: folder of the models that have names.

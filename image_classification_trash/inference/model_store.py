@@ -26,11 +26,11 @@ from image_classification_trash.inference.bundle import (
     newest_bundle,
     read_bundle,
 )
-from image_classification_trash.inference.shipped import shipped_model
+from image_classification_trash.inference.shipped import RESERVED, shipped_model
 
 REGISTRY, VERSIONS = "registry.json", ".versions"
 FORMAT_VERSION = 1
-PRODUCTION, LATEST, SHIPPED = "production", "latest", "shipped"
+PRODUCTION, LATEST = "production", "latest"
 _LIST = "See what there is: trash-classifier models list"
 
 
@@ -148,14 +148,18 @@ def content_of(bundle: Bundle) -> str:
 def find_model(reference: Path | str, models_dir: Path) -> Path:
     """Return the folder or file of a path, of a bundle's name in `models_dir`, of a version or of an alias.
 
+    `shipped` and `shipped-large` mean the models that the project ships, unless a file, folder or bundle has that name.
+
     Raises:
-        BundleError: there is none, or a version no longer contains what was registered.
+        BundleError: there is none, a version no longer contains what was registered, or a shipped model is not here.
     """
     path = Path(reference)
     if path.exists() or os.sep in str(reference) or path.suffix in (".tflite", ".onnx"):
         return path
     if (models_dir / path / CONFIG).is_file():
         return models_dir / path
+    if str(reference) in RESERVED:
+        return shipped_model(str(reference), models_dir)
     registry = read_registry(models_dir)
     version = registry.find(str(reference))
     if version is None:
@@ -189,15 +193,9 @@ def chosen_bundle(reference: Path | str | None, models_dir: Path) -> Path:
 def chosen_model(reference: Path | str | None, models_dir: Path) -> Path:
     """Return the model that a user names; else `production`, else the bundle trained last, else the shipped model.
 
-    `shipped` means the model that comes with the package, unless a file, folder or bundle has that name.
-
     Raises:
         BundleError: there is none.
     """
-    if str(reference) == SHIPPED and not (
-        Path(SHIPPED).exists() or (models_dir / SHIPPED / CONFIG).is_file()
-    ):
-        return shipped_model()
     if reference is not None:
         return find_model(reference, models_dir)
     if read_registry(models_dir).with_alias(PRODUCTION) is not None:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from image_classification_trash.errors import BundleError, MissingExtraError, first_line, install_hint
 from image_classification_trash.files import sha256_of
-from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description
+from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description, read_bundle
 from image_classification_trash.inference.file_digest import check_digest
 from image_classification_trash.inference.images import Pixels, Size
 
@@ -243,6 +243,16 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
     config = parse_description(text, str(path))
     check_fit(path, runtime, config)
     return config, runtime
+
+
+def read_model(path: Path) -> Bundle:
+    """Read a bundle, or one exported file.
+
+    Raises:
+        BundleError: neither, or damaged.
+        MissingExtraError: the library of the file's engine is not installed.
+    """
+    return Bundle(path, open_file(path)[0]) if path.is_file() else read_bundle(path)
 
 
 def check_fit(path: Path, runtime: FileRuntime, config: BundleConfig) -> None:

@@ -26,10 +26,10 @@ from tqdm import tqdm
 from image_classification_trash.config.models import BenchmarkSettings
 from image_classification_trash.errors import DatasetError, TrashClassifierError
 from image_classification_trash.evaluation.export_report import exported_files
-from image_classification_trash.inference.bundle import EXPORT, Bundle, read_bundle
+from image_classification_trash.inference.bundle import EXPORT, Bundle
 from image_classification_trash.inference.images import PHOTO_SUFFIXES, read_photo
 from image_classification_trash.inference.model_store import chosen_bundle
-from image_classification_trash.inference.runtimes import FILE_RUNTIMES, Runtime, open_file
+from image_classification_trash.inference.runtimes import FILE_RUNTIMES, Runtime, open_file, read_model
 from image_classification_trash.show import Result, Shown, Table
 
 BATCHES = (1, 32)
@@ -124,13 +124,13 @@ class Benchmark(Result):
 
 
 def benchmark(settings: BenchmarkSettings) -> Benchmark:
-    """Time every file of a bundle in its engine, and the bundle in torch if it is installed.
+    """Time every file of a bundle in its engine, and the bundle in torch if it is installed; or one exported file.
 
     Raises:
         BundleError: there is no model, or it is damaged.
         DatasetError: there are no photos to time with.
     """
-    bundle = read_bundle(chosen_bundle(settings.bundle, settings.models_dir))
+    bundle = read_model(chosen_bundle(settings.bundle, settings.models_dir))
     photos = some_photos(settings.photos, settings.count)
     entrants = contestants(bundle)
     with Arena(bundle, entrants, photos) as arena:
@@ -156,12 +156,13 @@ def contestants(bundle: Bundle) -> list[Contestant]:
     """List what can run here: every exported file whose engine is installed, and torch."""
     cores = os.cpu_count() or 1
     found = []
+    files = [bundle.path] if bundle.is_file else sorted((bundle.path / EXPORT).glob("*"))
     for engine, (suffix, _) in FILE_RUNTIMES.items():
-        for path in sorted((bundle.path / EXPORT).glob(f"*{suffix}")):
+        for path in (file for file in files if file.suffix == suffix):
             with suppress(TrashClassifierError):  # the engine is not installed, or cannot open the file
                 open_file(path)
                 found.append(Contestant(engine, path.name, 1, path))
-    if importlib.util.find_spec("torch") is not None:
+    if importlib.util.find_spec("torch") is not None and not bundle.is_file:
         found += [Contestant(engine, "bundle", 1, bundle.path) for engine in ("torch", PLAIN)]
     return found + [replace(entrant, threads=cores) for entrant in found if cores > 1]
 

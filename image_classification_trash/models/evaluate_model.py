@@ -9,6 +9,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,17 +57,17 @@ from image_classification_trash.inference.bundle import (
     NEGATIVE_LABEL,
     Bundle,
     add_to_bundle,
-    read_bundle,
     renamed,
 )
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.model_store import chosen_bundle
+from image_classification_trash.inference.runtimes import read_model
 from image_classification_trash.provenance import machine
 from image_classification_trash.tracking.wandb_tracker import tracking
 
 
 def evaluate(settings: EvaluateSettings) -> Evaluation:
-    """Evaluate a bundle and write the metrics and the model card into it.
+    """Evaluate a bundle and write the metrics and the model card into it; an exported file is measured as it is.
 
     Raises:
         BundleError: there is no model, or it is damaged.
@@ -75,8 +76,9 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         BusyError: a training, evaluation or export of the same model is running.
     """
     path = chosen_bundle(settings.bundle, settings.models_dir)
-    with only_writer(path), tracking(settings, settings.reports_dir, "evaluate") as tracker:
-        evaluation = _evaluate(settings, read_bundle(path))
+    written = nullcontext() if path.is_file() else only_writer(path)
+    with written, tracking(settings, settings.reports_dir, "evaluate") as tracker:
+        evaluation = _evaluate(settings, read_model(path))
         tracker.log_evaluation(evaluation)
     return evaluation
 
@@ -88,7 +90,9 @@ def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
         if settings.data
         else own_test_split(settings, bundle)
     )
-    classifier = TrashClassifier.load(bundle, runtime="torch")
+    classifier = (
+        TrashClassifier.load(bundle.path) if bundle.is_file else TrashClassifier.load(bundle, runtime="torch")
+    )
     predictions = _predict(classifier, photos.paths, photos.name, settings.batch_size)
     good = [i for i, prediction in enumerate(predictions) if prediction.error is None]
     classes = bundle.config.classes
@@ -112,10 +116,15 @@ def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
         )
     elif apart:
         metrics = with_not_waste(metrics, bundle, answers, apart, settings)
+    kept = labelled_answers(photos, predictions)
+    paths = tuple(photos.paths[i] for i in good)
+    found = Evaluation(bundle, photos, y_true, of_classes(probabilities), paths, metrics, unreadable, kept)
+    if bundle.is_file:
+        return found
     card = model_card(bundle.config, earlier | {photos.name: metrics}, exports)
     before = {name: without_undefined(renamed(figures)) for name, figures in bundle.metrics().items()}
     measured = before | {photos.name: metrics.as_json()}
-    kept, root = labelled_answers(photos, predictions), outside or photos.root
+    root = outside or photos.root
     rejected = [answer_of(one, root) for ones in apart.values() for one in ones if one.error is None]
     files = {
         METRICS: json.dumps(measured, indent=2, ensure_ascii=False) + "\n",
@@ -123,8 +132,7 @@ def _evaluate(settings: EvaluateSettings, bundle: Bundle) -> Evaluation:
         predictions_file(photos.name): answers_csv([*kept, *rejected]),
     }
     add_to_bundle(bundle, files)
-    paths = tuple(photos.paths[i] for i in good)
-    return Evaluation(bundle, photos, y_true, of_classes(probabilities), paths, metrics, unreadable, kept)
+    return found
 
 
 def labelled_answers(photos: LabelledPhotos, predictions: Sequence[Prediction]) -> tuple[Answer, ...]:
@@ -159,6 +167,9 @@ def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos
         DatasetError: the data set is not prepared here, was prepared differently, or has no test split.
     """
     data = bundle.config.data
+    if bundle.is_file and not (settings.processed_dir / data["name"]).is_dir():
+        found = f"{bundle.path} was trained on the data set {data['name']}, which is not in {settings.processed_dir}."
+        raise DatasetError(found, "Give labelled photos with --data.")
     manifest = read_manifest(settings.processed_dir / data["name"])
     if manifest.fingerprint != data["fingerprint"]:
         found = (

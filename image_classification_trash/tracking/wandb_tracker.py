@@ -123,7 +123,8 @@ class WandbTracker(Tracker):
         part, labels = evaluation.photos.name, list(evaluation.bundle.config.classes)
         metrics = evaluation.metrics
         self._run.config.update({"bundle": evaluation.bundle.config.name, **asdict(metrics.conditions)})
-        self._use(self._model(evaluation.bundle), [content_alias(evaluation.bundle)])
+        if not evaluation.bundle.is_file:
+            self._use(self._model(evaluation.bundle), [content_alias(evaluation.bundle)])
         matrix = self._wandb.plot.confusion_matrix(
             y_true=evaluation.y_true.tolist(),
             preds=evaluation.probabilities.argmax(1).tolist(),

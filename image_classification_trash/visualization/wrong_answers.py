@@ -37,11 +37,12 @@ def most_confident_first(evaluation: Evaluation) -> list[int]:
 
 def wrong_answers(evaluation: Evaluation, most: int = MOST_CARDS) -> Iterator[WrongAnswer]:
     """Yield the most confident wrong answers with their pictures, at most `most` of them, one photo in memory at a time."""
-    config, network = evaluation.bundle.config, load_network(evaluation.bundle)
+    bundle, config = evaluation.bundle, evaluation.bundle.config
+    network = None if bundle.is_file else load_network(bundle)
     places = most_confident_first(evaluation)[:most]
     for i in tqdm(places, desc="explain wrong answers", unit="photo"):
         photo = read_photo(evaluation.paths[i], config.input_size, config.resize_mode)
-        heat = grad_cam(network, photo)
+        heat = None if network is None else grad_cam(network, photo)
         yield WrongAnswer(evaluation.answers[i], photo, None if heat is None else plots.overlay(photo, heat))
 
 
@@ -53,19 +54,22 @@ def gallery(evaluation: Evaluation, cards: Sequence[Card], explained: bool) -> G
         cards: of the most confident wrong answers.
         explained: whether they have a Grad-CAM overlay.
     """
-    count = len(most_confident_first(evaluation))
-    table = evaluation.bundle.path / predictions_file(evaluation.photos.name)
+    count, bundle = len(most_confident_first(evaluation)), evaluation.bundle
     text = f"{count} of {len(evaluation.answers)} answers are wrong"
     text += (
         f"; the {len(cards)} most confident are shown, {count - len(cards)} are left out."
         if count > len(cards)
         else ", all shown, the most confident first."
     )
+    if bundle.is_file:
+        beside = "Grad-CAM needs the weights of a bundle, so the photos stand alone."
+        return Gallery("Wrong answers", f"{text} {beside}", cards)
     beside = (
         "Beside each photo, as the model sees it, are the regions that its answer rests on (Grad-CAM of the predicted class)."
         if explained
-        else f"Grad-CAM needs feature maps, which {evaluation.bundle.config.architecture} does not have, so the photos stand alone."
+        else f"Grad-CAM needs feature maps, which {bundle.config.architecture} does not have, so the photos stand alone."
     )
+    table = bundle.path / predictions_file(evaluation.photos.name)
     return Gallery(
         "Wrong answers", f"{text} {beside} The answers for all photos: {as_text(str(table))}.", cards
     )

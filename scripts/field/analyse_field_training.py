@@ -16,18 +16,20 @@ from field_jobs import BLENDS, CHOSEN_BY, CLASSES, FAMILIES, Job, Recipe, Table
 
 DRAWS = 1000
 COVERAGE = 0.8
-OTHER_STEPS = (
-    "candidates",
-    "test",
-    "rejection-group",
-    "rejection-family",
-    "rejection_head",
-    "prototypes",
-    "timing",
-    "adaptation",
-    "heads",
-)
-"""Files in the work folder that are taken over as they are."""
+OTHER_STEPS = {
+    "candidates": "candidates",
+    "test": "test",
+    "rejection_group": "rejection-group",
+    "rejection_family": "rejection-family",
+    "rejection_head": "small/rejection_head",
+    "rejection_head_large": "large/rejection_head",
+    "prototypes": "prototypes",
+    "timing": "timing",
+    "timing_files": "timing_files",
+    "adaptation": "adaptation",
+    "heads": "heads",
+}
+"""Files in the work folder that are taken over as they are, by their names in the result."""
 Part = tuple[str, float]
 """A job's name without its family, and a blend."""
 MODELS: dict[str, tuple[Part, ...]] = {
@@ -259,13 +261,14 @@ def main() -> None:
         "n_slice": len(scores.table.left_out(Job("", Recipe(), "slice"))),
         "leave_one_family_out": leave_one_family_out(scores),
         "errors": per_class(scores, MODELS["small and student, blend 0.7"]),
+        "errors_large": per_class(scores, MODELS["large, fine-tuned"]),
         "variants": {file.stem: variants(file) for file in sorted(options.results.glob("variants*.json"))},
         "trainings": trainings(options.results / "final.json"),
     }
-    for name in OTHER_STEPS:
-        file = options.work / f"{name}.json"
+    for name, step in OTHER_STEPS.items():
+        file = options.work / f"{step}.json"
         if file.exists():
-            content[name.replace("-", "_")] = json.loads(file.read_text())
+            content[name] = json.loads(file.read_text())
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -1,13 +1,13 @@
 """Blend and average the networks that `train_field.py` trained, choose by validation, and embed all photos by the chosen one.
 
     python scripts/field/choose_field_model.py choose --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
-    python scripts/field/choose_field_model.py embed --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
+    python scripts/field/choose_field_model.py embed --size small --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/field/choose_field_model.py test --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/field/choose_field_model.py ship --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
 
 `choose` reads TrashNet's validation photos and the tenth of field groups that no final model learned from, `embed` all photos
-but TrashNet's test, and `test` that test split, once, for the networks that were chosen; `ship` writes their weights. Photos are
-decoded from their files.
+but TrashNet's test, by the network of a size, and `test` that test split, once, for the networks that were chosen; `ship` writes
+their weights. What belongs to a size goes to `work/small` or `work/large`. Photos are decoded from their files.
 """
 
 import argparse
@@ -47,6 +47,8 @@ CANDIDATES: dict[str, tuple[str, tuple[str, ...], float]] = {
     "teachers, averaged": (LITE2, ("teacher-0", "teacher-1"), 1.0),
 }
 """Architecture, networks whose weights are averaged, and the share of their average; the rest is the shipped network."""
+CHOSEN = {"small": "final and students, 0.85", "large": "teachers, averaged"}
+"""The candidate that each size of the shipped model is."""
 
 
 def state_of(name: str, weights: Path) -> dict[str, torch.Tensor]:
@@ -66,6 +68,14 @@ def network_of(name: str, weights: Path) -> FieldNetwork:
     network = FieldNetwork(CANDIDATES[name][0], len(CLASSES), 5, 0.0)
     network.load_state_dict(state_of(name, weights), strict=False)
     return network.eval()
+
+
+def before_and_after(size: str, weights: Path) -> list[FieldNetwork]:
+    """Build the network of a size before fine-tuning, which is ImageNet's, and after it."""
+    architecture = CANDIDATES[CHOSEN[size]][0]
+    plain = FieldNetwork(architecture, len(CLASSES), 5, 0.0)
+    load_backbone(plain, weights / f"{architecture}.safetensors")
+    return [plain.eval(), network_of(CHOSEN[size], weights)]
 
 
 class Twin:
@@ -185,19 +195,17 @@ def made_negatives(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def embed(options: argparse.Namespace) -> None:
-    """Embed all photos by ImageNet's network and by the chosen one, which share their first stages."""
+    """Embed all photos by ImageNet's network and by the chosen one of a size, which share their first stages."""
     entries = entries_for(options, "embed")
     entries += made_negatives(entries)
-    plain = FieldNetwork(LITE0, len(CLASSES), 5, 0.0)
-    load_backbone(plain, options.weights / f"{LITE0}.safetensors")
-    chosen = network_of(options.small, options.weights)
-    before, after = embeddings([plain.eval(), chosen], entries)
+    networks = before_and_after(options.size, options.weights)
+    before, after = embeddings(networks, entries)
     columns = {f: np.array([getattr(e, f) for e in entries]) for f in Table.__dataclass_fields__}
     np.savez_compressed(
-        options.work / "embeddings.npz",
+        options.work / options.size / "embeddings.npz",
         before=before.astype(np.float16),
         after=after.astype(np.float16),
-        scores=scores_of(chosen, after),
+        scores=scores_of(networks[1], after),
         **columns,
     )
 
@@ -242,23 +250,20 @@ def test(options: argparse.Namespace) -> None:
     tested = test_entries(options.trashnet)
     val = [entry for entry in entries_for(options, "choose") if entry.split == "val"]
     label = np.array([entry.label for entry in [*val, *tested]])
-    plain = FieldNetwork(LITE0, len(CLASSES), 5, 0.0)
-    load_backbone(plain, options.weights / f"{LITE0}.safetensors")
-    small, large = (network_of(name, options.weights) for name in (options.small, options.large))
-    before, after = embeddings([plain.eval(), small], [*val, *tested])
-    (other,) = embeddings([large], [*val, *tested])
-    scores = {options.small: scores_of(small, after), options.large: scores_of(large, other)}
+    cut, scores = len(val), {}
+    for size, name in CHOSEN.items():
+        networks = before_and_after(size, options.weights)
+        before, after = embeddings(networks, [*val, *tested])
+        scores[name] = scores_of(networks[1], after)
+        np.savez_compressed(
+            options.work / size / "test.npz",
+            name=np.array([entry.name for entry in [*val, *tested]]),
+            label=label,
+            before=before.astype(np.float16),
+            after=after.astype(np.float16),
+            scores=scores[name],
+        )
     scores["both, mean of log probabilities"] = np.mean([log_softmax(one) for one in scores.values()], axis=0)
-    cut = len(val)
-    np.savez_compressed(
-        options.work / "test.npz",
-        name=np.array([entry.name for entry in [*val, *tested]]),
-        label=label,
-        before=before.astype(np.float16),
-        after=after.astype(np.float16),
-        small=scores[options.small],
-        large=scores[options.large],
-    )
     found = {
         name: test_record(one[cut:], label[cut:], fit_temperature(one[:cut], label[:cut]))
         | {"val_accuracy": round(100 * float((one[:cut].argmax(1) == label[:cut]).mean()), 1)}
@@ -269,11 +274,11 @@ def test(options: argparse.Namespace) -> None:
 
 
 def ship(options: argparse.Namespace) -> None:
-    """Write the chosen networks under the package's names: `small.safetensors`, `large.safetensors`."""
-    for name, chosen in (("small", options.small), ("large", options.large)):
-        state = {key: value.contiguous() for key, value in state_of(chosen, options.weights).items()}
+    """Write the chosen networks under the package's names."""
+    for size, name in CHOSEN.items():
+        state = {key: value.contiguous() for key, value in state_of(name, options.weights).items()}
         halved = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
-        safetensors.torch.save_file(halved, options.work / f"{name}.safetensors")
+        safetensors.torch.save_file(halved, options.work / size / "network.safetensors")
 
 
 def main() -> None:
@@ -284,9 +289,10 @@ def main() -> None:
     parser.add_argument("--trashnet", type=Path, required=True, help="dataset-resized.zip")
     parser.add_argument("--field", type=Path, required=True, help="the folder with sources.csv")
     parser.add_argument("--work", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--small", choices=list(CANDIDATES), default="final and students, 0.85")
-    parser.add_argument("--large", choices=list(CANDIDATES), default="teachers, averaged")
+    parser.add_argument("--size", choices=list(CHOSEN), default="small", help="of the network that embeds")
     options = parser.parse_args()
+    for size in CHOSEN:
+        (options.work / size).mkdir(parents=True, exist_ok=True)
     {"choose": choose, "embed": embed, "test": test, "ship": ship}[options.step](options)
 
 

@@ -1,6 +1,6 @@
 """Compare scores that tell waste from photos without waste, each measured on kinds of photos that it never learned from.
 
-    python scripts/field/compare_field_rejection.py --work work --shipped shipped_predictions.npz --by group --output rejection-group.json
+    python scripts/field/compare_field_rejection.py --work work/small --shipped shipped_predictions.npz --by group --output rejection-group.json
 
 Each of seven fits leaves out one family of natural negatives, and of field waste either one whole family (`family`) or a
 seventh of the groups of all families (`group`): every negative and every waste photo of the field is scored once, by a

@@ -1,6 +1,6 @@
-"""Fit the rejection head that was chosen on all photos, and count what it rejects of TrashNet's test.
+"""Fit the rejection head that was chosen on all photos, and count what it rejects of TrashNet's test, if that was embedded.
 
-    python scripts/field/fit_field_rejection.py --work work --output work/rejection_head.npz
+    python scripts/field/fit_field_rejection.py --work work/small --output work/small/rejection_head.npz
 
 The score of an embedding e before fine-tuning, scaled to length 1, is `max(prototypes @ e) + weight @ e`, as in the package's
 `training/rejection_head.py`. The threshold is that of the fits by group, which left out each photo, or a lower one that
@@ -31,11 +31,17 @@ def score_of(waste: np.ndarray, other: np.ndarray) -> Score:
 def main() -> None:
     """Fit, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder of embeddings.npz and test.npz")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of embeddings.npz, and of test.npz if that is there"
+    )
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     photos = Photos(options.work)
-    crossed = photos.crossed("before", lambda waste, other, label: score_of(waste, other), "group")
+    by = {
+        by: photos.crossed("before", lambda waste, other, label: score_of(waste, other), by)
+        for by in ("group", "family")
+    }
+    crossed = by["group"]
     families = np.unique(photos.family[photos.split == "field"])
     cut = threshold(
         [crossed[0][(photos.split == "field") & (photos.family == f)] for f in families],
@@ -56,22 +62,24 @@ def main() -> None:
     def score(new: np.ndarray) -> np.ndarray:
         return prototype_scores(new, prototypes, weight)
 
-    with np.load(options.work / "test.npz") as stored:
-        tested = score(stored["before"][int((photos.split == "val").sum()) :].astype(np.float32))
     val = score(x[photos.split == "val"])
     cut = min(
         cut, float(np.quantile(val, LOST_VAL, method="lower"))
     )  # fitted on all, it may reject more of them
     record = {
-        "crossed_by_group": figures(photos, *crossed),
+        "crossed_by_group": figures(photos, *by["group"]),
+        "crossed_by_family": figures(photos, *by["family"]),
         "threshold": cut,
-        "trashnet_test_rejected": interval((tested < cut).astype(float), np.arange(len(tested))),
-        "n_test": len(tested),
         "trashnet_val_rejected": round(100 * float((val < cut).mean()), 1),
         "bytes_in_half_precision": 2 * prototypes.size + 2 * weight.size,
         "prototypes": PROTOTYPES,
         "steepness": steepness,
     }
+    if (options.work / "test.npz").is_file():
+        with np.load(options.work / "test.npz") as stored:
+            tested = score(stored["before"][int((photos.split == "val").sum()) :].astype(np.float32))
+        rejected = interval((tested < cut).astype(float), np.arange(len(tested)))
+        record |= {"trashnet_test_rejected": rejected, "n_test": len(tested)}
     np.savez(
         options.output,
         prototypes=steepness * prototypes,

@@ -65,3 +65,21 @@ def test_a_damaged_installation_is_said_so(
         (copy / "model.tflite").write_bytes((copy / "model.tflite").read_bytes()[:1000])
     with pytest.raises(BundleError, match="model"):
         TrashClassifier.load()
+
+
+def test_the_larger_one_of_the_repository_is_whole_and_answers() -> None:
+    folder = Path(__file__).parents[2] / "models" / shipped.LARGE
+    listed = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert set(listed) == {"model.tflite", "labels.txt", "README.md", "metrics.json", "NOTICE.txt"}
+    assert all(sha256_of_file(folder / name) == digest for name, digest in listed.items())
+    assert (folder / "model.tflite").stat().st_size <= 14_000_000
+    assert "ATTRIBUTION.csv" in (folder / "README.md").read_text(encoding="utf-8")
+    classifier = TrashClassifier.load(shipped.LARGE, models_dir=folder.parent)
+    assert classifier.config.classes == CLASSES and classifier.config.negative_label == "not waste"
+    assert classifier.config.architecture == "efficientnet_lite2"
+    photos = sorted((SAMPLE / "test").glob("*/*.jpg"))
+    answers = classifier.predict(photos)
+    right = np.mean(
+        [answer.label == photo.parent.name for answer, photo in zip(answers, photos, strict=True)]
+    )
+    assert right > 0.8  # 48 photos of TrashNet's test split
