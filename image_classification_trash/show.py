@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TextIO, TypeVar
 
 from image_classification_trash.errors import SettingsError, TrashClassifierError, install_hint
 
@@ -94,9 +94,7 @@ def show(result: Result, json_output: bool = False) -> int:
         return result.exit_status
     for shown in result.for_people():
         if isinstance(shown, Note):
-            if _quiet.get():
-                continue
-            print(printable(shown.text), file=sys.stderr, flush=True)
+            say(shown.text)
         else:
             lines = shown.lines() if isinstance(shown, Table) else folded(shown)
             print(*map(printable, lines), sep="\n", flush=True)
@@ -111,9 +109,21 @@ def set_volume(quiet: bool) -> None:
         os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
 
 
-def folded(text: str) -> list[str]:
-    """Break a long text between words where a terminal would break it within one; a file or pipe gets it in one line."""
-    if not sys.stdout.isatty():
+def say(text: str) -> None:
+    """Print a line about what is being done, which is no result, to standard error; nothing where the user asks for quiet."""
+    if not _quiet.get():
+        print(*map(printable, folded(text, sys.stderr)), sep="\n", file=sys.stderr, flush=True)
+
+
+def folded(text: str, stream: TextIO | None = None, indent: str = "") -> list[str]:
+    """Break a long text between words where a terminal would break it within one; a file or pipe gets it in one line.
+
+    Args:
+        text: a line.
+        stream: where it goes; default: standard output.
+        indent: what the lines after the first begin with.
+    """
+    if not (stream or sys.stdout).isatty():
         return [text]
     import shutil  # noqa: PLC0415  for long texts in a terminal alone
     import textwrap  # noqa: PLC0415
@@ -121,7 +131,18 @@ def folded(text: str) -> list[str]:
     columns = shutil.get_terminal_size().columns
     if len(text) <= columns or "\n" in text:
         return [text]
-    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+class FoldedLines(logging.Formatter):
+    """A log's lines, each broken between words in a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        lines = super().format(record).split("\n")
+        return "\n".join(part for text in lines for part in folded(text, sys.stderr, "  "))
 
 
 def printable(text: str) -> str:
@@ -154,7 +175,9 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         verb: takes the settings and returns the result.
     """
     _accept_any_text()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(FoldedLines("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[log])
     try:
         settings = load()
         if not gc.isenabled():  # `main` disabled it; what was made until now stays until the end
@@ -189,5 +212,5 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
 
 def _show_error(found: str, hint: str) -> None:
     for text in (f"error: {found}", f"  {hint}" if hint else ""):
-        if text:
-            print(*map(printable, text.split("\n")), sep="\n", file=sys.stderr)
+        for part in filter(None, text.split("\n")):
+            print(*map(printable, folded(part, sys.stderr, "  ")), sep="\n", file=sys.stderr)
