@@ -14,9 +14,10 @@ import sys
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, TextIO, TypeVar
+from typing import Any, ClassVar, TextIO, TypeVar, cast
 
 from image_classification_trash.errors import SettingsError, TrashClassifierError, install_hint
 
@@ -158,6 +159,49 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     return "".join(f"\\u{pair}" for pair in pairs), error.end
 
 
+class Output:
+    """Standard output, which ends the command where it cannot be written: silently if its reader closed it, else with a line.
+
+    It raises SystemExit, because argparse ignores an OSError while it prints help. What is still buffered is discarded.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text; raise SystemExit if that fails."""
+        with self._ending_the_command():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered; raise SystemExit if that fails."""
+        with self._ending_the_command():
+            self._stream.flush()
+
+    @contextmanager
+    def _ending_the_command(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            if isinstance(error, BrokenPipeError):  # `| head` has read enough
+                raise SystemExit(NOT_READ) from None
+            _show_error(f"standard output cannot be written: {error.strerror}.", "")
+            raise SystemExit(FAILED) from None
+
+
+def watch_output() -> None:
+    """Have standard output end the command where it cannot be written; a standard stream that is closed is an empty one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  for good
+    if not isinstance(sys.stdout, Output):
+        sys.stdout = cast(TextIO, Output(sys.stdout))
+
+
 def _accept_any_text() -> None:
     """Have the standard streams read and write text of any kind, whatever the terminal's encoding."""
     codecs.register_error("escaped", _escaped)
@@ -174,6 +218,7 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         load: returns the settings; if they have a field `json_output`, it chooses between JSON and text.
         verb: takes the settings and returns the result.
     """
+    watch_output()
     _accept_any_text()
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(FoldedLines("%(levelname)s: %(message)s"))
@@ -186,11 +231,6 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         status = show(verb(settings), getattr(settings, "json_output", False))
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for what the interpreter flushes at its end
-        return NOT_READ
     except TrashClassifierError as error:
         logger.info("The error's origin:", exc_info=True)
         _show_error(error.found, error.hint)
