@@ -42,8 +42,13 @@ def main() -> None:
     gc.disable()  # until the settings are made: a seventh of the start is looking for garbage that is not there
     try:
         from image_classification_trash.cli import run  # noqa: PLC0415  after the signal is handled
+        from image_classification_trash.show import watch_output  # noqa: PLC0415
 
-        status = run(sys.argv[1:])
+        watch_output()
+        try:
+            status = run(sys.argv[1:])
+        finally:
+            sys.stdout.flush()  # help too: the interpreter's own attempt would end in a traceback
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         status = STOPPED

@@ -11,10 +11,10 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from image_classification_trash.config.photos_alone import PhotosAlone, photos_alone
 from image_classification_trash.config.verbs import VERBS, settings_of
 from image_classification_trash.show import Result, carry_out
 from image_classification_trash.version import __version__
@@ -140,8 +140,12 @@ def run_benchmark(settings: BenchmarkSettings) -> Result:
     return benchmark_with_plot(settings)
 
 
-def run_predict(settings: PredictSettings) -> Result:
+def run_predict(settings: PredictSettings | PhotosAlone) -> Result:
     """Classify photos, or shards of them."""
+    if isinstance(settings, PhotosAlone):
+        from image_classification_trash.models.predict_model import predict
+
+        return predict(settings)
     if settings.shards is not None:
         from image_classification_trash.distributed.predict_shards import predict_shards
 
@@ -250,8 +254,10 @@ COMMANDS = {
 }
 
 
-def load(verb: str, arguments: Sequence[str]) -> StageSettings:
+def load(verb: str, arguments: Sequence[str]) -> StageSettings | PhotosAlone:
     """Load a verb's settings, and check that the data set or model that they name exists."""
+    if verb == "predict" and (plain := photos_alone(arguments)):
+        return plain
     from image_classification_trash.config.loader import load_settings
 
     settings = load_settings(settings_of(verb), arguments)
@@ -261,7 +267,11 @@ def load(verb: str, arguments: Sequence[str]) -> StageSettings:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; return the exit status."""
-    verb, rest = _parse_verb(arguments)
+    leading = list(takewhile(VOLUME.__contains__, arguments))
+    arguments = in_one_word(arguments[len(leading) :])
+    if not arguments or arguments[0] not in VERBS:
+        _answer_without_verb(arguments)
+    verb, rest = arguments[0], [*leading, *arguments[1:]]
     return carry_out(verb, lambda: load(verb, rest), COMMANDS[verb].run)
 
 
@@ -291,7 +301,7 @@ def schema() -> str:
     """Return the JSON schema of recipes."""
     import json
 
-    from image_classification_trash.config.recipe_schema import recipe_schema
+    from image_classification_trash.config.recipes import recipe_schema
 
     return json.dumps(recipe_schema(), indent=2)
 
@@ -303,7 +313,8 @@ def completion(shell: str) -> str:
     return SCRIPTS[shell]()
 
 
-def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
+def _answer_without_verb(arguments: Sequence[str]) -> NoReturn:
+    """Print the help or what else is asked for without a command, or say what is wrong; and exit."""
     verbs = "\n".join(f"  {name:<10} {verb.help}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="trash-classifier",
@@ -331,14 +342,12 @@ def _parse_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
         help="show a script that completes commands",
     )
     add("command", metavar="COMMAND", help="what to do, see below")
-    leading = list(takewhile(VOLUME.__contains__, arguments))
-    arguments = in_one_word(arguments[len(leading) :])
-    parsed = parser.parse_args(arguments[: 2 if "--completion" in arguments[:1] else 1])
-    if parsed.command not in VERBS:
-        near = get_close_matches(parsed.command, VERBS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(VERBS)}."
-        parser.error(f"there is no command {parsed.command!r}. {hint}")
-    return parsed.command, [*leading, *arguments[1:]]
+    command = parser.parse_args(arguments[: 2 if "--completion" in arguments[:1] else 1]).command
+    from difflib import get_close_matches
+
+    near = get_close_matches(command, VERBS, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(VERBS)}."
+    parser.error(f"there is no command {command!r}. {hint}")
 
 
 def in_one_word(arguments: Sequence[str]) -> Sequence[str]:

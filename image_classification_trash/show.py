@@ -14,9 +14,10 @@ import sys
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TextIO, TypeVar, cast
 
 from image_classification_trash.errors import SettingsError, TrashClassifierError, install_hint
 
@@ -94,9 +95,7 @@ def show(result: Result, json_output: bool = False) -> int:
         return result.exit_status
     for shown in result.for_people():
         if isinstance(shown, Note):
-            if _quiet.get():
-                continue
-            print(printable(shown.text), file=sys.stderr, flush=True)
+            say(shown.text)
         else:
             lines = shown.lines() if isinstance(shown, Table) else folded(shown)
             print(*map(printable, lines), sep="\n", flush=True)
@@ -111,9 +110,21 @@ def set_volume(quiet: bool) -> None:
         os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
 
 
-def folded(text: str) -> list[str]:
-    """Break a long text between words where a terminal would break it within one; a file or pipe gets it in one line."""
-    if not sys.stdout.isatty():
+def say(text: str) -> None:
+    """Print a line about what is being done, which is no result, to standard error; nothing where the user asks for quiet."""
+    if not _quiet.get():
+        print(*map(printable, folded(text, sys.stderr)), sep="\n", file=sys.stderr, flush=True)
+
+
+def folded(text: str, stream: TextIO | None = None, indent: str = "") -> list[str]:
+    """Break a long text between words where a terminal would break it within one; a file or pipe gets it in one line.
+
+    Args:
+        text: a line.
+        stream: where it goes; default: standard output.
+        indent: what the lines after the first begin with.
+    """
+    if not (stream or sys.stdout).isatty():
         return [text]
     import shutil  # noqa: PLC0415  for long texts in a terminal alone
     import textwrap  # noqa: PLC0415
@@ -121,7 +132,18 @@ def folded(text: str) -> list[str]:
     columns = shutil.get_terminal_size().columns
     if len(text) <= columns or "\n" in text:
         return [text]
-    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+class FoldedLines(logging.Formatter):
+    """A log's lines, each broken between words in a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        lines = super().format(record).split("\n")
+        return "\n".join(part for text in lines for part in folded(text, sys.stderr, "  "))
 
 
 def printable(text: str) -> str:
@@ -135,6 +157,49 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     units = error.object[error.start : error.end].encode("utf-16-be", errors="surrogatepass")
     pairs = (units[i : i + 2].hex() for i in range(0, len(units), 2))
     return "".join(f"\\u{pair}" for pair in pairs), error.end
+
+
+class Output:
+    """Standard output, which ends the command where it cannot be written: silently if its reader closed it, else with a line.
+
+    It raises SystemExit, because argparse ignores an OSError while it prints help. What is still buffered is discarded.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text; raise SystemExit if that fails."""
+        with self._ending_the_command():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered; raise SystemExit if that fails."""
+        with self._ending_the_command():
+            self._stream.flush()
+
+    @contextmanager
+    def _ending_the_command(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            if isinstance(error, BrokenPipeError):  # `| head` has read enough
+                raise SystemExit(NOT_READ) from None
+            _show_error(f"standard output cannot be written: {error.strerror}.", "")
+            raise SystemExit(FAILED) from None
+
+
+def watch_output() -> None:
+    """Have standard output end the command where it cannot be written; a standard stream that is closed is an empty one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  for good
+    if not isinstance(sys.stdout, Output):
+        sys.stdout = cast(TextIO, Output(sys.stdout))
 
 
 def _accept_any_text() -> None:
@@ -153,8 +218,11 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         load: returns the settings; if they have a field `json_output`, it chooses between JSON and text.
         verb: takes the settings and returns the result.
     """
+    watch_output()
     _accept_any_text()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(FoldedLines("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[log])
     try:
         settings = load()
         if not gc.isenabled():  # `main` disabled it; what was made until now stays until the end
@@ -163,11 +231,6 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
         status = show(verb(settings), getattr(settings, "json_output", False))
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for what the interpreter flushes at its end
-        return NOT_READ
     except TrashClassifierError as error:
         logger.info("The error's origin:", exc_info=True)
         _show_error(error.found, error.hint)
@@ -189,5 +252,5 @@ def carry_out(command: str, load: Callable[[], SettingsT], verb: Callable[[Setti
 
 def _show_error(found: str, hint: str) -> None:
     for text in (f"error: {found}", f"  {hint}" if hint else ""):
-        if text:
-            print(*map(printable, text.split("\n")), sep="\n", file=sys.stderr)
+        for part in filter(None, text.split("\n")):
+            print(*map(printable, folded(part, sys.stderr, "  ")), sep="\n", file=sys.stderr)

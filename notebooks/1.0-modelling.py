@@ -119,7 +119,8 @@ history = list(csv.DictReader((bundle.path / "history.csv").open()))
 plots.training_curves([{key: float(value) for key, value in row.items() if value} for row in history])
 
 # %% [markdown]
-# The epoch with the best validation score is kept. `train` returns a *bundle*: a folder that describes itself.
+# Epoch 0 is the fitted head. The epoch with the best validation score is kept; with photos as few as here, none may improve on the
+# head, which is kept then. `train` returns a *bundle*: a folder that describes itself.
 
 # %%
 print(*sorted(file.name for file in bundle.path.iterdir()), sep="\n")

@@ -101,7 +101,7 @@ def test_a_verb_imports_its_own_settings_alone(tmp_path: Path) -> None:
     loaded = {
         name.rpartition(".")[2] for name in modules if name.startswith("image_classification_trash.config.")
     }
-    assert loaded == {"verbs", "loader", "recipes", "command_line", "base", "serving"}
+    assert loaded == {"verbs", "photos_alone", "loader", "recipes", "command_line", "base", "serving"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from image_classification_trash.config.recipe_schema import recipe_schema
+from image_classification_trash.config.recipes import recipe_schema
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 RECIPES = sorted({*CONFIGS.glob("*.yaml")} - {CONFIGS / "sweep.yaml"})  # that one is W&B's

@@ -1,10 +1,14 @@
 """Results are shown one way: lines, aligned tables and notes for people, one JSON document for programs."""
 
+import fcntl
 import json
 import logging
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -24,6 +28,7 @@ from image_classification_trash.show import (
     Table,
     carry_out,
     folded,
+    say,
     set_volume,
     show,
 )
@@ -152,6 +157,7 @@ def test_quiet_leaves_results_and_errors_and_verbose_says_where_an_error_arose(
     try:
         set_volume(quiet=True)
         show(Streamed())
+        say("training mine")
         assert capsys.readouterr().err == ""
         carry_out("data", lambda: None, failing(DatasetError("It is empty.")))
         assert capsys.readouterr().err == "error: It is empty.\n"
@@ -176,3 +182,55 @@ def test_a_terminal_breaks_long_sentences_between_words(monkeypatch: pytest.Monk
     assert folded("short  columns stay") == ["short  columns stay"]
     path = "models/" + 50 * "x"
     assert folded(f"in {path}") == ["in", path]  # what is copied stays whole
+
+
+def on_a_terminal(code: str, columns: int) -> list[str]:
+    """The lines that a script writes to a terminal of that width."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    said = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            said += piece
+    except OSError:  # how Linux ends a terminal that nobody writes to any more
+        pass
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    return said.decode().split("\r\n")[:-1]
+
+
+TALKING = """
+import logging, os, sys, time
+os.environ.pop("COLUMNS", None)
+while os.get_terminal_size().columns < 10:
+    time.sleep(0.01)
+from image_classification_trash.errors import DatasetError
+from image_classification_trash.show import carry_out, say
+
+def verb(settings):
+    say("training mine on cpu: 126 photos to train on, 27 to validate, 3 classes; logs in reports/logs/mine")
+    say("batches of 32 photos, the default")
+    logging.warning("left out holiday.jpg: it is no picture of a kind that can be read, but a text of 12 bytes")
+    raise DatasetError("There are 2 classes and the model has 6, so that they cannot be compared with each other.", "Next.")
+
+carry_out("train", lambda: None, verb)
+"""
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_notes_warnings_and_errors_break_between_words_in_a_terminal(columns: int) -> None:
+    lines = on_a_terminal(TALKING, columns)
+    assert max(map(len, lines)) <= columns
+    text = " ".join(line.strip() for line in lines)
+    assert "27 to validate, 3 classes; logs in reports/logs/mine batches of 32 photos" in text
+    assert "WARNING: left out holiday.jpg: it is no picture of a kind that can be read, but" in text
+    assert "error: There are 2 classes and the model has 6, so that they cannot be" in text
+    piped = subprocess.run(
+        [sys.executable, "-c", TALKING.replace("while os.get_terminal_size().columns < 10:", "if 0:")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(piped.stderr.splitlines()) == 5

@@ -89,6 +89,8 @@ MOST_LINKS = 20_000
 WARNED_OF = 10
 """Number of left-out files of each kind that the log names."""
 SAMPLE = Path("data/sample")
+SAMPLE_PAPERS = {"LICENSE", "README.md"}
+"""Files that come with the sample photos; a surprise to nobody, they are no problem of the data."""
 RECIPE_VERSION = 1
 """Increment when the same settings and photos would give another manifest."""
 
@@ -271,6 +273,12 @@ def locate_source(settings: DataSettings) -> Source:
             settings.photos_dir,
         )
         for path in paths
+    ]
+    sources = [
+        replace(source, left_out=tuple(row for row in source.left_out if row.path not in SAMPLE_PAPERS))
+        if source.root.resolve() == SAMPLE.resolve()
+        else source
+        for source in sources
     ]
     return sources[0] if len(sources) == 1 else merge_sources(paths, sources)
 

@@ -15,7 +15,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +26,7 @@ from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description, read_bundle
 from image_classification_trash.inference.file_digest import check_digest
 from image_classification_trash.inference.images import Pixels, Size
+from image_classification_trash.inference.shipped import check_shipped, is_shipped
 
 GROUP = "image_classification_trash.runtimes"
 DESCRIPTION = "bundle.json"
@@ -234,7 +234,10 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
         content = path.read_bytes()
     except OSError as error:
         raise _unusable(path, "loaded", error) from error
-    check_digest(content, path)
+    if is_shipped(path):
+        check_shipped(content)
+    else:
+        check_digest(content, path)
     runtime = FILE_RUNTIMES[engine][1](content, path, threads)
     text = runtime.description()
     if text is None:
@@ -287,6 +290,8 @@ def _open_by_name(bundle: Bundle, name: str, threads: int | None) -> Runtime:
 
 
 def _registered() -> dict[str, Any]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  slow to import, and a known engine needs none
+
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 

@@ -1,4 +1,4 @@
-"""The models that the project ships: a small one that comes with the package, and a larger one that lies in `models/`.
+"""The models that come with the package: a small one, which answers where none is named, and a larger one.
 
     trash-classifier predict photo.jpg --model shipped
     trash-classifier predict photo.jpg --model shipped-large
@@ -10,41 +10,39 @@ from, and SHA256SUMS.
 from pathlib import Path
 
 from image_classification_trash.errors import BundleError
-from image_classification_trash.files import sha256_of_file
+from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import CHECKSUMS
 
-FOLDER = Path(__file__).parents[1] / "shipped"
+PACKAGE = Path(__file__).parents[1]
 MODEL = "model.tflite"
 SHIPPED, LARGE = "shipped", "shipped-large"
-RESERVED = (SHIPPED, LARGE)
-"""Names that mean these models wherever a model is named."""
+FOLDERS = {SHIPPED: PACKAGE / "shipped", LARGE: PACKAGE / "shipped_large"}
+"""By the reserved names, which mean these models wherever a model is named."""
+_HINT = "Install the package again, or give a model of your own with --model."
 
 
-def shipped_model(name: str = SHIPPED, models_dir: Path = Path("models")) -> Path:
-    """Return the path of a shipped model's file, after a check of its checksum.
+def shipped_model(name: str = SHIPPED) -> Path:
+    """Return the path of a shipped model; `check_shipped` compares its content where that is read.
 
     Args:
-        name: one of `RESERVED`.
-        models_dir: folder of trained models, which holds the larger one.
+        name: one of the names of `FOLDERS`.
 
     Raises:
-        BundleError: the file is missing, or was changed.
+        BundleError: the file is missing from the installation.
     """
-    folder = FOLDER if name == SHIPPED else models_dir / LARGE
-    model, listing = folder / MODEL, folder / CHECKSUMS
-    hint = "Install the package again, or give a model of your own with --model."
-    if name == LARGE:
-        hint = (
-            f"Unpack the archive model-large of the release into {models_dir}, or make it: make release-model"
-        )
-    if not model.is_file() or not listing.is_file():
-        place = (
-            "This installation"
-            if name == SHIPPED
-            else f"{LARGE} does not come with the package, and {models_dir}"
-        )
-        raise BundleError(f"{place} has no model in {folder}.", hint)
-    lines = listing.read_text(encoding="utf-8").splitlines()
-    if f"{sha256_of_file(model)}  {MODEL}" not in lines:
-        raise BundleError(f"{model} does not match its checksum: it was changed or cut short.", hint)
-    return model
+    folder = FOLDERS[name]
+    if not (folder / MODEL).is_file() or not (folder / CHECKSUMS).is_file():
+        raise BundleError(f"This installation has no model in {folder}.", _HINT)
+    return folder / MODEL
+
+
+def is_shipped(path: Path) -> bool:
+    """Return whether a path is that of a shipped model."""
+    return path.parent in FOLDERS.values() and path.name == MODEL
+
+
+def check_shipped(path: Path, content: bytes) -> None:
+    """Raise a BundleError unless the bytes of a shipped model's file match the installation's checksum."""
+    lines = (path.parent / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    if f"{sha256_of(content)}  {MODEL}" not in lines:
+        raise BundleError(f"{path} does not match its checksum: it was changed or cut short.", _HINT)

@@ -41,7 +41,7 @@ from image_classification_trash.inference.model_store import chosen_bundle
 from image_classification_trash.inference.prediction_counts import AnswerStatistics, read_statistics
 from image_classification_trash.models.predict_model import photo_names
 from image_classification_trash.networks.network import EmbeddingBackbone, load_network
-from image_classification_trash.show import DRIFTED, GOOD, SOME_UNREADABLE, Note, Result, Shown, Table
+from image_classification_trash.show import DRIFTED, GOOD, SOME_UNREADABLE, Note, Result, Shown, Table, say
 
 BATCH = 16
 CLASSES, CONFIDENCE, EMBEDDINGS = "predicted classes (PSI)", "largest probability (PSI)", "embeddings (MMD²)"
@@ -151,7 +151,7 @@ def store_and_monitor(settings: MonitorSettings) -> Monitored | ReferenceStored:
     """Write the reference if requested, then compare the photos or statistics, if any; raises as `monitor` does."""
     if settings.write_reference:
         # Printed at once: the reference is in the bundle even if the comparison fails.
-        sys.stderr.write(f"reference: {store_reference(settings)}\n")
+        say(f"reference: {store_reference(settings)}")
     return monitor(settings) if settings.sources else ReferenceStored()
 
 

@@ -8,7 +8,6 @@ The record is `data/processed/NAME.json`, beside the data set that was prepared 
 
 import json
 import re
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from image_classification_trash.data.manifest import MANIFEST
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import read_json, write_text
 from image_classification_trash.inference.bundle import CONFIG, read_bundle
+from image_classification_trash.show import say
 
 NAME = re.compile(r"\w[\w .-]*")
 """Names of data sets and models."""
@@ -114,7 +114,7 @@ def training_settings(
             else "the default for photos; --preset quick and best are the others"
         )
         size = f"{made.input_height} x {made.input_width} pixels"
-        sys.stderr.write(f"preset {chosen} ({why}): at most {made.epochs} epochs of fine-tuning at {size}\n")
+        say(f"preset {chosen} ({why}): at most {made.epochs} epochs of fine-tuning at {size}")
     return made
 
 

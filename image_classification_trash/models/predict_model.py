@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from image_classification_trash.config.models import PredictSettings
+from image_classification_trash.config.photos_alone import PhotosAlone
 from image_classification_trash.continuation import Difference, listed
 from image_classification_trash.errors import SettingsError
 from image_classification_trash.files import as_text, sha256_of, sha256_of_file
@@ -21,8 +21,11 @@ from image_classification_trash.inference.classifier import Prediction, TrashCla
 from image_classification_trash.inference.images import NAMED_AS
 from image_classification_trash.inference.model_store import chosen_model
 from image_classification_trash.inference.photo_cost import DEFAULT_BUDGET, Budget
-from image_classification_trash.inference.prediction_table import PredictionFile
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, line
+
+if TYPE_CHECKING:
+    from image_classification_trash.config.models import PredictSettings
+    from image_classification_trash.inference.prediction_table import PredictionFile
 
 MAX_NAME = 2**16
 """Characters of a path or URL on standard input."""
@@ -109,7 +112,7 @@ class PredictionsWritten(Result):
         return SOME_UNREADABLE if self.unreadable else GOOD
 
 
-def classify(settings: PredictSettings) -> Predictions | PredictionsWritten:
+def classify(settings: "PredictSettings") -> Predictions | PredictionsWritten:
     """Classify the photos that the settings name, into a file if they name one.
 
     Raises:
@@ -126,7 +129,7 @@ def label_or_prediction_set(prediction: Prediction) -> str:
     return prediction.label or prediction.error or ""
 
 
-def predict(settings: PredictSettings, stdin: TextIO = sys.stdin) -> Predictions:
+def predict(settings: "PredictSettings | PhotosAlone", stdin: TextIO = sys.stdin) -> Predictions:
     """Classify everything that the settings name; an unreadable photo becomes a prediction with an error.
 
     Raises:
@@ -144,13 +147,15 @@ def budget_of(max_pixels: int | None) -> Budget:
     return DEFAULT_BUDGET if max_pixels is None else DEFAULT_BUDGET.with_max_pixels(max_pixels)
 
 
-def predict_to_file(settings: PredictSettings, stdin: TextIO = sys.stdin) -> PredictionsWritten:
+def predict_to_file(settings: "PredictSettings", stdin: TextIO = sys.stdin) -> PredictionsWritten:
     """Classify into the file that the settings name, writing each prediction as soon as it is computed.
 
     Raises:
         As `predict` does, and SettingsError if a run cannot be resumed.
     """
     from tqdm import tqdm  # noqa: PLC0415  see above
+
+    from image_classification_trash.inference.prediction_table import PredictionFile  # noqa: PLC0415
 
     ((kind, path),) = settings.tables.items()
     work = predict(settings, stdin)
@@ -191,7 +196,7 @@ def answers_depend_on(classifier: TrashClassifier, model: Path, max_pixels: int 
     }
 
 
-def check_same_photos(table: PredictionFile, names: Sequence[str]) -> None:
+def check_same_photos(table: "PredictionFile", names: Sequence[str]) -> None:
     """Raise a SettingsError unless the photos that are answered are the first ones of `names`; more may follow."""
     now = list(map(as_text, names[: len(table.answered)]))
     if len(now) < len(table.answered):
@@ -246,6 +251,7 @@ def listed_names(stdin: TextIO) -> Iterator[str]:
 
 if __name__ == "__main__":
     from image_classification_trash.config.loader import load_settings
+    from image_classification_trash.config.models import PredictSettings
     from image_classification_trash.show import carry_out
 
     sys.exit(carry_out("predict", lambda: load_settings(PredictSettings, sys.argv[1:]), classify))

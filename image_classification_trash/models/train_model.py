@@ -23,7 +23,7 @@ from image_classification_trash.files import only_writer
 from image_classification_trash.inference.bundle import Bundle
 from image_classification_trash.networks.device import is_first_process, keep_freed_memory
 from image_classification_trash.networks.network import EmbeddingBackbone
-from image_classification_trash.show import Result, Shown
+from image_classification_trash.show import Result, Shown, say
 from image_classification_trash.tracking.wandb_tracker import Tracker, tracking
 from image_classification_trash.training.data import TrainingData
 from image_classification_trash.training.fine_tuning import fine_tune
@@ -108,9 +108,9 @@ def train_with(
     run, network = open_run(settings, data.manifest, tracker, began), start.network
     if is_first_process():
         photos = {split: sum(counts.values()) for split, counts in manifest.counts().items()}
-        sys.stderr.write(
+        say(
             f"training {settings.bundle_name} on {start.device.type}: {photos['train']} photos to train on, {photos['val']} to "
-            f"validate, {len(manifest.labels)} classes; logs in {run.folder}\n"
+            f"validate, {len(manifest.labels)} classes; logs in {run.folder}"
         )
     head = fit_linear_head(network, data) if start.fits_head else None
     tuned = fine_tune(

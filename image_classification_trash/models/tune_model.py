@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import sqlite3
-import sys
 import threading
 import time
 import warnings
@@ -40,7 +39,7 @@ from image_classification_trash.data.manifest import Manifest, read_manifest
 from image_classification_trash.errors import DivergedError, SettingsError, TrainingError, first_line
 from image_classification_trash.files import only_writer, write_text
 from image_classification_trash.models.train_model import train_with
-from image_classification_trash.show import Result, Shown, Table
+from image_classification_trash.show import Result, Shown, Table, say
 from image_classification_trash.tracking.wandb_tracker import NoTracker, Tracker
 from image_classification_trash.training.fine_tuning import MONITOR
 from image_classification_trash.training.record import conditions_of, resolved
@@ -322,7 +321,7 @@ def _run_trial(study: optuna.Study, trial: Trial, settings: TuneSettings, train:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     best = max(tracker.scores, default=0.0)
-    sys.stderr.write(f"trial {trial.number}: {end}, validation macro-F1 {best:.4f}\n")
+    say(f"trial {trial.number}: {end}, validation macro-F1 {best:.4f}")
 
 
 def _settings_of_trial(settings: TuneSettings, values: Mapping[str, Any], folder: Path) -> TrainSettings:

@@ -1,7 +1,6 @@
 """Choose the batch size by the memory there is: the default where it fits, else the largest half of it that does."""
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from image_classification_trash.config.training import TrainSettings
 from image_classification_trash.networks.device import training_device
 from image_classification_trash.networks.network import TrashNetwork
+from image_classification_trash.show import say
 
 PROCESS = 1500 * 10**6
 """Bytes of a training process without a batch: 1.0 GB of libraries on a CPU, weights, optimiser and caches."""
@@ -51,14 +51,14 @@ def with_batch_that_fits(settings: SettingsT, memory: Memory | None = None) -> S
     memory = memory or device_memory(settings)
     needed = None if memory is None else bytes_of_a_photo(settings)
     if memory is None or needed is None:
-        sys.stderr.write(f"batches of {settings.batch_size} photos, the default: memory is not known here\n")
+        say(f"batches of {settings.batch_size} photos, the default: memory is not known here")
         return settings
     size = settings.batch_size
     while size > SMALLEST and PROCESS + size * needed > USABLE * memory.total:
         size //= 2
     estimate = f"about {(PROCESS + size * needed) / 1e9:.1f} GB of {memory}"
     why = "the default" if size == settings.batch_size else f"as {settings.batch_size} would not fit"
-    sys.stderr.write(f"batches of {size} photos, {why}: {estimate}\n")
+    say(f"batches of {size} photos, {why}: {estimate}")
     return settings if size == settings.batch_size else settings.model_copy(update={"batch_size": size})
 
 

@@ -40,7 +40,7 @@ from image_classification_trash.features.augmentation import Augmentation, mixup
 from image_classification_trash.files import write_text
 from image_classification_trash.networks.device import machines_and_devices, training_device
 from image_classification_trash.networks.network import PIECE, TrashNetwork, to_planes
-from image_classification_trash.show import line
+from image_classification_trash.show import line, say
 from image_classification_trash.tracking.wandb_tracker import Tracker
 from image_classification_trash.training.batches import Batch, OrderedBatches, Shuffled, SplitPhotos, batches
 from image_classification_trash.training.checkpoints import (
@@ -430,7 +430,7 @@ class TimeLimit(Callback):
         """Stop if there is no time for as long again and for what follows."""
         now, last = time.perf_counter(), trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
         if not last and now + (now - self._began) + AFTERWARDS > self._until:
-            sys.stderr.write(f"stopped by the time limit after epoch {trainer.current_epoch + 1}\n")
+            say(f"stopped by the time limit after epoch {trainer.current_epoch + 1}")
             trainer.should_stop = True
 
 
@@ -454,9 +454,9 @@ def epochs_that_fit(network: TrashNetwork, data: Splits, settings: TrainSettings
     an_epoch = seconds * (len(data.train.y_true) + len(data.selection.y_true) / 3) / len(y_true)
     left = until - time.perf_counter() - AFTERWARDS
     fit = max(0, min(settings.epochs, int(left / an_epoch)))
-    sys.stderr.write(
+    say(
         f"time limit: {max(0.0, left):.0f} s are left for fine-tuning, an epoch takes about {an_epoch:.1f} s: {fit} of "
-        f"{settings.epochs} epochs{'' if fit else ', so the model is the head alone'}\n"
+        f"{settings.epochs} epochs{'' if fit else ', so the model is the head alone'}"
     )
     return fit
 
@@ -489,9 +489,9 @@ def _fit(
     if not trainer.is_global_zero:
         return None
     if stop.stopped_epoch:
-        sys.stderr.write(f"stopped early: no better macro F1 on validation for {settings.patience} epochs\n")
+        say(f"stopped early: no better macro F1 on validation for {settings.patience} epochs")
     kept = max(module.history, key=lambda row: row[MONITOR])
-    sys.stderr.write(f"best epoch: {int(kept['epoch'])}, macro F1 {kept[MONITOR]:.1%} on validation\n")
+    say(f"best epoch: {int(kept['epoch'])}, macro F1 {kept[MONITOR]:.1%} on validation")
     state = read_checkpoint(Path(best.best_model_path))["state_dict"]
     prefix = "network."
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -527,7 +527,7 @@ class EpochTable(Callback):
         """Write the header, in the first process only, as everything here."""
         self._began, self._epochs_before = time.perf_counter(), trainer.current_epoch
         if trainer.is_global_zero:
-            sys.stderr.write("  ".join(self.columns) + "\n")
+            say("  ".join(self.columns))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of an epoch, and its bar."""
@@ -559,7 +559,7 @@ class EpochTable(Callback):
             f"{now - self._epoch_began:.1f}",
             tqdm.format_interval(left),
         )
-        sys.stderr.write(line(cells, [len(column) for column in self.columns]) + "\n")
+        say(line(cells, [len(column) for column in self.columns]))
 
     def on_exception(self, *arguments: Any) -> None:
         """Remove the bar, so that the error has a line of its own."""

@@ -1,6 +1,5 @@
 """Choose defaults by the number of photos, check that a training can be finished, and build its network and teachers."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,6 +19,7 @@ from image_classification_trash.networks.network import (
     first_piece,
     load_network,
 )
+from image_classification_trash.show import say
 from image_classification_trash.training.record import Ancestors
 from image_classification_trash.training.weight_averaging import init_from_average
 
@@ -71,8 +71,8 @@ def with_defaults_for(settings: SettingsT, manifest: Manifest) -> SettingsT:
         said = ", ".join(
             f"{name} {value} instead of {getattr(settings, name)}" for name, value in chosen.items()
         )
-        sys.stderr.write(
-            f"{photos} training photos, fewer than {FEW_PHOTOS}: {said}, which loses least against the fitted head\n"
+        say(
+            f"{photos} training photos, fewer than {FEW_PHOTOS}: {said}, which loses least against the fitted head"
         )
     return settings.model_copy(update=chosen)
 

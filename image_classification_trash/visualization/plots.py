@@ -222,7 +222,8 @@ def reliability_diagram(before: Reliability, after: Reliability) -> Figure:
         top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
         bottom.bar(centres, bins.count, width * 0.92, color=_GREY)
         bottom.set(xlabel="top probability", ylabel="photos")
-    grid[0, 0].legend(frameon=False, loc="upper left")
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, loc="outside lower center", ncols=2)  # bars fill the axes
     return _plain(figure)
 
 
@@ -241,11 +242,14 @@ def risk_coverage(
     axes.plot(coverage, risk, color=_ACCENT)
     if chosen is not None:
         axes.plot(*chosen, "o", color="#D55E00")
-        side = "right" if chosen[0] > 0.5 else "left"
-        text = f"{chosen[0]:.0%} accepted, {chosen[1]:.1%} wrong"
-        shift = (-8 if side == "right" else 8, 6)
-        axes.annotate(
-            f"threshold:\n{text}", chosen, shift, textcoords="offset points", ha=side, va="bottom", fontsize=9
+        axes.annotate(  # in the upper left, which a curve that rises leaves free
+            f"threshold: {chosen[0]:.0%} accepted,\n{chosen[1]:.1%} of them wrong",
+            chosen,
+            (0.04, 0.96),
+            textcoords="axes fraction",
+            va="top",
+            fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": _GREY},
         )
     axes.set(
         xlabel="coverage: share of photos accepted, most confident first",

@@ -1,11 +1,14 @@
 """The sample photos that come along: balanced, small, in the official split, and with their licence."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from image_classification_trash.config.data import DataSettings
+from image_classification_trash.data.make_dataset import locate_source
 from image_classification_trash.data.trashnet import LABELS, official_split
 
 ROOT = Path(__file__).parents[2]
@@ -42,3 +45,19 @@ def test_all_of_it_is_at_most_four_megabytes_with_licence() -> None:
     assert sum(path.stat().st_size for path in SAMPLE.rglob("*") if path.is_file()) <= 4_000_000
     notice = (SAMPLE / "LICENSE").read_text(encoding="utf-8")
     assert "MIT License" in notice and "Gary Thung" in notice
+
+
+def test_what_comes_with_the_photos_is_no_problem_but_anything_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(SAMPLE, tmp_path / "data" / "sample")
+    monkeypatch.chdir(tmp_path)
+    assert locate_source(DataSettings(name="sample")).left_out == ()
+    assert locate_source(DataSettings(name="mine", source=[Path("data/sample")])).left_out == ()
+    for name in ("notes.txt", "train/README.md"):
+        (tmp_path / "data" / "sample" / name).write_text("of the user")
+    named = locate_source(DataSettings(name="sample")).left_out
+    assert [row.path for row in named] == ["notes.txt", "train/README.md"]
+    shutil.copytree(tmp_path / "data" / "sample", tmp_path / "other")
+    named = locate_source(DataSettings(name="mine", source=[Path("other")])).left_out
+    assert [row.path for row in named] == ["LICENSE", "README.md", "notes.txt", "train/README.md"]

@@ -52,7 +52,7 @@ def test_a_model_that_was_trained_comes_first(tmp_path: Path) -> None:
     assert chosen_model(None, tmp_path) == tmp_path / "mine"
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "changed"])
 def test_a_damaged_installation_is_said_so(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,8 +61,11 @@ def test_a_damaged_installation_is_said_so(
     monkeypatch.setattr(shipped, "FOLDER", copy)
     if damage == "missing":
         (copy / "model.tflite").unlink()
-    else:
+    elif damage == "cut short":
         (copy / "model.tflite").write_bytes((copy / "model.tflite").read_bytes()[:1000])
+    else:
+        content = (copy / "model.tflite").read_bytes()
+        (copy / "model.tflite").write_bytes(content[:-1] + b"!")  # which the digest inside does not cover
     with pytest.raises(BundleError, match="model"):
         TrashClassifier.load()
 
