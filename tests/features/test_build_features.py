@@ -63,8 +63,12 @@ def test_a_pixel_cache_is_the_file_that_numpy_writes(photos: list[Photo], tmp_pa
     assert file.read_bytes() == (tmp_path / "saved.npy").read_bytes()
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the memory of each mapped file is Linux's to tell")
-def test_a_pixel_cache_takes_no_memory_before_its_photos_are_used(photos: list[Photo], tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(), reason="the memory of each mapped file is Linux's to tell"
+)
+def test_a_pixel_cache_takes_no_memory_before_its_photos_are_used(
+    photos: list[Photo], tmp_path: Path
+) -> None:
     """Neither while it is written nor while it is verified: mapped pages count as memory of the process."""
     held: list[int] = []
 
