@@ -211,9 +211,15 @@ class Bucket:
         """Return the address of an object."""
         return f"{self.root}/{self._key(name)}"
 
-    def size(self, name: str) -> int:
-        """Return the number of bytes of an object."""
-        return int(self._asked(lambda: self._store.head(self._key(name))["size"], self.full(name)))
+    def read_up_to(self, name: str, most: int) -> bytes | int:
+        """Return the bytes of an object in one request; its size, where that is more than `most`, without its bytes."""
+
+        def work() -> bytes | int:
+            found = self._store.get(self._key(name))
+            size = int(found.meta["size"])
+            return size if size > most else bytes(found.bytes())
+
+        return self._asked(work, self.full(name))
 
     def _key(self, name: str) -> str:
         return f"{self.below}/{name}" if self.below else name
