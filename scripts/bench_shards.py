@@ -53,7 +53,7 @@ class Cost:
     """Computing, in seconds, and memory, in MiB, of a command and all processes below it, some of which have ended."""
 
     seconds_of: dict[tuple[int, str], float] = field(default_factory=dict)
-    actors: set[tuple[int, str]] = field(default_factory=set)
+    name_of: dict[tuple[int, str], str] = field(default_factory=dict)
     memory: float = 0
 
     waited_for: float = 0
@@ -63,14 +63,21 @@ class Cost:
     def seconds(self) -> float:
         return max(self.waited_for, sum(self.seconds_of.values()))
 
+    def by_name(self) -> dict[str, float]:
+        """Seconds of the processes of each name, the most first."""
+        found: dict[str, float] = {}
+        for process, seconds in self.seconds_of.items():
+            name = self.name_of.get(process, "")
+            found[name] = found.get(name, 0) + seconds
+        return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
     def look(self, pid: int) -> None:
         memory = 0
         for each in below(pid):
             with suppress(OSError, IndexError):
                 fields = Path(f"/proc/{each}/stat").read_text().rpartition(") ")[2].split()
                 self.seconds_of[each, fields[19]] = (int(fields[11]) + int(fields[12])) / TICKS
-                if is_actor(each):
-                    self.actors.add((each, fields[19]))
+                self.name_of[each, fields[19]] = name_of(each)
                 shares = Path(f"/proc/{each}/smaps_rollup").read_text().split("\nPss:")[1]
                 memory += int(shares.split()[0])
         self.memory = max(self.memory, memory / 1024)
@@ -155,8 +162,9 @@ def measure_photos(
         for name, seconds in each.items():
             ratio = f"{seconds / each['predict']:.3f} times predict"
             yield f"{name}, {photos:,} photos: {rest[name].seconds:.1f} CPU s, {1000 * seconds:.2f} ms of CPU a photo, {ratio}; {rest[name].memory:.0f} MiB"
-        actors = sum(rest["ray"].seconds_of[actor] for actor in rest["ray"].actors)
-        yield f"ray: {actors:.1f} CPU s of its actors, {rest['ray'].seconds - actors:.1f} of the command and of Ray itself"
+        for name, seconds in rest["ray"].by_name().items():
+            if seconds >= 0.1:
+                yield f"ray: {seconds:.1f} CPU s of {name}"
 
 
 class StubActor:
@@ -233,9 +241,19 @@ def measure_kills(photos: int = 1200) -> Iterator[str]:
 
 
 def is_actor(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().startswith("ray::ShardActor")
-    return False
+    return name_of(pid) == "ray::ShardActor"
+
+
+def name_of(pid: int) -> str:
+    """What a process is called in the table: the class of an actor, the program or its script."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    except OSError:
+        return ""
+    if words[0].startswith("ray::"):
+        return words[0].split()[0].partition(".")[0]
+    named = [word for word in words[1:] if word.endswith(".py") or word == "image_classification_trash"]
+    return Path(named[0] if named and "python" in words[0] else words[0]).name
 
 
 def main() -> None:

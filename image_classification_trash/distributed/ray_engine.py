@@ -9,6 +9,7 @@ process cannot do so for ever.
 
 import logging
 import os
+import socket
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -16,6 +17,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Any
 
+from image_classification_trash.distributed.mapping import ATTEMPTS
 from image_classification_trash.distributed.shard_process import answer_carefully
 from image_classification_trash.distributed.shard_work import Outcome, ShardJob, ShardWork
 from image_classification_trash.distributed.shards import Shard
@@ -26,26 +28,34 @@ ACTORS = 2
 MOST_ATTEMPTS = 4
 """Number of actors that are lost with a shard before the shard fails: machines can be lost too."""
 MOST_STARTS = 5
-"""Number of actors that are lost in a row while they start, before the run fails."""
-_STORE_BYTES = 80 * 2**20  # Ray's least is 75 MiB; nothing of ours lies in it
+"""Number of actors that are lost in a row while they start, beside one machine's, before the run fails."""
+SILENCE = 60
+"""Seconds without a started actor after which the run says that it waits for one."""
+_STORE_BYTES, _STORE_BYTES_OF_A_PROCESS = 80 * 2**20, 16 * 2**20
+"""Ray's least is 75 MiB, which shards do not use; results of a `RayMapper` lie there until their turn comes, and on disk if there is no room."""
+_REACHED = 10
+"""Seconds within which somebody answers at a cluster's address."""
+
+logger = logging.getLogger(__name__)
 
 
 class ShardActor:
-    """Answers shards in a process of Ray's, with one core.
-
-    Raises:
-        As `ShardWork` does, when it starts.
-    """
+    """Answers shards in a process of Ray's, with one core."""
 
     def __init__(self, job: ShardJob) -> None:
-        self.work = ShardWork(replace(job, workers=1))
+        self.job = replace(job, workers=1)
 
     def start(self) -> None:
-        """Return when the model is loaded."""
+        """Load the model; not when the actor is made, since of an error there Ray keeps no more than its text.
+
+        Raises:
+            As `ShardWork` does.
+        """
+        self.work = ShardWork(self.job)
 
     def answer(self, shard: Shard, carefully: bool) -> Outcome:
         """Answer a shard, or photo by photo, where it ended an actor before."""
-        return answer_carefully(self.work.job, shard) if carefully else self.work(shard)
+        return answer_carefully(self.job, shard) if carefully else self.work(shard)
 
 
 @dataclass(frozen=True)
@@ -59,14 +69,14 @@ class Task:
 class ActorPool:
     """Actors that answer shards, and what each of them does now."""
 
-    def __init__(self, ray: Any, job: ShardJob, shards: Iterable[Shard]) -> None:
-        self._ray = ray
+    def __init__(self, ray: Any, job: ShardJob, shards: Iterable[Shard], actors: int) -> None:
+        self._ray, self._actors = ray, actors
         self._remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(ShardActor)
         self._job = ray.put(job)
         self._again: deque[Task] = deque()
         self._coming = map(Task, shards)
         self._running: dict[Any, tuple[Any, Task | None]] = {}
-        self._lost_starts, self._has_all_given = 0, False
+        self._lost_starts, self._has_all_given, self._has_said = 0, False, False
 
     def start_actor(self) -> None:
         """Start one more actor; it takes a shard when it has loaded the model."""
@@ -79,11 +89,16 @@ class ActorPool:
         Raises:
             ShardError: actors do not start.
         """
+        for _ in range(self._actors):
+            self.start_actor()
         while self._running and not self.is_done():
-            (done,), _ = self._ray.wait(list(self._running), num_returns=1)
-            actor, task = self._running.pop(done)
+            done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=SILENCE)
+            if not done:
+                self.say_if_none_works()
+                continue
+            actor, task = self._running.pop(done[0])
             try:
-                outcome = self._ray.get(done)
+                outcome = self._ray.get(done[0])
             except self._ray.exceptions.RayError as error:
                 yield from self.replace_actor(task, error)
                 continue
@@ -99,6 +114,17 @@ class ActorPool:
             and not self._again
             and all(task is None for _, task in self._running.values())
         )
+
+    def say_if_none_works(self) -> None:
+        """Log once that no actor has started: while other work has all cores of a cluster, Ray waits and says nothing."""
+        if self._has_said or any(task is not None for _, task in self._running.values()):
+            return
+        self._has_said = True
+        free, cores = (
+            found.get("CPU", 0) for found in (self._ray.available_resources(), self._ray.cluster_resources())
+        )
+        text = "no actor has started for %d seconds; of the %g CPUs of the Ray cluster %g are free, and each actor needs one"
+        logger.warning(text, SILENCE, cores, free)
 
     def give_work(self, actor: Any) -> None:
         """Give an actor the next shard, or end it if there is none."""
@@ -116,7 +142,7 @@ class ActorPool:
             cause = getattr(error, "cause", None)
             if isinstance(cause, TrashClassifierError):
                 raise ShardError(cause.found, cause.hint) from error
-            if self._lost_starts == MOST_STARTS:
+            if self._lost_starts == MOST_STARTS + self._actors:  # all may start on the machine that is lost
                 hint = "See Ray's logs; every machine needs this package and the model."
                 raise ShardError(f"Ray's actors do not start: {first_line(error)}.", hint) from error
         elif task.lost + 1 == MOST_ATTEMPTS:
@@ -137,10 +163,7 @@ def answer_on_ray(
     """
     count = actors or ACTORS
     with started_ray(address, count) as ray:
-        pool = ActorPool(ray, job, shards)
-        for _ in range(count):
-            pool.start_actor()
-        yield from pool.outcomes()
+        yield from ActorPool(ray, job, shards, count).outcomes()
 
 
 @contextmanager
@@ -152,6 +175,8 @@ def started_ray(address: str | None, cpus: int) -> Iterator[Any]:
         ShardError: the cluster cannot be reached, or Ray does not start.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray reads it when it is imported, and by default repeats for ever what it ends for its memory.
+    os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))
     try:
         import ray  # noqa: PLC0415  an extra
     except ImportError as error:
@@ -159,14 +184,17 @@ def started_ray(address: str | None, cpus: int) -> Iterator[Any]:
         raise MissingExtraError("--engine ray needs the library ray.", hint) from error
     own: dict[str, Any] = {
         "num_cpus": cpus,
-        "object_store_memory": _STORE_BYTES,
+        "object_store_memory": _STORE_BYTES + cpus * _STORE_BYTES_OF_A_PROCESS,
         "include_dashboard": False,
     }
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:  # without an address of its own, Ray would join whatever cluster runs on this machine
+        if port.isdecimal():  # where nobody listens, Ray itself tries for more than ten minutes
+            socket.create_connection((host.strip("[]"), int(port)), _REACHED).close()
         ray.init(
             address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own)
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = f"The Ray cluster {address} cannot be reached" if address else "Ray does not start"
         raise ShardError(f"{where}: {first_line(error)}.", "Check the address, and its token.") from error
     try:

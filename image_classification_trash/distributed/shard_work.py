@@ -188,10 +188,11 @@ def fetched(name: str) -> str | FetchedPhoto:
     store, key = object_at(name)
     assert isinstance(store, Bucket)
     try:
-        if (size := store.size(key)) > MAX_BYTES:
-            found = f"{name} has {size / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
+        content = store.read_up_to(key, MAX_BYTES)
+        if isinstance(content, int):
+            found = f"{name} has {content / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
             return FetchedPhoto(name, PhotoTooLargeError(found))
-        return FetchedPhoto(name, store.read(key))
+        return FetchedPhoto(name, content)
     except OSError as error:
         return FetchedPhoto(name, PhotoError(f"{name} cannot be read: {error.strerror}."))
 

@@ -99,20 +99,23 @@ def object_at(address: str) -> tuple[Store, str]:
     return store_at(f"{scheme}://{bucket}"), key
 
 
-def repeated(work: Callable[[], _T], is_of_the_store: Callable[[Exception], bool], where: str) -> _T:
+def repeated(
+    work: Callable[[], _T], is_of_the_store: Callable[[Exception], bool], where: str, attempts: int = ATTEMPTS
+) -> _T:
     """Return what `work` does; repeat it where an error is the store's.
 
     Raises:
-        StoreError: it failed `ATTEMPTS` times.
+        StoreError: it failed `attempts` times.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         try:
             return work()
         except Exception as error:
             if not is_of_the_store(error):
                 raise
-            if attempt == ATTEMPTS:
-                found = f"{where} fails, after {ATTEMPTS} attempts: {first_line(error)}."
+            if attempt == attempts:
+                often = f", after {attempts} attempts" if attempts > 1 else ""
+                found = f"{where} fails{often}: {first_line(error)}."
                 hint = "Check the network, the address and the credentials, and run the command again."
                 raise StoreError(found, hint) from error
         time.sleep(attempt)
@@ -188,10 +191,14 @@ class Bucket:
             raise StoreError(f"{self.root} cannot be used: {first_line(error)}.", hint) from error
 
     def files(self) -> Iterator[File]:
-        """Yield all objects below, a thousand at a time."""
+        """Yield all objects below, a thousand at a time.
+
+        A listing is not continued after an error, which obstore raises when it has repeated a request: as if it had come to
+        its end, it would yield nothing more.
+        """
         begin = len(self.below) + 1 if self.below else 0
         pages = iter(self._store.list(self.below or None, chunk_size=1000))
-        while page := self._asked(lambda: next(pages, None), self.root):
+        while page := self._asked(lambda: next(pages, None), self.root, attempts=1):
             yield from (File(found["path"][begin:], found["size"]) for found in page)
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
@@ -211,14 +218,20 @@ class Bucket:
         """Return the address of an object."""
         return f"{self.root}/{self._key(name)}"
 
-    def size(self, name: str) -> int:
-        """Return the number of bytes of an object."""
-        return int(self._asked(lambda: self._store.head(self._key(name))["size"], self.full(name)))
+    def read_up_to(self, name: str, most: int) -> bytes | int:
+        """Return the bytes of an object in one request; its size, where that is more than `most`, without its bytes."""
+
+        def work() -> bytes | int:
+            found = self._store.get(self._key(name))
+            size = int(found.meta["size"])
+            return size if size > most else bytes(found.bytes())
+
+        return self._asked(work, self.full(name))
 
     def _key(self, name: str) -> str:
         return f"{self.below}/{name}" if self.below else name
 
-    def _asked(self, work: Callable[[], _T], where: str) -> _T:
+    def _asked(self, work: Callable[[], _T], where: str, attempts: int = ATTEMPTS) -> _T:
         errors = self._errors
 
         def is_of_the_store(error: Exception) -> bool:
@@ -228,7 +241,7 @@ class Bucket:
             return not isinstance(error, about_photo)
 
         try:
-            return repeated(work, is_of_the_store, where)
+            return repeated(work, is_of_the_store, where, attempts)
         except (errors.NotFoundError, errors.InvalidPathError, FileNotFoundError, ValueError) as error:
             raise FileNotFoundError(errno.ENOENT, "there is no such object", where) from error
         except (errors.PermissionDeniedError, PermissionError) as error:

@@ -8,6 +8,7 @@ A pixel cache is reused only while photos, their order and the settings stay the
 
 import glob
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -201,25 +202,20 @@ def decoded_and_embedded(backbone: Backbone, settings: PixelSettings, paths: Seq
 
 
 def _write_pixels(file: Path, paths: Sequence[Path], settings: PixelSettings, mapper: Mapper) -> None:
+    """Decode photos into a .npy file, written as any file: the pages of a map would count as memory of this process."""
     shape = (len(paths), *settings.size, 3)
-    checksum = done = 0
-    with atomic_path(file) as temporary, tqdm(total=len(paths), desc="decode photos", unit="photo") as bar:
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        _reserve(temporary)
-        for batch in _batches(paths, settings, mapper):
-            pixels[done : done + len(batch)] = batch
-            checksum = zlib.crc32(batch.data, checksum)
-            done += len(batch)
-            bar.update(len(batch))
-        pixels.flush()
+    checksum = 0
+    with atomic_path(file) as temporary, temporary.open("wb") as sink:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(sink, header)
+        if hasattr(os, "posix_fallocate"):  # so that a full disk fails here, not after hours of decoding
+            os.posix_fallocate(sink.fileno(), 0, sink.tell() + math.prod(shape))
+        with tqdm(total=len(paths), desc="decode photos", unit="photo") as bar:
+            for batch in _batches(paths, settings, mapper):
+                sink.write(batch.data)
+                checksum = zlib.crc32(batch.data, checksum)
+                bar.update(len(batch))
     write_text(_note(file), json.dumps({"shape": shape, "crc32": checksum}))
-
-
-def _reserve(file: Path) -> None:
-    """Reserve disk space, because writing through a memory map to a full disk would kill the process."""
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
@@ -235,7 +231,7 @@ def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
         state.st_mtime_ns,
     ]
     fits = pixels.dtype == np.uint8 and pixels.shape == shape
-    if not fits or not (is_verified or _crc32(pixels) == checksum):
+    if not fits or not (is_verified or _crc32(file, state.st_size - pixels.nbytes) == checksum):
         raise CacheError(f"The pixel cache {file} was changed or truncated after it was written.", hint)
     if pixels.nbytes > VERIFIED_ALWAYS and not is_verified:
         with suppress(OSError):  # of a folder that cannot be written, or a full disk: it only saves time
@@ -243,10 +239,13 @@ def _open_pixels(file: Path, shape: tuple[int, ...]) -> Pixels:
     return pixels
 
 
-def _crc32(pixels: Pixels) -> int:
-    checksum = 0
-    for start in range(0, len(pixels), 256):
-        checksum = zlib.crc32(np.ascontiguousarray(pixels[start : start + 256]).data, checksum)
+def _crc32(file: Path, begin: int) -> int:
+    """Return the checksum of a file from an offset on, read without a map, as `_write_pixels` writes it."""
+    checksum, piece = 0, memoryview(bytearray(2**20))
+    with file.open("rb", buffering=0) as opened:
+        opened.seek(begin)
+        while size := opened.readinto(piece):
+            checksum = zlib.crc32(piece[:size], checksum)
     return checksum
 
 

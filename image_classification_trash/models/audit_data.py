@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
+from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
 
 from image_classification_trash.arrays import Embeddings, Floats
@@ -51,6 +52,8 @@ TO_EXCLUDE = (*QUALITY_ISSUES, "outlier")
 NEIGHBOURS = 10
 FENCE = 1.5
 """A distance is an outlier above the third quartile plus so many interquartile ranges (Tukey, Exploratory Data Analysis, 1977)."""
+DISTANCES_MEBIBYTES = 64
+"""MiB by which scikit-learn divides the distances between photos; sorting takes half as much again. Its own limit is 1,024."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +276,8 @@ def neighbour_distances(vectors: Embeddings) -> Floats:
         total = np.bincount(rows, 1.0 - similarity, minlength=len(vectors))
         return total / np.maximum(found, 1)
     fitted = NearestNeighbors(n_neighbors=count, metric="cosine").fit(vectors)
-    distances, _ = fitted.kneighbors()  # without each photo's distance to itself
+    with config_context(working_memory=DISTANCES_MEBIBYTES):
+        distances, _ = fitted.kneighbors()  # without each photo's distance to itself
     return np.asarray(distances.mean(1), dtype=np.float64)
 
 

@@ -10,8 +10,10 @@ import pytest
 from helpers.commands import command
 from helpers.s3 import Bucket, s3
 
+from image_classification_trash.distributed import shard_work, stores
+from image_classification_trash.distributed.shard_work import FetchedPhoto
 from image_classification_trash.distributed.stores import store_at
-from image_classification_trash.errors import StoreError
+from image_classification_trash.errors import PhotoTooLargeError, StoreError
 
 pytest.importorskip("obstore")
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "test"
@@ -57,6 +59,31 @@ def test_a_bucket_is_listed_answered_and_resumed(bucket: Bucket, tmp_path: Path)
     assert "2 shards, 1 of them before" in command(tmp_path, *PREDICT, status=3).stderr
     assert bucket.objects["answers/000001.parquet"] == before
     assert "max_pixels" in command(tmp_path, *PREDICT, "--max-pixels", "9000000", status=2).stderr
+
+
+def test_a_listing_that_breaks_off_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the end of the listing: the photos after it would be lost in silence."""
+    monkeypatch.setitem(stores._RETRIES, "max_retries", 1)
+    photos = stores.store_at("s3://b/photos")
+    bucket.faults[""] = [200, 503, 503, 200]
+    with pytest.raises(StoreError, match="s3://b fails"):
+        list(photos.files())
+    bucket.faults[""] = [200, 503, 200]
+    assert len(list(photos.files())) == 7, "the library itself repeats a request"
+
+
+def test_a_photo_is_one_request_and_one_that_is_too_large_is_not_fetched(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_work, "MAX_BYTES", 2**20)
+    bucket.objects["photos/large.jpg"] = bytes(3 * 2**20)
+    whole = shard_work.fetched("s3://b/photos/0 é.jpg")
+    assert isinstance(whole, FetchedPhoto) and whole.read() == bucket.objects["photos/0 é.jpg"]
+    large = shard_work.fetched("s3://b/photos/large.jpg")
+    assert isinstance(large, FetchedPhoto) and not large.getvalue()
+    with pytest.raises(PhotoTooLargeError, match=r"large\.jpg has 3 MiB; the limit is 1 MiB"):
+        large.read()
+    assert bucket.asked == ["photos/0 é.jpg", "photos/large.jpg"]
 
 
 def test_a_listing_is_refused_or_recovered(bucket: Bucket, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from image_classification_trash.features import build_features, content_cache
 from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.parallel.mapper import A, B
 
 SETTINGS = PixelSettings((24, 32), "stretch")
 
@@ -52,6 +54,49 @@ def test_pixels_are_those_of_the_contract(photos: list[Photo], tmp_path: Path) -
     for file in tmp_path.glob("*.png"):
         file.unlink()
     assert (pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train") == pixels).all()
+
+
+def test_a_pixel_cache_is_the_file_that_numpy_writes(photos: list[Photo], tmp_path: Path) -> None:
+    pixels = pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
+    np.save(tmp_path / "saved.npy", np.asarray(pixels))
+    (file,) = (tmp_path / "cache/pixels").glob("*.npy")
+    assert file.read_bytes() == (tmp_path / "saved.npy").read_bytes()
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(), reason="the memory of each mapped file is Linux's to tell"
+)
+def test_a_pixel_cache_takes_no_memory_before_its_photos_are_used(
+    photos: list[Photo], tmp_path: Path
+) -> None:
+    """Neither while it is written nor while it is verified: mapped pages count as memory of the process."""
+    held: list[int] = []
+
+    class Watching:
+        def map(self, work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+            for item in items:
+                yield work(item)
+                held.append(mapped_kilobytes(tmp_path / "cache"))
+
+    settings = PixelSettings((480, 640), "stretch")
+    pixels = pixel_cache(photos, tmp_path, settings, tmp_path / "cache", "train", Watching())
+    held.append(mapped_kilobytes(tmp_path / "cache"))
+    again = pixel_cache(photos, tmp_path, settings, tmp_path / "cache", "train")
+    held.append(mapped_kilobytes(tmp_path / "cache"))
+    assert len(held) == 42 and max(held) < 1000
+    assert pixels.nbytes > 36e6 and again[-1].any()
+    assert mapped_kilobytes(tmp_path / "cache") >= 480 * 640 * 3 // 1024, "the photo that was used"
+
+
+def mapped_kilobytes(folder: Path) -> int:
+    """Memory that this process holds of the files of a folder that it maps, in KiB."""
+    found, is_below = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            is_below = f" {folder}/" in line
+        elif is_below and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
 
 
 @pytest.fixture
@@ -191,7 +236,7 @@ def test_a_large_pixel_cache_is_verified_again_only_if_its_file_changed(
     monkeypatch.setattr(build_features, "VERIFIED_ALWAYS", 100)
     checked = []
     whole = build_features._crc32
-    monkeypatch.setattr(build_features, "_crc32", lambda pixels: checked.append(1) or whole(pixels))
+    monkeypatch.setattr(build_features, "_crc32", lambda *given: checked.append(1) or whole(*given))
     for _ in range(3):
         pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
     assert len(checked) == 1

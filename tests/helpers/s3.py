@@ -17,6 +17,7 @@ class Bucket:
     """Objects by key; `faults` gives the statuses with which the next requests for a key are answered.
 
     A status of 0 closes the connection without an answer; `slow` is seconds that an answer to a key takes.
+    The empty key is the listing, a request for each page.
     """
 
     def __init__(self) -> None:
@@ -74,9 +75,11 @@ def s3(bucket: Bucket) -> Iterator[dict[str, str]]:
 
         def do_GET(self) -> None:
             key = self.key()
+            if self.is_faulty():
+                return
             if not key:
                 self.answer(200, self.listing())
-            elif not self.is_faulty():
+            else:
                 if key not in bucket.objects:
                     self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
                     return

@@ -466,20 +466,22 @@ def two_devices(workspace: Path) -> Path:
 
 
 def train_together(
-    workspace: Path, output: str, starts: Sequence[Sequence[str]], address: str, port: int
+    workspace: Path, output: str, starts: Sequence[Sequence[str]], address: str, port: int, flags: bool
 ) -> None:
-    """Train with `torchrun` as two machines do; each begins its command with one of `starts`."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    place = ["--master-addr", address, "--master-port", str(port), "-m", "image_classification_trash"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    nodes = [
-        subprocess.Popen(
-            [*start, *torchrun, "--node-rank", str(rank), *place, *TOGETHER, "--output", output],
-            cwd=workspace,
-            env=environment,
-        )
-        for rank, start in enumerate(starts)
-    ]
+    """Train with `torchrun` as two machines do; each begins its command with one of `starts`.
+
+    `torchrun` learns its place from flags, as in a shell and on Slurm, or from variables, as on Kubernetes.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    place = {"nnodes": "2", "nproc-per-node": "1", "master-addr": address, "master-port": str(port)}
+    nodes = []
+    for rank, start in enumerate(starts):
+        here = {**place, "node-rank": str(rank)}
+        given = [f"--{name}={value}" for name, value in here.items()] if flags else []
+        variables = {} if flags else {f"PET_{k.replace('-', '_').upper()}": v for k, v in here.items()}
+        line = [*start, *torchrun, *given, "-m", "image_classification_trash", *TOGETHER, "--output", output]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+        nodes.append(subprocess.Popen(line, cwd=workspace, env=environment))
     assert [node.wait(GUARD) for node in nodes] == [0, 0]
 
 
@@ -494,7 +496,7 @@ def test_two_machines_train_as_two_devices_do(workspace: Path, two_devices: Path
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    train_together(workspace, "two-machines", [[], []], "127.0.0.1", port)
+    train_together(workspace, "two-machines", [[], []], "127.0.0.1", port, flags=False)
     check_same_epochs(two_devices, workspace / "models/two-machines/history.csv")
 
 
@@ -503,7 +505,7 @@ def test_two_network_namespaces_train_as_two_devices_do(workspace: Path, two_dev
     """The network between them carries all that the machines share, beside the disk."""
     with two_machines() as machines:
         starts = [[*each.enter, "env", f"GLOO_SOCKET_IFNAME={each.card}"] for each in machines]
-        train_together(workspace, "two-namespaces", starts, machines[0].address, 29500)
+        train_together(workspace, "two-namespaces", starts, machines[0].address, 29500, flags=True)
     assert [path.name for path in (workspace / "models").glob("two-namespaces*")] == ["two-namespaces"]
     check_same_epochs(two_devices, workspace / "models/two-namespaces/history.csv")
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,6 +178,19 @@ def test_outliers_are_far_from_their_neighbours() -> None:
     vectors = rng.normal((5, 0, 0), 0.3, (60, 3)).astype(np.float32)
     vectors[7] = (0, 5, 0)
     assert module.neighbour_distances(vectors).argmax() == 7
+
+
+def test_memory_for_distances_does_not_grow_with_the_square_of_photos() -> None:
+    """5,000 photos have 25 million distances, which would take 287 MiB with their order."""
+    vectors = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
+    tracemalloc.start()
+    distances = module.neighbour_distances(vectors)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2 * module.DISTANCES_MEBIBYTES * 2**20
+    few = np.linalg.norm(vectors[:3], axis=1)[:, None] * np.linalg.norm(vectors, axis=1)
+    exact = np.sort(1 - vectors[:3] @ vectors.T / few, axis=1)[:, 1 : module.NEIGHBOURS + 1].mean(1)
+    assert distances[:3] == pytest.approx(exact, abs=1e-5)
 
 
 def test_no_agpl_code_is_loaded() -> None:
