@@ -516,7 +516,9 @@ if __name__ == "__main__":
 
     def prepare(settings: DataSettings) -> Prepared:
         """Prepare as the command does; the layers keep this module from importing it, so it is looked up by name."""
-        prepared: Prepared = resolve_name("image_classification_trash.cli:run_data")(settings)
+        prepared: Prepared = resolve_name("image_classification_trash.distributed.prepare_data:prepare_data")(
+            settings
+        )
         return prepared
 
     sys.exit(carry_out("data", lambda: load_settings(DataSettings, sys.argv[1:]), prepare))

@@ -34,6 +34,7 @@ from image_classification_trash.inference.model_store import (
 )
 from image_classification_trash.inference.shipped import FOLDER, MODEL
 from image_classification_trash.models import promote_model as module
+from image_classification_trash.models.compare_models import compare_models
 from image_classification_trash.models.promote_model import gates, manage_models, promote, register, rollback
 from image_classification_trash.show import Result, Table
 
@@ -267,7 +268,7 @@ def test_figures_of_another_program_are_said_and_do_not_end_the_list(tmp_path: P
     assert rows[str(tmp_path / "a")][3] == "90.0% (85.0 to 95.0)"
     assert rows[str(tmp_path / "b")][1] == "damaged:" and "metrics.json" in rows[str(tmp_path / "b")][2]
     with pytest.raises(BundleError, match=r"does not hold the figures of an evaluation: test\.accuracy"):
-        manage_models(settings(tmp_path, "compare", "b", "b"))
+        compare_models(settings(tmp_path, "compare", "b", "b"))
 
 
 def test_every_action_shows_what_it_did(tmp_path: Path) -> None:
