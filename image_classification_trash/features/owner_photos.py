@@ -19,7 +19,7 @@ from image_classification_trash.errors import BundleError, DatasetError, PhotoEr
 from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import TrashClassifier, photos_below
-from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.images import Pixels, photo_bytes, read_photo
 
 Embed = Callable[[Pixels], Embeddings]
 """Maps photos, uint8 (B, H, W, 3), to what enters a model's head, float32 (B, D)."""
@@ -123,7 +123,7 @@ def read_photos(model: Embedder, files: Sequence[tuple[str, Path]], unused: tupl
     seen: dict[str, tuple[str, Path]] = {}
     for number, (label, path) in enumerate(files, 1):
         try:
-            digest = sha256_of(path.read_bytes())
+            digest = sha256_of(photo_bytes(path))
             if digest in seen:
                 check_label(seen[digest], label, path)
                 copies.append(f"{path} is a copy of {seen[digest][1].name}")
@@ -131,7 +131,7 @@ def read_photos(model: Embedder, files: Sequence[tuple[str, Path]], unused: tupl
                 waiting.append(read_photo(path, config.input_size, config.resize_mode))
                 seen[digest] = label, path
                 y_true.append(config.classes.index(label) if label else -1)
-        except (PhotoError, OSError) as error:
+        except PhotoError as error:
             unreadable.append(str(error))
         if waiting and (len(waiting) == BATCH or number == len(files)):
             batch, waiting = np.stack(waiting), []
