@@ -45,15 +45,9 @@ if TYPE_CHECKING:
 
 def run_data(settings: DataSettings) -> Result:
     """Prepare a data set."""
-    from image_classification_trash.data.make_dataset import make_dataset
-    from image_classification_trash.distributed.mapping import chosen_mapper
+    from image_classification_trash.distributed.prepare_data import prepare_data
 
-    with chosen_mapper(settings) as mapper:
-        if not settings.embeddings:
-            return make_dataset(settings, None, mapper)
-        from image_classification_trash.features.build_features import near_duplicate_embedder
-
-        return make_dataset(settings, near_duplicate_embedder(settings.interim_dir, mapper), mapper)
+    return prepare_data(settings)
 
 
 def run_audit(settings: AuditSettings) -> Result:

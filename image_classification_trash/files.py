@@ -9,6 +9,7 @@ import ctypes
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -74,26 +75,40 @@ def read_limited(path: Path, most: int) -> bytes:
     return bytes(content)
 
 
-def read_json(path: Path, most: int = MAX_JSON_BYTES) -> Any:
-    """Read a JSON file of at most `most` bytes.
+def read_json(path: Path, most: int = MAX_JSON_BYTES, finite: bool = False) -> Any:
+    """Read a JSON file of at most `most` bytes; `finite` as in `parse_json`.
 
     Raises:
         OSError: the file is longer, or cannot be read.
-        ValueError: it is not JSON in UTF-8, or is nested too deeply.
+        ValueError: as of `parse_json`, or it is not in UTF-8.
     """
-    return parse_json(read_limited(path, most).decode("utf-8"))
+    return parse_json(read_limited(path, most).decode("utf-8"), finite)
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, finite: bool = False) -> Any:
     """Parse JSON in which no object has a key twice.
 
+    Args:
+        text: the document.
+        finite: refuse NaN and infinity, which Python writes, as earlier versions did for missing figures, but JSON has not.
+
     Raises:
-        ValueError: it is not JSON, is nested too deeply, or an object has a key twice, of which the first would be lost.
+        ValueError: it is not JSON, is nested too deeply, or an object has a key twice, of which the first would be lost;
+            or a number is not finite and `finite` is set.
     """
+    strict: dict[str, Any] = {"parse_constant": finite_number, "parse_float": finite_number} if finite else {}
     try:
-        return json.loads(text, object_pairs_hook=without_repeats)
+        return json.loads(text, object_pairs_hook=without_repeats, **strict)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def finite_number(text: str) -> float:
+    """Return the number that JSON text stands for; raise a ValueError for NaN, infinity and numbers beyond a float's range."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it has a number that is not finite: {text[:20]}")
+    return value
 
 
 def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ The result is `data/processed/NAME/`: the manifest, the files left out (problems
 
 import json
 import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -86,6 +87,8 @@ PROBLEMS, NEAR_DUPLICATES, CORRECTIONS = "problems", "near_duplicates", "correct
 """Names of the tables (see tables.py) and of the file in a data set's folder."""
 MOST_LINKS = 20_000
 """Photos up to which the folder holds links to them, for browsing."""
+LONGEST_NAME = 240
+"""Bytes of a label or a photo's name in the name of a folder or link; file systems allow 255."""
 WARNED_OF = 10
 """Number of left-out files of each kind that the log names."""
 SAMPLE = Path("data/sample")
@@ -207,11 +210,12 @@ def write_dataset(
         key: hash of the photos and settings.
     """
     folder = settings.processed_dir / settings.name
-    _warn_of(audit.problems, folder)
+    _warn_of(audit.problems)
     photos = [item.photo for item in audit.good]
     splits.check_classes(by_waste(photos, bool(source.origins))[0])
     embeddings = embed(photos, source.root) if embed else None
     near = find_near_duplicates([item.phash for item in audit.good], embeddings)
+    stated = {photo.path: photo.group for photo in photos if photo.group}
     photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, near.component), strict=True)]
     problems, pairs = audit.problems, near.pairs
     if source.origins:
@@ -219,12 +223,14 @@ def write_dataset(
         problems = tuple(sorted([*problems, *crossing], key=astuple))
         pairs = pairs.among([bool(photo.split) for photo in photos])
         photos = [photo for photo in photos if photo.split]
-        _warn_of(crossing, folder)
+        _warn_of(crossing)
         if clashing := contradictions(photos, pairs):
             text = "%d pairs of two sources look alike and have different labels, such as %s"
             logger.warning(text, len(clashing), clashing[0])
     else:
         method, photos = split_photos(settings, photos, embeddings)
+    for warning in splits.torn_groups(photos, stated):
+        logger.warning("%s: %s", method, warning)
     metadata = Metadata(
         split=SplitMade(method, settings.seed, settings.val_fraction, settings.test_fraction),
         problems=dict(sorted(Counter(problem.kind for problem in problems).items())),
@@ -239,16 +245,14 @@ def write_dataset(
     return read_manifest(folder)
 
 
-def _warn_of(problems: Sequence[Problem], folder: Path) -> None:
+def _warn_of(problems: Sequence[Problem]) -> None:
     """Log the first files of each kind of problem, and how many more there are."""
     for kind, rows in groupby(sorted(problems, key=lambda row: row.kind), key=lambda row: row.kind):
         alike = list(rows)
         for problem in alike[:WARNED_OF]:
             logger.warning("left out %s: %s", problem.path, problem.detail)
         if len(alike) > WARNED_OF:
-            logger.warning(
-                "left out %d more (%s): see the table of problems in %s", len(alike) - WARNED_OF, kind, folder
-            )
+            logger.warning("left out %d more (%s)", len(alike) - WARNED_OF, kind)
 
 
 def locate_source(settings: DataSettings) -> Source:
@@ -346,6 +350,9 @@ def split_photos(
             logger.warning(
                 "%d of %d photos have no split, so all photos are split again", without, len(photos)
             )
+    if method == "official" and (missing := [s for s in SPLITS if not any(p.split == s for p in photos)]):
+        text = "the source names no photos of %s, so some of train are taken, at random"
+        logger.warning(text, " and ".join(missing))
     fractions = splits.Fractions(settings.val_fraction, settings.test_fraction)
     groups: Sequence[Photo] = photos
     if method == "object-clusters" and embeddings is not None:
@@ -468,8 +475,9 @@ def _write_view(folder: Path, manifest: Manifest) -> None:
         source = manifest.path_of(photo).resolve()
         # A label from a CSV may contain slashes or dots that would lead out of the data set's folder.
         label = photo.label.replace("/", "_").replace("\\", "_")
-        label = "_" if label in (".", "..") else label
-        link = folder / photo.split / label / f"{photo.sha256[:8]}-{Path(photo.path).name}"
+        label = "_" if label in (".", "..") else os.fsdecode(os.fsencode(label)[:LONGEST_NAME])
+        name = os.fsdecode(os.fsencode(Path(photo.path).name)[-LONGEST_NAME:])
+        link = folder / photo.split / label / f"{photo.sha256[:8]}-{name}"
         link.parent.mkdir(parents=True, exist_ok=True)
         try:
             link.symlink_to(source)
@@ -524,7 +532,9 @@ if __name__ == "__main__":
 
     def prepare(settings: DataSettings) -> Prepared:
         """Prepare as the command does; the layers keep this module from importing it, so it is looked up by name."""
-        prepared: Prepared = resolve_name("image_classification_trash.cli:run_data")(settings)
+        prepared: Prepared = resolve_name("image_classification_trash.distributed.prepare_data:prepare_data")(
+            settings
+        )
         return prepared
 
     sys.exit(carry_out("data", lambda: load_settings(DataSettings, sys.argv[1:]), prepare))

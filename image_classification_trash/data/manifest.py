@@ -242,13 +242,18 @@ def read_manifest(folder: Path) -> Manifest:
         hint = f"Prepare it with: trash-classifier data {folder.name}"
         raise DatasetError(f"There is no prepared data set in {folder}.", hint)
     try:
-        about = read_json(folder / DATASET)
+        about = read_json(folder / DATASET, finite=True)
         photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # keeps line endings
+        photos.sort(
+            key=lambda photo: photo.path
+        )  # the fingerprint does not tell the rows' order, on which a training depends
         root, labels = _root(folder, about), tuple(about["labels"])
         metadata = _parse_metadata(about)
         shown, not_waste = by_waste(photos, metadata.sources is not None)
         manifest = Manifest(about["name"], root, shown, labels, metadata, not_waste)
         unchanged = manifest.fingerprint == about["fingerprint"]
+        if unchanged and sorted(labels) != sorted({photo.label for photo in shown}):
+            raise ValueError("its labels are not those of its photos")
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         hint = f"Prepare it again: trash-classifier data {folder.name} --force"
         raise DatasetError(f"The data set in {folder} cannot be read: {error!r}.", hint) from error

@@ -50,9 +50,10 @@ def read_source(
         source = read_tree(path, layout)
     elif path.suffix.lower() == ".csv" and path.is_file():
         source = read_csv(path, columns or {}, photos)
-    elif "://" in str(path) or str(path).startswith(("http:/", "https:/")):
+    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
         hint = "Download it, then pass the file or the folder to --source."
-        url = re.sub(":/(?!/)", "://", str(path), count=1)  # a Path keeps one slash
+        slashes = ":///" if str(path).startswith("file:") else "://"  # a Path keeps one slash
+        url = re.sub(":/(?!/)", slashes, str(path), count=1)
         raise DatasetError(f"{url} is a URL, but photos are read from files.", hint)
     else:
         what = "is neither a folder nor a .zip or .csv file" if path.exists() else "does not exist"
@@ -61,6 +62,9 @@ def read_source(
     if not source.files:
         suffixes = ", ".join(sorted(f"*{suffix}" for suffix in PHOTO_SUFFIXES))
         found = f"No photos were found in {path}: no folder in it contains files named {suffixes}."
+        if source.left_out:
+            first = source.left_out[0]
+            found += f" {len(source.left_out)} files and folders were left out, such as {first.path}: {first.detail}."
         hint = "Put each class's photos in a folder named after the class."
         if path.is_file():
             found = f"No photos were found in {path}: it has no line after the header."

@@ -7,8 +7,9 @@
 
 import random
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from image_classification_trash.data.manifest import SPLITS, Photo
@@ -43,8 +44,8 @@ def check_classes(photos: Sequence[Photo]) -> None:
     if len(counts) < 2:
         found = f"All {len(photos)} usable photos are of one class, {next(iter(counts))!r}."
         raise DatasetError(found, "A classifier needs at least two classes, each in a folder of its own.")
-    if UNSURE in counts:
-        found = f"A class is called {UNSURE!r}, which is the answer to photos below a model's threshold."
+    if taken := [label for label in counts if label.casefold() == UNSURE]:
+        found = f"A class is called {taken[0]!r}, which is the answer to photos below a model's threshold."
         raise DatasetError(found, "Rename the class.")
     few = sorted(label for label, count in counts.items() if count < MIN_PHOTOS_PER_CLASS)
     if few:
@@ -55,10 +56,13 @@ def check_classes(photos: Sequence[Photo]) -> None:
 
 
 def alike(labels: Iterable[str]) -> list[str]:
-    """Return a sentence for each group of labels that differ only in case, spaces, hyphens or underscores: likely one class."""
+    """Return a sentence for each group of labels that differ only in case, spaces, hyphens, underscores or characters without
+    a width: likely one class.
+    """
     groups = defaultdict(list)
     for label in sorted(set(labels)):
-        groups[re.sub(r"[\s_-]+", " ", label).strip().casefold()].append(label)
+        seen = "".join(sign for sign in label if unicodedata.category(sign) != "Cf")
+        groups[re.sub(r"[\s_-]+", " ", seen).strip().casefold()].append(label)
     return [
         f"{', '.join(map(repr, group))} are different classes: rename one if they are the same."
         for group in groups.values()
@@ -140,6 +144,26 @@ def _need(
     lacking = sum(wanted[split, label] * count for label, count in sorted(labels.items()))
     lacks_any = any(wanted[split, label] > 0 for label in labels)
     return lacks_any, lacking / share
+
+
+def torn_groups(photos: Iterable[Photo], stated: Mapping[str, str]) -> list[str]:
+    """Return a warning if photos that the source puts into one group are in several splits.
+
+    Args:
+        photos: with their splits.
+        stated: the source's own group of each photo, by path; a photo without one is not named.
+    """
+    found = defaultdict(set)
+    for photo in photos:
+        if photo.path in stated:
+            found[stated[photo.path]].add(photo.split)
+    torn = sorted(group for group, inside in found.items() if len(inside) > 1)
+    if not torn:
+        return []
+    return [
+        f"{len(torn)} of the source's {len(found)} groups have photos in several splits, such as {torn[0]!r}; figures of "
+        "the test split may flatter"
+    ]
 
 
 def missing_classes(photos: Iterable[Photo], labels: Iterable[str]) -> list[str]:

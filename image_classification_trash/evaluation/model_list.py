@@ -110,7 +110,9 @@ def _entry_of_version(registry: Registry, version: Version) -> Entry:
 def _entry(reference: str, read: Callable[[], Bundle], aliases: Sequence[str] = ()) -> Entry:
     try:
         bundle = read()
-        return Entry(reference, bundle, tuple(aliases), read_metrics(bundle), exported_files(bundle))
+        entry = Entry(reference, bundle, tuple(aliases), read_metrics(bundle), exported_files(bundle))
+        entry.as_json()  # what its description lacks is found here, so that it does not end the list
+        return entry
     except BundleError as error:
         return Entry(reference, None, tuple(aliases), problem=error.found)
 

@@ -270,8 +270,9 @@ def without_undefined(document: Any) -> Any:
         return [without_undefined(item) for item in document]
     if not isinstance(document, dict):
         return document
-    if document.keys() == {"value", "low", "high"} and not all(map(math.isfinite, document.values())):
-        return None
+    if document.keys() == {"value", "low", "high"}:
+        numbers = [value for value in document.values() if isinstance(value, int | float)]
+        return document if all(map(math.isfinite, numbers)) else None
     return {key: without_undefined(value) for key, value in document.items()}
 
 

@@ -81,8 +81,37 @@ _BY_LABEL = {
 }
 _ADDED_LATER = {"negative_label", "negative_threshold", "conformal_threshold"}
 """Fields that bundles of earlier releases lack."""
+_NUMBER = (int, float)
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "name": str, "architecture": str, "git_commit": str, "created": str, "license": str,
+    "input_height": int, "input_width": int, "temperature": _NUMBER, "threshold": _NUMBER, "negative_threshold": _NUMBER,
+    "conformal_threshold": (*_NUMBER, type(None)), "negative_label": (str, type(None)), "labels": tuple,
+    "data": dict, "data.name": str, "data.fingerprint": str, "data.split": dict, "data.counts": dict,
+    "training": dict, "training.settings": dict, "training.seconds": _NUMBER, "training.machine": str,
+    "training.ancestors": dict, "versions": dict,
+}  # fmt: skip
+"""Types of what a description holds; what a dot names is a member of `data` or `training`, which need not be there."""
 _EXPORT_AGAIN = "Export it again with: trash-classifier export"
 _TRAIN_AGAIN = "Train it again with: trash-classifier train"
+
+
+class Members(dict[str, Any]):
+    """A JSON object of a description; what it lacks is an error of the model, wherever it is asked for."""
+
+    origin = "The model's description"
+
+    def __missing__(self, name: str) -> Any:
+        """Raise a BundleError that names the file and what it lacks."""
+        raise BundleError(f"{self.origin} has no {name!r}.", _TRAIN_AGAIN)
+
+    @classmethod
+    def of(cls, value: Any, origin: str) -> Any:
+        """Return plain data in which every object is one of these, and names `origin`."""
+        if not isinstance(value, dict):
+            return value
+        members = cls((name, cls.of(inner, origin)) for name, inner in value.items())
+        members.origin = origin
+        return members
 
 
 @dataclass(frozen=True)
@@ -389,12 +418,13 @@ def renamed(record: Any) -> Any:
 def _parse_config(text: str, file: str) -> BundleConfig:
     try:
         values = parse_json(text)
-        values = renamed(values) if isinstance(values, dict) else values
+        values = Members.of(renamed(values), file) if isinstance(values, dict) else values
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             found = f"{file} has bundle format {version}; this version of the program reads {FORMAT_VERSION}."
             raise BundleError(found, "Use the version of the program that wrote it, or train again.")
         required = {field.name for field in fields(BundleConfig)} - _ADDED_LATER
+        _check_types(file, values)
         known = {k: values[k] for k in required} | {k: values[k] for k in _ADDED_LATER & set(values)}
         config = BundleConfig(**{**known, "labels": tuple(values["labels"])})
         if config.license == TRASHNET_LICENSE and not config.is_of_trashnet:
@@ -407,6 +437,19 @@ def _parse_config(text: str, file: str) -> BundleConfig:
     return config
 
 
+def _check_types(file: str, values: Mapping[str, Any]) -> None:
+    labels = values["labels"]
+    flat = {**values, "labels": tuple(labels) if isinstance(labels, list) else labels}
+    for part in ("data", "training"):
+        inner = values[part] if isinstance(values[part], dict) else {}
+        flat |= {f"{part}.{name}": value for name, value in inner.items()}
+    stated = {name: kind for name, kind in _TYPES.items() if name in flat}
+    wrong = [n for n, kind in stated.items() if not isinstance(flat[n], kind) or isinstance(flat[n], bool)]
+    wrong += [] if "labels" in wrong or all(isinstance(label, str) for label in labels) else ["labels"]
+    if wrong:
+        raise BundleError(f"{file}: impossible {', '.join(wrong)}.", _TRAIN_AGAIN)
+
+
 def _check_values(file: str, config: BundleConfig) -> None:
     sane = {
         "labels": len(config.classes) >= 2 and len(set(config.labels)) == len(config.labels),
@@ -414,7 +457,7 @@ def _check_values(file: str, config: BundleConfig) -> None:
         "resize mode": config.resize_mode in RESIZE_MODES,
         "temperature": 0 < config.temperature < math.inf,
         "threshold": 0 <= config.threshold <= 1,
-        "negative label": config.negative_label in (None, config.labels[-1]),
+        "negative label": config.negative_label is None or (config.negative_label,) == config.labels[-1:],
         "negative threshold": 0 <= config.negative_threshold <= 1,
         "conformal threshold": config.conformal_threshold is None or 0 <= config.conformal_threshold <= 1,
     }

@@ -434,20 +434,23 @@ def _photos_of(photo: Any) -> list[Any] | None:
 def photos_below(name: str | os.PathLike[str]) -> list[str] | None:
     """List the photos in a folder and its subfolders, or those that match a glob, sorted; None: it is neither.
 
-    A file, an address and a name that no file can have are neither.
+    A subfolder that cannot be read is listed too, so that it gives an error as a photo does. A file, an address and a name that
+    no file can have are neither a folder nor a glob.
     """
     text = os.path.expanduser(os.fsdecode(name))  # noqa: PTH111  names that no file can have pass through
     try:
         if is_url(text) or os.path.isfile(text):  # noqa: PTH113  does not raise
             return None
+        closed: list[str] = []
         if os.path.isdir(text):  # noqa: PTH112
-            found: Iterable[Path] = Path(text).rglob("*")
+            tree = os.walk(Path(text), onerror=lambda error: closed.append(error.filename))
+            found: Iterable[Path] = (Path(folder, name) for folder, _, names in tree for name in names)
         elif glob.has_magic(text):
             found = map(Path, glob.glob(text, recursive=True))  # noqa: PTH207  a pattern may be absolute
         else:
             return None
         photos = (str(path) for path in found if path.suffix.lower() in PHOTO_SUFFIXES)
-        return sorted(filter(os.path.isfile, photos))
+        return sorted([*filter(os.path.isfile, photos), *closed])
     except (OSError, ValueError):  # too long, with a NUL, or a folder that may not be read
         return None
 

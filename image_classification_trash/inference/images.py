@@ -9,6 +9,7 @@ to RGB, one resize filter. Everything after that (scaling, normalisation, temper
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -69,6 +70,8 @@ NAMED_AS = f"Photos are named *{', *'.join(sorted(PHOTO_SUFFIXES))}."
 """What to tell where a folder holds none."""
 
 MAX_BYTES = 256 * 2**20
+PIPES = {Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd")}
+"""Where a shell puts the pipes that it makes for a command: `/dev/stdin`, and those of `<(...)`."""
 MIN_SIDE = 8
 PILLOW = int(pillow_version.partition(".")[0])
 RESIZE_FILTER = Image.Resampling.BILINEAR
@@ -153,7 +156,8 @@ def photo_bytes(source: EncodedPhoto) -> bytes:
     An open file is read from its start, or from its current position if it cannot seek.
 
     Raises:
-        PhotoError: the file is missing, unreadable, in text mode, empty or above `MAX_BYTES`.
+        PhotoError: the file is missing, unreadable, in text mode, empty or above `MAX_BYTES`; or the path is that of a
+            device, or of a pipe other than a shell's.
     """
     name = _name_of(source)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -359,11 +363,17 @@ def _not_a_photo(name: str) -> PhotoError:
 
 def _read_file(path: Path, name: str) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            found = f"{name} has {size / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
+        state = path.stat()
+        if stat.S_ISFIFO(state.st_mode) and path.parent in PIPES:
+            with path.open("rb") as pipe:
+                return _read_open_file(pipe, name)
+        if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+            found = f"{name} is a pipe or a device, which may never end."
+            raise PhotoError(found, "Give a file, or leave it out.")
+        if state.st_size > MAX_BYTES:
+            found = f"{name} has {state.st_size / 2**20:.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB."
             raise PhotoTooLargeError(found, SHRINK_HINT)
-        return path.read_bytes()
+        return path.read_bytes() if state.st_size else b""  # /proc has files of no size that never end
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         reason = getattr(error, "strerror", None) or first_line(error).rstrip(".")
         raise PhotoError(

@@ -89,20 +89,26 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 
-def inspect_boxes(data: bytes, max_parts: int) -> Header:
-    """Inspect a HEIC or AVIF photo; their parsers are larger than all others together, and few photos need them."""
+def inspect_avif(data: bytes, max_parts: int) -> Header:
+    """Inspect an AVIF photo; the parser of its boxes is larger than all others together, and few photos need it."""
     from image_classification_trash.inference.photo_headers import heif  # noqa: PLC0415
 
-    inspect = heif.inspect_avif if photo_kind(data) == "AVIF" else heif.inspect_heif
-    return inspect(data, max_parts)
+    return heif.inspect_avif(data, max_parts)
+
+
+def inspect_heif(data: bytes, max_parts: int) -> Header:
+    """Inspect a HEIC photo, which has the same boxes."""
+    from image_classification_trash.inference.photo_headers import heif  # noqa: PLC0415
+
+    return heif.inspect_heif(data, max_parts)
 
 
 _INSPECTORS: dict[str, Callable[[bytes, int], Header]] = {
     "JPEG": inspect_jpeg,
     "PNG": inspect_png,
     "WEBP": inspect_webp,
-    "AVIF": inspect_boxes,
-    "HEIF": inspect_boxes,
+    "AVIF": inspect_avif,
+    "HEIF": inspect_heif,
     "GIF": inspect_gif,
     "BMP": inspect_bmp,
 }

@@ -7,23 +7,18 @@ The network stays; its head gets a correction that a ridge holds near the head a
 A bundle becomes a new bundle, a .tflite file a new .tflite file; the model that is given is never changed.
 """
 
-import json
 import shutil
 import sys
 import time
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from image_classification_trash.arrays import Embeddings, Floats, Ints
+from image_classification_trash.arrays import Floats
 from image_classification_trash.config.models import AdaptSettings
 from image_classification_trash.drift.prior_shift import MIN_PHOTOS, assumed_shares, estimate_shares
 from image_classification_trash.errors import (
@@ -31,31 +26,21 @@ from image_classification_trash.errors import (
     DatasetError,
     ExportError,
     MissingExtraError,
-    PhotoError,
 )
-from image_classification_trash.evaluation.model_card import model_card
 from image_classification_trash.evaluation.result import AdaptationRecord
-from image_classification_trash.export.tflite_head import HeadOfFile
-from image_classification_trash.export.tflite_metadata import with_metadata
-from image_classification_trash.features.class_means import FILE as CLASS_MEANS
-from image_classification_trash.features.class_means import ClassMeans, read_class_means
-from image_classification_trash.files import only_writer, sha256_of, write_bytes
-from image_classification_trash.inference.bundle import (
-    CARD,
-    EXPORT,
-    NOTICE,
-    WEIGHTS,
-    Bundle,
-    BundleConfig,
-    add_to_bundle,
-    read_bundle,
-    write_bundle,
+from image_classification_trash.export.head_replacement import TFLITE, Origin, open_origin
+from image_classification_trash.features.owner_photos import (
+    MOST_PHOTOS,
+    Flags,
+    OwnerPhotos,
+    class_photos,
+    read_photos,
 )
+from image_classification_trash.files import only_writer, sha256_of
+from image_classification_trash.inference.bundle import EXPORT
 from image_classification_trash.inference.classifier import TrashClassifier, photos_below
-from image_classification_trash.inference.file_digest import files_in_tflite
-from image_classification_trash.inference.images import Pixels, read_photo
+from image_classification_trash.inference.images import Pixels
 from image_classification_trash.inference.model_store import chosen_model
-from image_classification_trash.inference.runtimes import DESCRIPTION, LiteRtRuntime, open_file
 from image_classification_trash.networks.head_correction import (
     MOST_FITS,
     RIDGE,
@@ -66,43 +51,13 @@ from image_classification_trash.networks.head_correction import (
     refit_temperature,
     softmax,
 )
-from image_classification_trash.networks.safetensors_file import read_tensor, with_tensor
 from image_classification_trash.provenance import git_commit
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Note, Result, Shown, Table
 
-Embed = Callable[[Pixels], Embeddings]
-Flags = npt.NDArray[np.bool_]
-TFLITE = "model.tflite"
-WEIGHT, BIAS, TEMPERATURE = "head.1.weight", "head.1.bias", "temperature"
-MOST_PHOTOS = 3000
-"""Largest number of photos; the fit grows with its square, and with so many it is time to train."""
-BATCH, CHECKED, TOLERANCE = 16, 16, 1e-3
-"""Photos embedded at once; photos that the new model is run on, and how far it may be from what was fitted."""
+TOLERANCE = 1e-3
+"""How far the new model's answers may be from what was fitted."""
 _GONE = ("validation", "validation_under_shift", "rejection_head", "comparison")
 """Figures of a training that no longer hold."""
-
-
-@dataclass(frozen=True)
-class OwnerPhotos:
-    """Photos of the owner's camera that could be read.
-
-    Attributes:
-        embedded: float32 (N, D).
-        y_true: class numbers (N,); -1 without a label.
-        waste: of unlabelled photos, which are not rejected (N,); true for labelled ones.
-        pixels: the first photos, uint8 (K, H, W, 3), to run the new model on.
-        unreadable: a reason for each photo that could not be read.
-        unused: a reason for each file or folder that is no photo of a class, and for each copy.
-        fingerprint: SHA-256 of contents and labels.
-    """
-
-    embedded: Embeddings
-    y_true: Ints
-    waste: Flags
-    pixels: Pixels
-    unreadable: tuple[str, ...]
-    unused: tuple[str, ...]
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -185,126 +140,6 @@ class Adapted(Result):
     def exit_status(self) -> int:
         """Return 3 if some photos could not be read."""
         return SOME_UNREADABLE if self.unreadable else GOOD
-
-
-class Origin(Protocol):
-    """A model to adapt.
-
-    Attributes:
-        path: its folder or file.
-        config: its description.
-        sha256: of its weights or of its file.
-        head: its head, with scores at temperature 1.
-        means: of its training photos; None if it does not carry them.
-    """
-
-    path: Path
-    config: BundleConfig
-    sha256: str
-    head: Head
-    means: ClassMeans | None
-
-    @property
-    def embed(self) -> Embed:
-        """What maps photos, uint8 (B, H, W, 3), to what enters the head, float32 (B, D); opened on first use."""
-        ...
-
-    def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
-        """Write a copy with another description and head; return its path."""
-        ...
-
-
-class TfliteOrigin:
-    """A .tflite file to adapt; an inner tensor of its graph is read, so that files of any version will do.
-
-    Raises:
-        BundleError: it is damaged, or was not exported by this program.
-        ExportError: its head is not found, or computes with integers.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config, runtime = open_file(path, "litert")
-        assert isinstance(runtime, LiteRtRuntime)  # of all engines, `litert` names this one
-        self.content, self.sha256 = runtime.content, runtime.digest
-        self._head = HeadOfFile(self.content, len(self.config.classes))
-        self.head = self._head.head().divided_by(1 / self.config.temperature)
-        self.files = files_in_tflite(self.content)
-        stored = self.files.get(CLASS_MEANS)
-        self.means = (
-            None
-            if stored is None
-            else read_class_means(stored, self.config.classes, self.head.weight.shape[1], str(path))
-        )
-
-    @cached_property
-    def embed(self) -> Embed:
-        """Run the file up to its head."""
-        return LiteRtRuntime(self._head.embeds(), self.path)
-
-    def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
-        """Write `place`.tflite, and the notice that the given file's photos ask for."""
-        path = place.with_name(f"{place.name}.tflite")
-        write_bytes(path, self.adapted(config, head))
-        for folder in (
-            self.path.parent,
-            self.path.parent.parent,
-        ):  # beside a shipped file; above an exported one
-            if (folder / NOTICE).is_file():
-                write_bytes(path.with_name(f"{place.name}.{NOTICE}"), (folder / NOTICE).read_bytes())
-                break
-        return path
-
-    def adapted(self, config: BundleConfig, head: Head) -> bytes:
-        """Return the file with another description and head."""
-        model = HeadOfFile(self.content, len(config.classes)).with_head(head.divided_by(config.temperature))
-        described = {**json.loads(self.files[DESCRIPTION]), **asdict(config), "metrics": {}}
-        text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
-        return with_metadata(model, config, {**self.files, DESCRIPTION: text.encode()})
-
-
-class BundleOrigin:
-    """A bundle to adapt.
-
-    Raises:
-        BundleError: it is damaged.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.bundle = path, read_bundle(path)
-        self.config = self.bundle.config
-        self._weights = self.bundle.weights.read_bytes()
-        self.sha256 = sha256_of(self._weights)
-        weight, bias = (read_tensor(self._weights, name, str(self.bundle.weights)) for name in (WEIGHT, BIAS))
-        self.head = Head(weight, bias)
-        means = path / CLASS_MEANS
-        self.means = (
-            read_class_means(means.read_bytes(), self.config.classes, weight.shape[1], str(means))
-            if means.is_file()
-            else None
-        )
-
-    @cached_property
-    def embed(self) -> Embed:
-        """Run the weights in torch or, where that is not installed, the exported file up to its head."""
-        return embed_with_torch(self.bundle) or TfliteOrigin(self.bundle.exported(TFLITE)).embed
-
-    def write(self, place: Path, config: BundleConfig, head: Head) -> Path:
-        """Write the bundle `place`, with its card, and export/model.tflite if the given one has that."""
-        content, origin = self._weights, str(self.bundle.weights)
-        values = {WEIGHT: head.weight, BIAS: head.bias, TEMPERATURE: np.array(config.temperature)}
-        for name, value in values.items():
-            content = with_tensor(content, name, value, origin)
-        files = {WEIGHTS: content}
-        for name in (NOTICE, CLASS_MEANS):
-            if (self.path / name).is_file():
-                files[name] = (self.path / name).read_bytes()
-        if (self.path / EXPORT / TFLITE).is_file():
-            exported = TfliteOrigin(self.bundle.exported(TFLITE))
-            files[f"{EXPORT}/{TFLITE}"] = exported.adapted(config, head)
-        written = write_bundle(place, config, files)
-        add_to_bundle(written, {CARD: model_card(config, {}, None)})
-        return written.path
 
 
 @dataclass(frozen=True)
@@ -430,133 +265,6 @@ def fit_to_unlabelled(origin: Origin, fit: Fit, folder: Path) -> Fit:
     shares = estimate_shares(softmax(fit.head(photos.embedded[photos.waste]) / fit.temperature), assumed)
     shift = fit.temperature * np.log(shares / assumed)
     return replace(fit, head=Head(fit.head.weight, fit.head.bias + shift), unlabelled=photos, shares=shares)
-
-
-def open_origin(path: Path) -> Origin:
-    """Open the model to adapt.
-
-    Raises:
-        BundleError: it is neither a bundle nor a .tflite file, or damaged.
-    """
-    if path.suffix == ".onnx":
-        hint = "Give the bundle that it was exported from, or the bundle's .tflite file."
-        raise BundleError(f"{path} is an ONNX file, and adapt changes bundles and .tflite files.", hint)
-    return TfliteOrigin(path) if path.is_file() else BundleOrigin(path)
-
-
-def embed_with_torch(bundle: Bundle) -> Embed | None:
-    """Return what embeds photos with the bundle's weights; None where torch is not installed."""
-    try:
-        from image_classification_trash.networks.network import (  # noqa: PLC0415  the train extra
-            EmbeddingBackbone,
-            load_network,
-        )
-    except ImportError:
-        return None
-    network = load_network(bundle)
-    backbone = EmbeddingBackbone(network)
-    return lambda photos: backbone.embed(photos)[:, : network.width]  # without those of a rejection tail
-
-
-def class_photos(folder: Path, classes: Sequence[str]) -> tuple[list[tuple[str, Path]], tuple[str, ...]]:
-    """List the photos in class folders with their labels, and the names of everything else.
-
-    Raises:
-        DatasetError: there is no such folder, a folder in it is not named as a class, or there are too few or many photos.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"There is no folder {folder}.", "Give --photos a folder of class folders.")
-    files: list[tuple[str, Path]] = []
-    unused, unknown = [], []
-    for entry in sorted(folder.iterdir()):
-        label = unicodedata.normalize("NFC", entry.name)
-        if not entry.is_dir() or label.startswith((".", "_")):
-            unused.append(f"{entry.name} is no class's folder")
-        elif label not in classes:
-            unknown.append(entry.name)
-        else:
-            own = [Path(name) for name in photos_below(entry) or []]
-            files.extend((label, path) for path in own)
-            others = {path for path in entry.rglob("*") if path.is_file()} - set(own)
-            unused.extend(f"{path.relative_to(folder).as_posix()} is no photo" for path in sorted(others))
-    if unknown:
-        found = f"{folder} holds classes that the model does not know: {', '.join(unknown)}."
-        hint = f"It knows: {', '.join(classes)}. Rename their folders, or start their names with _."
-        raise DatasetError(found, hint)
-    counts = Counter(label for label, _ in files)
-    if len(counts) < 2:
-        found = f"{folder} holds photos of {len(counts)} classes."
-        raise DatasetError(found, f"Put photos in two or more folders of these: {', '.join(classes)}.")
-    if len(files) > MOST_PHOTOS:
-        found = f"{folder} holds {len(files)} photos, and adapt takes {MOST_PHOTOS} at most."
-        raise DatasetError(found, "Give fewer, or train on all of them: trash-classifier train FOLDER")
-    return files, tuple(unused)
-
-
-def read_photos(origin: Origin, files: Sequence[tuple[str, Path]], unused: tuple[str, ...]) -> OwnerPhotos:
-    """Decode and embed photos, each with its label; those that cannot be read, and copies, are left out and listed.
-
-    The label of an unlabelled photo is empty; whether it shows waste is then asked of the origin.
-
-    Raises:
-        DatasetError: a photo lies in the folders of two classes.
-    """
-    config, whole = origin.config, None
-    if files[0][0] == "" and config.negative_label is not None:
-        whole = TrashClassifier.load(origin.path)
-    y_true, unreadable, copies, waste = [], [], [], []
-    embedded: list[Embeddings] = []
-    waiting: list[Pixels] = []
-    first: list[Pixels] = []
-    seen: dict[str, tuple[str, Path]] = {}
-    for number, (label, path) in enumerate(files, 1):
-        try:
-            digest = sha256_of(path.read_bytes())
-            if digest in seen:
-                check_label(seen[digest], label, path)
-                copies.append(f"{path} is a copy of {seen[digest][1].name}")
-            else:
-                waiting.append(read_photo(path, config.input_size, config.resize_mode))
-                seen[digest] = label, path
-                y_true.append(config.classes.index(label) if label else -1)
-        except (PhotoError, OSError) as error:
-            unreadable.append(str(error))
-        if waiting and (len(waiting) == BATCH or number == len(files)):
-            batch, waiting = np.stack(waiting), []
-            embedded.append(origin.embed(batch))
-            waste.append(np.ones(len(batch), bool) if whole is None else is_waste(whole, batch))
-            first.extend(batch[: CHECKED - len(first)])
-    lines = sorted(f"{digest}  {label}" for digest, (label, _) in seen.items())
-    return OwnerPhotos(
-        embedded=finite(origin, embedded),
-        y_true=np.array(y_true, np.int64),
-        waste=np.concatenate([np.empty(0, bool), *waste]),
-        pixels=np.array(first, np.uint8),
-        unreadable=tuple(unreadable),
-        unused=(*unused, *copies),
-        fingerprint=sha256_of("\n".join(lines).encode()),
-    )
-
-
-def is_waste(classifier: TrashClassifier, photos: Pixels) -> Flags:
-    """Tell which photos, uint8 (B, H, W, 3), a model does not reject."""
-    rejected = classifier.probabilities(photos)[:, -1] >= classifier.config.negative_threshold
-    return np.asarray(~rejected)
-
-
-def finite(origin: Origin, embedded: Sequence[Embeddings]) -> Embeddings:
-    """Join embeddings to float32 (N, D); raise a BundleError if some are not finite."""
-    vectors = np.concatenate([np.empty((0, origin.head.weight.shape[1]), np.float32), *embedded])
-    if not np.isfinite(vectors).all():
-        raise BundleError(f"{origin.path} returns numbers that are not finite.", "Copy the model again.")
-    return vectors.astype(np.float32)
-
-
-def check_label(seen: tuple[str, Path], label: str, path: Path) -> None:
-    """Raise a DatasetError if a photo that was seen before has another label now."""
-    if seen[0] != label:
-        found = f"{path} is the same photo as {seen[1]}, in the folder of another class."
-        raise DatasetError(found, "Delete it where it does not belong.")
 
 
 def record_of(origin: Origin, fit: Fit) -> tuple[AdaptationRecord, dict[str, tuple[int, int]]]:

@@ -45,7 +45,6 @@ from image_classification_trash.inference.model_store import (
     read_registry,
     registry_json,
 )
-from image_classification_trash.models.compare_models import compare_models
 from image_classification_trash.show import Result, Shown, Table
 
 LOCK_SECONDS = 60
@@ -108,15 +107,18 @@ class Promotion(Result):
 
 
 def manage_models(settings: ModelsSettings) -> Result:
-    """Carry out the action that the settings name; raises as the functions below do."""
+    """Carry out the action that the settings name, but for comparing, which writes a page too (`comparison_page`).
+
+    Raises:
+        ValueError: the action is to compare.
+        TrashClassifierError: as the functions below do.
+    """
     models_dir = settings.models_dir
     match settings.action:
         case "list":
             return ModelList(tuple(entries(models_dir)))
         case "show":
             return ModelList((show(settings.models[0], models_dir),))
-        case "compare":
-            return compare_models(settings)
         case "register":
             bundle = bundle_of(settings.models[0], models_dir)
             return Registered(bundle, register(bundle, models_dir, settings.note))
@@ -124,6 +126,7 @@ def manage_models(settings: ModelsSettings) -> Result:
             return promote(settings)
         case "rollback":
             return rollback(settings)
+    raise ValueError(f"not an action on the store of models: {settings.action}")
 
 
 def register(bundle: Bundle, models_dir: Path, note: str = "") -> Version:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from image_classification_trash.continuation import Difference, differences, listed
-from image_classification_trash.errors import TrainingError, first_line
+from image_classification_trash.errors import BundleError, TrainingError, first_line
 
 HISTORY = "history.csv"
 CHECKPOINTS, LAST = "checkpoints", "last.ckpt"
@@ -52,6 +52,25 @@ def history_csv(history: Sequence[Mapping[str, float]]) -> str:
     writer.writeheader()
     writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
     return buffer.getvalue()
+
+
+def read_history(file: Path) -> list[dict[str, float]]:
+    """Read what `history_csv` wrote, a row per epoch.
+
+    Raises:
+        BundleError: it is no table of epochs.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            table = csv.DictReader(lines)
+            rows = [{name: float(cell) for name, cell in row.items() if cell} for row in table]
+    except (OSError, TypeError, ValueError, csv.Error):
+        rows = []
+    if not rows or not all({"epoch", "val_macro_f1"} <= row.keys() for row in rows):
+        raise BundleError(
+            f"{file} is not a table of epochs.", "Copy the whole folder again, or delete the file."
+        )
+    return rows
 
 
 def check_resumable(folder: Path, conditions: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ reports/trashnet-errors.html    the wrong answers, to browse
 reports/figures/trashnet/       the pictures
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from image_classification_trash.evaluation.result import Evaluation, Metrics
 from image_classification_trash.evaluation.verdict import confused_pairs, verdict
 from image_classification_trash.models.evaluate_model import evaluate
 from image_classification_trash.show import GOOD, SOME_UNREADABLE, Result, Shown, Table
-from image_classification_trash.training.checkpoints import HISTORY
+from image_classification_trash.training.checkpoints import HISTORY, read_history
 from image_classification_trash.visualization import captions, plots
 from image_classification_trash.visualization.report import (
     MOST_ROWS,
@@ -216,10 +215,7 @@ def draw_evaluation(evaluation: Evaluation, worst: Sequence[WrongAnswer]) -> dic
     }
     history = evaluation.bundle.path / HISTORY
     if history.exists():
-        rows = [
-            {k: float(v) for k, v in row.items() if v}
-            for row in csv.DictReader(history.open(encoding="utf-8"))
-        ]
+        rows = read_history(history)
         figures["training_curves"] = (plots.training_curves(rows), captions.of_training(rows))
     if worst:
         figures["worst_errors"] = draw_worst(worst, len(most_confident_first(evaluation)))

@@ -14,9 +14,8 @@ from image_classification_trash.config.data import DataSettings
 from image_classification_trash.config.loader import combined, read_environment
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.config.training import TrainCommandSettings
-from image_classification_trash.data.make_dataset import Prepared, make_dataset
-from image_classification_trash.distributed.mapping import chosen_mapper
-from image_classification_trash.features.build_features import near_duplicate_embedder
+from image_classification_trash.data.make_dataset import Prepared
+from image_classification_trash.distributed.prepare_data import prepare_data
 from image_classification_trash.files import only_writer
 from image_classification_trash.models.own_photos import (
     OwnPhotos,
@@ -110,9 +109,7 @@ def train_on_photos(
         write_record(processed, photos.name, record)
         given = {"name": photos.name, "source": [photos.path], "data_dir": settings.data_dir}
         data = section(DataSettings, settings.config, given, from_environment)
-        with chosen_mapper(data) as mapper:
-            embed = near_duplicate_embedder(data.interim_dir, mapper) if data.embeddings else None
-            prepared = make_dataset(data, embed, mapper)
+        prepared = prepare_data(data)
         training = with_batch_that_fits(training_settings(settings, photos.name, "balanced"))
         trained = Trained(train(training, until), measured=True)
         if trained.bundle is None or not prepared.manifest.photos_of("test"):

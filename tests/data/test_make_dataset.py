@@ -114,6 +114,51 @@ def test_a_partial_split_is_not_taken_in_silence(
     assert "6 of 12 photos have no split" in caplog.text
 
 
+def test_splits_that_the_source_does_not_name_are_not_made_in_silence(
+    make_tree: MakeTree, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_tree({f"{split}/{label}": 9 for split in ("train", "test") for label in "ab"})
+    assert make_dataset(settings(root)).manifest.counts()["val"]["a"]
+    assert "the source names no photos of val, so some of train are taken, at random" in caplog.text
+
+
+def test_groups_of_a_csv_that_its_own_splits_tear_are_said(
+    make_tree: MakeTree, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_tree({"a": 6, "b": 6})
+    lines = [f"{c}/{n}.jpg,{c},{SPLITS[n % 3]},{'bin 1' if n < 2 else ''}" for c in "ab" for n in range(6)]
+    (root / "list.csv").write_text("\n".join(["filepath,label,split,group", *lines]))
+    make_dataset(settings(root / "list.csv"))
+    assert (
+        "official: 1 of the source's 1 groups have photos in several splits, such as 'bin 1'" in caplog.text
+    )
+
+
+def test_what_is_left_out_of_a_refused_data_set_is_not_in_a_table(
+    make_tree: MakeTree, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_tree({"a": 8, "b": 8})
+    for photo in root.rglob("*.jpg"):
+        photo.write_bytes(b"no photo")
+    with pytest.raises(DatasetError, match="No usable photo is left"):
+        make_dataset(settings(root))
+    assert "left out 6 more (unreadable)" in caplog.text and "table" not in caplog.text
+
+
+def test_names_as_long_as_a_file_system_allows_are_linked_to(
+    make_tree: MakeTree, settings: Settings, tmp_path: Path
+) -> None:
+    root = make_tree({"a": 3, "b": 3})
+    (root / "a/0.jpg").rename(root / "a" / f"{'é' * 125}.jpg")
+    labels = {"a": "glass" * 60, "b": "é" * 300}
+    rows = [f"{file.relative_to(root)},{labels[file.parent.name]}" for file in sorted(root.rglob("*.jpg"))]
+    (root / "t.csv").write_text("\n".join(["filepath,label", *rows]), encoding="utf-8")
+    prepared = make_dataset(settings(root / "t.csv"))
+    assert prepared.manifest.labels == (labels["a"], labels["b"])
+    links = {path.resolve() for path in prepared.folder.rglob("*") if path.is_symlink()}
+    assert links == {path.resolve() for path in root.rglob("*.jpg")}
+
+
 def test_the_authors_lists_bind_only_their_own_split(make_tree: MakeTree, settings: Settings) -> None:
     root = make_tree({"glass": 6, "paper": 6})
     assert len(make_dataset(settings(root, "trashnet", split="grouped")).manifest.photos) == 12

@@ -95,6 +95,32 @@ def test_a_manifest_that_was_read_is_written_with_its_own_fingerprint(prepared: 
     assert read_manifest(prepared).fingerprint == changed.fingerprint
 
 
+def test_the_order_of_the_rows_does_not_matter(prepared: Path) -> None:
+    before = read_manifest(prepared)
+    file = prepared / "manifest.csv"
+    header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join([header, *reversed(rows)]), encoding="utf-8")
+    assert read_manifest(prepared).photos == before.photos
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ('"b",', "", "its labels are not those of its photos"),
+        ('"b",', '"b", "b",', "its labels are not those of its photos"),
+        ('"seed": ', '"seed": NaN, "extra": ', "it has a number that is not finite: NaN"),
+        ('"seed": ', '"seed": 1e999, "extra": ', "it has a number that is not finite: 1e999"),
+    ],
+)
+def test_an_edited_description_is_refused(prepared: Path, before: str, after: str, found: str) -> None:
+    file = prepared / "dataset.json"
+    text = file.read_text(encoding="utf-8")
+    assert before in text
+    file.write_text(text.replace(before, after), encoding="utf-8")
+    with pytest.raises(DatasetError, match=found):
+        read_manifest(prepared)
+
+
 def test_an_edited_table_is_refused(prepared: Path) -> None:
     file = prepared / "manifest.csv"
     file.write_text(file.read_text(encoding="utf-8").replace(",val,", ",train,"), encoding="utf-8")

@@ -61,11 +61,13 @@ def test_a_label_that_labels_txt_cannot_hold_is_refused(tmp_path: Path) -> None:
     [
         (lambda path: path.mkdir(), "No photos were found in"),
         (lambda path: touch(path, "a/readme.txt"), "No photos were found in"),
-        (lambda path: touch(path, "1.jpg"), "No photos were found in"),
+        (lambda path: touch(path, "1.jpg"), "such as 1.jpg: it lies in no class's folder"),
+        (lambda path: touch(path, ".a/1.jpg"), "such as .a/: its name begins with .; 1 photo in it"),
+        (lambda path: touch(path, "a\t/1.jpg"), "its name has a control character"),
         (lambda path: path.touch(), "is neither a folder nor a .zip or .csv file"),
         (lambda path: None, "does not exist"),
     ],
-    ids=["empty", "no photo", "no class folder", "a file", "missing"],
+    ids=["empty", "no photo", "no class folder", "hidden", "tab", "a file", "missing"],
 )
 def test_a_source_without_photos_is_refused(
     tmp_path: Path, make: Callable[[Path], object], found: str
@@ -155,9 +157,10 @@ def test_semicolons_of_a_spreadsheet_and_backslashes_of_windows_are_read_and_sai
 
 
 def test_an_address_is_not_taken_for_a_missing_file() -> None:
-    with pytest.raises(DatasetError, match="is a URL") as caught:
-        read_source(Path("https://example.org/a.zip"))
-    assert "Download it" in caught.value.hint
+    for url in ("https://example.org/a.zip", "s3://photos/mine", "file:///home/me/photos"):
+        with pytest.raises(DatasetError, match=f"{url} is a URL") as caught:
+            read_source(Path(url))
+        assert "Download it" in caught.value.hint
 
 
 def test_read_csv_keeps_rows_whose_files_are_missing_for_the_audit(tmp_path: Path) -> None:

@@ -111,9 +111,18 @@ def test_data_that_cannot_train_a_classifier_is_refused(photos: list[Photo], fou
 
 
 def test_no_class_is_called_as_the_answer_below_the_threshold() -> None:
-    photos = [Photo(f"{i}.jpg", "a" if i % 2 else "unsure", "", "", str(i), 1, 1) for i in range(6)]
-    with pytest.raises(DatasetError, match="A class is called 'unsure'"):
-        splits.check_classes(photos)
+    for name in ("unsure", "Unsure"):
+        photos = [Photo(f"{i}.jpg", "a" if i % 2 else name, "", "", str(i), 1, 1) for i in range(6)]
+        with pytest.raises(DatasetError, match=f"A class is called '{name}'"):
+            splits.check_classes(photos)
+
+
+def test_groups_of_the_source_in_several_splits_are_told_of() -> None:
+    photos = singles("a", 2, "train") + singles("b", 2, "test")
+    stated = {photo.path: group for photo, group in zip(photos, ("one", "two", "two", "three"), strict=True)}
+    (said,) = splits.torn_groups(photos, stated)
+    assert said.startswith("1 of the source's 3 groups have photos in several splits, such as 'two'")
+    assert not splits.torn_groups(photos, {photos[0].path: "one", photos[3].path: "three"})
 
 
 def test_labels_that_are_likely_one_class_are_told_of() -> None:
@@ -122,6 +131,8 @@ def test_labels_that_are_likely_one_class_are_told_of() -> None:
     ]
     (said,) = splits.alike(["Glass", "glass", "glass", "GLASS ", "paper"])
     assert said.startswith("'GLASS ', 'Glass', 'glass' are different classes")
+    (said,) = splits.alike(["glass", "glass\u200b"])  # a joiner without a width
+    assert said.startswith(r"'glass', 'glass\u200b' are different")
     assert splits.alike(["food waste", "Food_Waste"]) and not splits.alike(["été", "ete"])
 
 

@@ -89,3 +89,10 @@ def test_intervals_that_are_not_finite_are_read_as_absent() -> None:
     measured = parse_metrics({"test": document}, "x")["test"]
     assert measured.roc_auc is None and measured.accuracy is not None
     assert "NaN" not in json.dumps(measured.as_json())
+
+
+def test_intervals_that_hold_text_are_refused() -> None:
+    document = json.loads(FILE.read_text(encoding="utf-8"))["test"]
+    document["accuracy"]["low"] = "x"
+    with pytest.raises(BundleError, match=r"does not hold the figures of an evaluation: test\.accuracy"):
+        parse_metrics({"test": document}, "x")

@@ -1,7 +1,7 @@
 import errno
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,14 @@ def test_checksums_must_cover_the_weights(bundle: Bundle) -> None:
         ({"labels": ["glass"]}, "impossible labels"),
         ({"labels": ["glass", "glass", "glass"]}, "impossible labels"),
         ({"labels": ["glass", "紙 箱", "métal, fin"]}, "name different labels"),
-        ({"labels": 5}, "is not a bundle's description"),
-        ({"temperature": "warm"}, "is not a bundle's description"),
+        ({"labels": 5}, "impossible labels"),
+        ({"labels": []}, "impossible labels"),
+        ({"labels": [1, 2, 3]}, "impossible labels"),
+        ({"temperature": "warm"}, "impossible temperature"),
+        ({"temperature": True}, "impossible temperature"),
+        ({"name": 7, "data": [], "versions": None}, "impossible name, data, versions"),
+        ({"input_height": 32.5, "conformal_threshold": "x"}, "impossible input_height, conformal_threshold"),
+        ({"data": {"name": 7}, "training": {"settings": []}}, r"impossible data\.name, training\.settings"),
     ],
 )
 def test_contradictions_are_refused(bundle: Bundle, changes: dict[str, Any], found: str) -> None:
@@ -172,6 +178,16 @@ def test_contradictions_are_refused(bundle: Bundle, changes: dict[str, Any], fou
         read_bundle(bundle.path)
     assert str(bundle.path) in caught.value.found
     assert caught.value.hint
+
+
+def test_what_a_description_lacks_is_an_error_of_the_model(bundle: Bundle) -> None:
+    edit_config(bundle.path, data={"name": "mine", "counts": {"train": {}}})
+    config = read_bundle(bundle.path).config
+    for asked, name in ((config.data, "fingerprint"), (config.data["counts"], "val")):
+        with pytest.raises(BundleError, match=rf"config\.json has no '{name}'"):
+            asked[name]
+    assert config.data.get("fingerprint") is None and config.data["name"] == "mine"
+    assert asdict(config)["data"] == {"name": "mine", "counts": {"train": {}}}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\udcff"])

@@ -263,6 +263,23 @@ def test_a_path_without_a_file_is_refused(tmp_path: Path, kind: str) -> None:
     assert caught.value.hint == "Check the path and its permissions."
 
 
+def test_pipes_and_devices_are_refused_and_a_shells_pipe_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for target in ("/dev/zero", "/dev/null"):
+        link = tmp_path / f"{Path(target).name}.jpg"
+        link.symlink_to(target)
+        with pytest.raises(PhotoError, match=r"\.jpg is a pipe or a device, which may never end") as caught:
+            photo_bytes(link)
+    assert "Give a file" in caught.value.hint
+    with pytest.raises(PhotoError, match="is a pipe or a device"):
+        photo_bytes(tmp_path / "pipe.jpg")
+    reading, writing = os.pipe()
+    os.write(writing, b"photo")
+    os.close(writing)
+    assert photo_bytes(Path(f"/dev/fd/{reading}")) == b"photo"
+    os.close(reading)
+
+
 def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "x.jpg"
     file.write_bytes(b"x")

@@ -188,6 +188,23 @@ def test_a_folder_a_glob_and_an_iterable_give_lists(classifier: TrashClassifier,
     assert [answer.path for answer in mixed] == [photos[2], "photo 2", "photo 3", "photo 4", photos[0]]
 
 
+def test_a_subfolder_that_cannot_be_read_gives_an_error_of_its_own(
+    classifier: TrashClassifier, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "more":
+            raise PermissionError(13, os.strerror(13), path)
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
+        answers = classifier.predict(folder)
+    assert [Path(str(answer.path)).name for answer in answers] == ["a.jpg", "b.JPG", "more"]
+    assert [answer.error is None for answer in answers] == [True, True, False]
+
+
 def test_a_name_with_the_signs_of_a_glob_is_a_photo_if_it_is_there(
     classifier: TrashClassifier, folder: Path
 ) -> None:

@@ -19,6 +19,7 @@ from image_classification_trash.evaluation.export_report import (
 )
 from image_classification_trash.evaluation.model_list import bundle_of, entries, show
 from image_classification_trash.evaluation.result import Accepted, Conditions, Interval, Metrics, Reliability
+from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import (
     Bundle,
     BundleConfig,
@@ -34,6 +35,7 @@ from image_classification_trash.inference.model_store import (
 )
 from image_classification_trash.inference.shipped import FOLDER, MODEL
 from image_classification_trash.models import promote_model as module
+from image_classification_trash.models.compare_models import compare_models
 from image_classification_trash.models.promote_model import gates, manage_models, promote, register, rollback
 from image_classification_trash.show import Result, Table
 
@@ -267,7 +269,22 @@ def test_figures_of_another_program_are_said_and_do_not_end_the_list(tmp_path: P
     assert rows[str(tmp_path / "a")][3] == "90.0% (85.0 to 95.0)"
     assert rows[str(tmp_path / "b")][1] == "damaged:" and "metrics.json" in rows[str(tmp_path / "b")][2]
     with pytest.raises(BundleError, match=r"does not hold the figures of an evaluation: test\.accuracy"):
-        manage_models(settings(tmp_path, "compare", "b", "b"))
+        compare_models(settings(tmp_path, "compare", "b", "b"))
+
+
+def test_a_description_that_lacks_something_does_not_end_the_list(tmp_path: Path) -> None:
+    make(tmp_path, name="a")
+    bundle = make(tmp_path, name="b", weights=b"w2")
+    description = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
+    del description["data"]["fingerprint"]
+    content = json.dumps(description).encode()
+    sums = (bundle.path / "SHA256SUMS").read_text(encoding="utf-8")
+    before = sha256_of((bundle.path / "config.json").read_bytes())
+    (bundle.path / "config.json").write_bytes(content)
+    (bundle.path / "SHA256SUMS").write_text(sums.replace(before, sha256_of(content)), encoding="utf-8")
+    first, second = entries(tmp_path)
+    assert first.bundle is not None and second.bundle is None
+    assert second.problem == f"{bundle.path / 'config.json'} has no 'fingerprint'."
 
 
 def test_every_action_shows_what_it_did(tmp_path: Path) -> None:

@@ -9,11 +9,17 @@ import pytest
 import torch
 
 from image_classification_trash.config.training import TrainSettings
+from image_classification_trash.errors import BundleError
 from image_classification_trash.networks.network import build_network
 from image_classification_trash.tracking.wandb_tracker import NoTracker
 from image_classification_trash.training import fine_tuning
 from image_classification_trash.training.batches import SplitPhotos
-from image_classification_trash.training.checkpoints import read_checkpoint, seconds_trained
+from image_classification_trash.training.checkpoints import (
+    history_csv,
+    read_checkpoint,
+    read_history,
+    seconds_trained,
+)
 from image_classification_trash.training.fine_tuning import fine_tune
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
@@ -76,3 +82,21 @@ def test_the_time_of_the_run_that_is_resumed_is_counted(tmp_path: Path) -> None:
     assert 0 < first <= own
     own = run(resume=True, epochs=5)
     assert first < seconds_trained(tmp_path) <= first + own
+
+
+def test_the_history_is_read_back_and_what_is_none_is_refused(tmp_path: Path) -> None:
+    rows = [{"epoch": 0.0, "val_macro_f1": 0.5}, {"epoch": 1.0, "train_loss": 0.25, "val_macro_f1": 0.75}]
+    file = tmp_path / "history.csv"
+    file.write_text(history_csv(rows), encoding="utf-8")
+    assert read_history(file) == rows
+    for content in (
+        b"",
+        b"\xff\xfe\x00",
+        b"epoch,val_macro_f1\n",
+        b"a,b\n1,x\n",
+        b"epoch\n1\n",
+        b"epoch,val_macro_f1\n1,2,3\n",
+    ):
+        file.write_bytes(content)
+        with pytest.raises(BundleError, match=r"history\.csv is not a table of epochs"):
+            read_history(file)
