@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from image_classification_trash.inference.bundle import WEIGHTS
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import MAX_BYTES, photo_bytes
 from image_classification_trash.inference.prediction_table import Row, rounded, row_of, write_parquet
-from image_classification_trash.inference.shipped import SHIPPED, shipped_model
+from image_classification_trash.inference.shipped import FOLDERS, MODEL, shipped_model
 from image_classification_trash.inference.web_photos import is_url
 from image_classification_trash.models.predict_model import answers_depend_on, budget_of
 
@@ -96,7 +95,7 @@ class ShardWork:
 
     def __init__(self, job: ShardJob) -> None:
         self.job = job
-        path = shipped_model() if job.model == SHIPPED else Path(job.model)
+        path = shipped_model(job.model) if job.model in FOLDERS else Path(job.model)
         self.classifier = TrashClassifier.load(path, job.runtime, job.threads, workers=job.workers)
         now = json.loads(json.dumps(answers_depend_on(self.classifier, path, job.max_pixels)))
         if changes := differences(job.made_with, now):
@@ -129,7 +128,7 @@ class ShardWork:
 
 def write_answers(job: ShardJob, shard: Shard, rows: Sequence[Row], lost: int = 0) -> Outcome:
     """Write the rows of a shard as Parquet, with the digests of the model and the shard in the metadata."""
-    path = shipped_model() if job.model == SHIPPED else Path(job.model)
+    path = shipped_model(job.model) if job.model in FOLDERS else Path(job.model)
     unreadable = sum(row["error"] is not None for row in rows)
     metadata = {
         "model": sha256_of_file(path if path.is_file() else path / WEIGHTS),
@@ -223,8 +222,8 @@ def error_row(name: str, error: str, labels: Sequence[str]) -> Row:
 
 
 def absolute_model(model: Path) -> str:
-    """Return a model as other processes find it: `shipped`, or its path from the root."""
-    with suppress(TrashClassifierError):
-        if model == shipped_model():
-            return SHIPPED
+    """Return a model as other processes find it: the name of a shipped one, or its path from the root."""
+    for name, folder in FOLDERS.items():
+        if model == folder / MODEL:
+            return name
     return os.fspath(model.absolute())

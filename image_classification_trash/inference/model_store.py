@@ -26,7 +26,7 @@ from image_classification_trash.inference.bundle import (
     newest_bundle,
     read_bundle,
 )
-from image_classification_trash.inference.shipped import RESERVED, shipped_model
+from image_classification_trash.inference.shipped import FOLDERS, shipped_model
 
 REGISTRY, VERSIONS = "registry.json", ".versions"
 FORMAT_VERSION = 1
@@ -148,7 +148,7 @@ def content_of(bundle: Bundle) -> str:
 def find_model(reference: Path | str, models_dir: Path) -> Path:
     """Return the folder or file of a path, of a bundle's name in `models_dir`, of a version or of an alias.
 
-    `shipped` and `shipped-large` mean the models that the project ships, unless a file, folder or bundle has that name.
+    `shipped` and `shipped-large` mean the models that come with the package, unless a file, folder or bundle has that name.
 
     Raises:
         BundleError: there is none, a version no longer contains what was registered, or a shipped model is not here.
@@ -158,8 +158,8 @@ def find_model(reference: Path | str, models_dir: Path) -> Path:
         return path
     if (models_dir / path / CONFIG).is_file():
         return models_dir / path
-    if str(reference) in RESERVED:
-        return shipped_model(str(reference), models_dir)
+    if str(reference) in FOLDERS:
+        return shipped_model(str(reference))
     registry = read_registry(models_dir)
     version = registry.find(str(reference))
     if version is None:

@@ -235,7 +235,7 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
     except OSError as error:
         raise _unusable(path, "loaded", error) from error
     if is_shipped(path):
-        check_shipped(content)
+        check_shipped(path, content)
     else:
         check_digest(content, path)
     runtime = FILE_RUNTIMES[engine][1](content, path, threads)
