@@ -142,11 +142,10 @@ field-model: install
 	$(RUN) data field --sources $(WORK)/sources.yaml --no-embeddings
 	$(VENV)/bin/python scripts/field/ship_field_model.py bundle --work $(WORK) --weights $(WORK)/weights --output models/$(RELEASE)
 	$(VENV)/bin/python scripts/field/ship_field_model.py bundle --size large --work $(WORK) --weights $(WORK)/weights --output models/$(LARGE)
-	$(RUN) export models/$(RELEASE) --format tflite --quantize fp16
-	$(RUN) export models/$(LARGE) --format tflite --quantize int8
+	for model in $(RELEASE) $(LARGE); do $(RUN) export models/$$model --format tflite --quantize int8 || exit 1; done
 	$(MAKE) measure-release
 
-measure-release: ## measure the models to be shipped and put them where shipped and shipped-large are looked for
+measure-release: ## measure the models to be shipped and put them into the package
 	for model in $(RELEASE) $(LARGE); do \
 		$(RUN) evaluate models/$$model $(if $(FIELD),--not-waste $(FIELD)/_background) || exit 1; \
 		$(if $(FIELD),$(RUN) evaluate models/$$model --data $(FIELD) --not-waste $(FIELD)/_background || exit 1;) \

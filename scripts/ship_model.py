@@ -3,7 +3,7 @@
 python scripts/ship_model.py models/trashnet-fieldphotos --card references/field_card.md --attribution fieldphotos/sources.csv
 python scripts/ship_model.py models/trashnet-fieldphotos-large --size large --card references/field_card_large.md
 
-The small model lies in the package, so that everyone has it after the install, the large one in models/shipped-large.
+The small model lies in the package, as does the large one.
 """
 
 import argparse
@@ -26,23 +26,23 @@ from image_classification_trash.inference.bundle import (
     write_checksums,
 )
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.shipped import FOLDER, LARGE, MODEL
+from image_classification_trash.inference.shipped import FOLDERS, LARGE, MODEL, SHIPPED
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a size of the shipped model lies, which exported file it is, and the most bytes that it may have."""
+    """Where a size of the shipped model lies, and the most bytes that its file may have."""
 
     folder: Path
-    source: str
     largest: int
 
 
+SOURCE = "model_int8.tflite"
 PLACES = {
-    "small": Place(FOLDER, "model_fp16.tflite", 14_000_000),
-    "large": Place(Path("models") / LARGE, "model_int8.tflite", 14_000_000),
+    "small": Place(FOLDERS[SHIPPED], 8_000_000),
+    "large": Place(FOLDERS[LARGE], 12_000_000),
 }
-NOTICES = FOLDER / NOTICE
+NOTICES = FOLDERS[SHIPPED] / NOTICE
 PHOTOS_BY = "\n\nTraining photos of the model "
 """Begins the part of the notices that is the bundle's own; what stands before it, of the small model, is kept."""
 LITE0, LITE2 = ("Lite0", "lite0"), ("Lite2", "lite2")
@@ -54,14 +54,14 @@ def main(folder: Path, size: str, section: Path | None, attribution: Path | None
     bundle, place = read_bundle(folder), PLACES[size]
     if not fullmatch("[0-9a-f]{12,40}", commit := bundle.config.git_commit):
         sys.exit(f"{folder} names the commit {commit}, which nobody can look up; commit, and make it again.")
-    record = exported_files(bundle).get(place.source)
+    record = exported_files(bundle).get(SOURCE)
     if record is None or record.problem is not None:
         sys.exit(
-            f"{folder} has no {place.source} that passed the export's gate; run: trash-classifier export {folder}"
+            f"{folder} has no {SOURCE} that passed the export's gate; run: trash-classifier export {folder}"
         )
     if "test" not in bundle.metrics():
         sys.exit(f"{folder} was not measured; run: trash-classifier evaluate {folder}")
-    model = bundle.exported(place.source)
+    model = bundle.exported(SOURCE)
     if model.stat().st_size > place.largest:
         sys.exit(f"{model} has {model.stat().st_size:,} bytes, more than {place.largest:,}.")
     notices = NOTICES.read_text(encoding="utf-8").partition(PHOTOS_BY)[0].rstrip()

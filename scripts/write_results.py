@@ -14,7 +14,7 @@ from image_classification_trash.evaluation.formatting import with_interval
 from image_classification_trash.evaluation.result import Metrics, parse_metrics, read_metrics
 from image_classification_trash.inference.bundle import Bundle, read_bundle
 from image_classification_trash.inference.classifier import TrashClassifier
-from image_classification_trash.inference.shipped import FOLDER
+from image_classification_trash.inference.shipped import FOLDERS, SHIPPED
 
 README = Path("README.md")
 SHIPPED_HEAD = """| measured on | n | accuracy | balanced accuracy | accuracy at 80% coverage | `unsure` | waste against not-waste, AUROC | not-waste photos rejected |
@@ -46,7 +46,7 @@ def put(name: str, content: str) -> None:
 
 
 def shipped() -> None:
-    file = FOLDER / "metrics.json"
+    file = FOLDERS[SHIPPED] / "metrics.json"
     measured = parse_metrics(json.loads(file.read_text(encoding="utf-8")), str(file))
     config = TrashClassifier.load().config
     seed = config.training["settings"]["seed"]

@@ -41,8 +41,7 @@ def test_a_bundle_without_its_file_or_its_figures_is_refused(tmp_path: Path) -> 
 
 
 def test_each_size_goes_where_its_name_is_looked_for() -> None:
-    assert SHIP.PLACES["small"].folder == shipped.FOLDER
-    assert SHIP.PLACES["large"].folder == Path("models") / shipped.LARGE
+    assert [place.folder for place in SHIP.PLACES.values()] == [*shipped.FOLDERS.values()]
 
 
 def test_both_sizes_are_made_before_a_file_of_either_is_replaced() -> None:

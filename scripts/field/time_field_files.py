@@ -1,7 +1,7 @@
 """Time one photo in LiteRT by several .tflite files, in turns in one process, so that other load meets all of them alike.
 
     python scripts/field/time_field_files.py --output timing_files.json \\
-        shipped=image_classification_trash/shipped/model.tflite shipped-large=models/shipped-large/model.tflite
+        shipped=image_classification_trash/shipped/model.tflite shipped-large=image_classification_trash/shipped_large/model.tflite
 
 Processor time on one thread, from pixels to probabilities; medians with their middle half, and the ratio to the first file.
 """

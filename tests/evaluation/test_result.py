@@ -10,9 +10,9 @@ from image_classification_trash.errors import BundleError
 from image_classification_trash.evaluation.export_report import read_export_report
 from image_classification_trash.evaluation.result import parse_metrics
 from image_classification_trash.inference.bundle import EXPORT, REPORT, Bundle
-from image_classification_trash.inference.shipped import FOLDER
+from image_classification_trash.inference.shipped import FOLDERS, SHIPPED
 
-FILE = FOLDER / "metrics.json"
+FILE = FOLDERS[SHIPPED] / "metrics.json"
 PARITY: dict[str, Any] = {
     "photos": 48, "labelled": 42, "largest_difference": 1e-6, "mean_difference": 1e-7, "top1_agreement": 1.0,
     "accuracy": 0.9, "accuracy_of_model": 0.9, "macro_f1": 0.9, "macro_f1_of_model": 0.9, "ece": 0.1,

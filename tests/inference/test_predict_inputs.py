@@ -29,7 +29,7 @@ from image_classification_trash.inference.model_store import (
     content_of,
     registry_json,
 )
-from image_classification_trash.inference.shipped import FOLDER, MODEL
+from image_classification_trash.inference.shipped import MODEL, shipped_model
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "data" / "sample" / "test").glob("*/*.jpg"))[:3]
@@ -304,7 +304,7 @@ def test_it_says_what_it_is(classifier: TrashClassifier) -> None:
 def test_shipped_is_the_model_of_the_package(tmp_path: Path) -> None:
     by_name, default = TrashClassifier.load("shipped", models_dir=tmp_path), TrashClassifier.load()
     assert by_name.config == default.config
-    shutil.copy(FOLDER / MODEL, tmp_path / MODEL)
+    shutil.copy(shipped_model(), tmp_path / MODEL)
     assert TrashClassifier.load(tmp_path / MODEL).config == default.config
 
 

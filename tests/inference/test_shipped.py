@@ -17,18 +17,26 @@ CLASSES = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 
 
-def test_every_file_is_there_and_matches_its_checksum() -> None:
-    listed = dict(line.split("  ")[::-1] for line in (shipped.FOLDER / "SHA256SUMS").read_text().splitlines())
-    files = {"model.tflite", "labels.txt", "README.md", "metrics.json", "NOTICE.txt", "ATTRIBUTION.csv"}
-    assert files <= set(listed)
-    assert all(sha256_of_file(shipped.FOLDER / name) == digest for name, digest in listed.items())
-    assert (shipped.FOLDER / "model.tflite").stat().st_size <= 14_000_000
+@pytest.mark.parametrize(("name", "largest"), [(shipped.SHIPPED, 8_000_000), (shipped.LARGE, 12_000_000)])
+def test_every_file_is_there_and_matches_its_checksum(name: str, largest: int) -> None:
+    folder = shipped.FOLDERS[name]
+    listed = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    files = {"model.tflite", "labels.txt", "README.md", "metrics.json", "NOTICE.txt"}
+    assert set(listed) == (files | {"ATTRIBUTION.csv"} if name == shipped.SHIPPED else files)
+    assert all(sha256_of_file(folder / file) == digest for file, digest in listed.items())
+    assert (folder / "model.tflite").stat().st_size <= largest
+    assert "ATTRIBUTION.csv" in (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_it_answers_without_any_folder_of_models(tmp_path: Path) -> None:
-    assert chosen_model(None, tmp_path) == shipped.FOLDER / "model.tflite"
-    classifier = TrashClassifier.load()
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [(shipped.SHIPPED, "efficientnet_lite0"), (shipped.LARGE, "efficientnet_lite2")],
+)
+def test_it_answers_without_any_folder_of_models(name: str, architecture: str, tmp_path: Path) -> None:
+    assert chosen_model(name, tmp_path) == shipped.FOLDERS[name] / "model.tflite"
+    classifier = TrashClassifier.load(name)
     assert classifier.config.classes == CLASSES and classifier.config.negative_label == "not waste"
+    assert classifier.config.architecture == architecture
     photos = sorted((SAMPLE / "test").glob("*/*.jpg"))
     answers = classifier.predict(photos)
     right = np.mean(
@@ -36,6 +44,10 @@ def test_it_answers_without_any_folder_of_models(tmp_path: Path) -> None:
     )
     assert right > 0.8  # 48 photos of TrashNet's test split
     assert all(sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-3) for answer in answers)
+
+
+def test_where_none_is_named_the_small_one_answers(tmp_path: Path) -> None:
+    assert chosen_model(None, tmp_path) == shipped.shipped_model()
 
 
 def test_pictures_of_nothing_are_not_called_waste() -> None:
@@ -52,13 +64,14 @@ def test_a_model_that_was_trained_comes_first(tmp_path: Path) -> None:
     assert chosen_model(None, tmp_path) == tmp_path / "mine"
 
 
+@pytest.mark.parametrize("name", shipped.FOLDERS)
 @pytest.mark.parametrize("damage", ["missing", "cut short", "changed"])
 def test_a_damaged_installation_is_said_so(
-    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damage: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = tmp_path / "shipped"
-    shutil.copytree(shipped.FOLDER, copy)
-    monkeypatch.setattr(shipped, "FOLDER", copy)
+    copy = tmp_path / "copy"
+    shutil.copytree(shipped.FOLDERS[name], copy)
+    monkeypatch.setitem(shipped.FOLDERS, name, copy)
     if damage == "missing":
         (copy / "model.tflite").unlink()
     elif damage == "cut short":
@@ -66,23 +79,6 @@ def test_a_damaged_installation_is_said_so(
     else:
         content = (copy / "model.tflite").read_bytes()
         (copy / "model.tflite").write_bytes(content[:-1] + b"!")  # which the digest inside does not cover
-    with pytest.raises(BundleError, match="model"):
-        TrashClassifier.load()
-
-
-def test_the_larger_one_of_the_repository_is_whole_and_answers() -> None:
-    folder = Path(__file__).parents[2] / "models" / shipped.LARGE
-    listed = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
-    assert set(listed) == {"model.tflite", "labels.txt", "README.md", "metrics.json", "NOTICE.txt"}
-    assert all(sha256_of_file(folder / name) == digest for name, digest in listed.items())
-    assert (folder / "model.tflite").stat().st_size <= 14_000_000
-    assert "ATTRIBUTION.csv" in (folder / "README.md").read_text(encoding="utf-8")
-    classifier = TrashClassifier.load(shipped.LARGE, models_dir=folder.parent)
-    assert classifier.config.classes == CLASSES and classifier.config.negative_label == "not waste"
-    assert classifier.config.architecture == "efficientnet_lite2"
-    photos = sorted((SAMPLE / "test").glob("*/*.jpg"))
-    answers = classifier.predict(photos)
-    right = np.mean(
-        [answer.label == photo.parent.name for answer, photo in zip(answers, photos, strict=True)]
-    )
-    assert right > 0.8  # 48 photos of TrashNet's test split
+    with pytest.raises(BundleError, match="model") as caught:
+        TrashClassifier.load(name)
+    assert "Install the package again" in caught.value.hint

@@ -166,7 +166,6 @@ def fill(folder: Path) -> None:
     shutil.copytree(ROOT / "data/sample", folder / "data/sample")
     for name in ("configs", "scripts", "references"):
         (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "models/shipped-large", folder / "models/shipped-large")
     photos = sorted((ROOT / "data/sample/val").glob("*/*.jpg"))
     for name in ("photo.jpg", "a.jpg", "b.jpg", "c.jpg", "b.heic"):  # Pillow goes by what is inside
         shutil.copy(photos[0], folder / name)

@@ -28,7 +28,7 @@ from image_classification_trash.inference.bundle import (
     read_bundle,
     write_bundle,
 )
-from image_classification_trash.inference.shipped import FOLDER, shipped_model
+from image_classification_trash.inference.shipped import shipped_model
 from image_classification_trash.models import adapt_model as module
 from image_classification_trash.models.promote_model import better_than_guessing
 from image_classification_trash.networks.network import TrashNetwork, load_network, network_bytes
@@ -106,7 +106,7 @@ def test_a_tflite_file_is_adapted_and_the_given_one_stays(own: Path) -> None:
     assert config.training["adaptation"] == dataclasses.asdict(record)
     assert record.origin_sha256 == before.digest
     notice = Path("models/my-place.NOTICE.txt")
-    assert notice.read_bytes() == (FOLDER / NOTICE).read_bytes()
+    assert notice.read_bytes() == (shipped_model().parent / NOTICE).read_bytes()
 
 
 def test_the_same_photos_give_the_same_file_but_for_its_date(own: Path) -> None:

@@ -33,7 +33,7 @@ from image_classification_trash.inference.model_store import (
     find_model,
     read_registry,
 )
-from image_classification_trash.inference.shipped import FOLDER, MODEL
+from image_classification_trash.inference.shipped import shipped_model
 from image_classification_trash.models import promote_model as module
 from image_classification_trash.models.compare_models import compare_models
 from image_classification_trash.models.promote_model import gates, manage_models, promote, register, rollback
@@ -239,7 +239,7 @@ def test_what_a_user_may_call_a_model(tmp_path: Path) -> None:
 
 
 def test_who_answers_where_no_model_is_named(tmp_path: Path) -> None:
-    assert chosen_model(None, tmp_path) == FOLDER / MODEL
+    assert chosen_model(None, tmp_path) == shipped_model()
     first = make(tmp_path, name="first")
     assert chosen_model(None, tmp_path) == chosen_bundle(None, tmp_path) == first.path
     promote(settings(tmp_path, "promote", "first"))

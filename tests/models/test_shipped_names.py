@@ -16,14 +16,7 @@ from image_classification_trash.errors import BundleError, DatasetError
 from image_classification_trash.files import sha256_of_file
 from image_classification_trash.inference.bundle import write_checksums
 from image_classification_trash.inference.model_store import chosen_bundle, chosen_model
-from image_classification_trash.inference.shipped import (
-    FOLDER,
-    LARGE,
-    MODEL,
-    RESERVED,
-    SHIPPED,
-    shipped_model,
-)
+from image_classification_trash.inference.shipped import FOLDERS, LARGE, MODEL, SHIPPED, shipped_model
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 GLASS = sorted((SAMPLE / "test" / "glass").glob("*.jpg"))[0]
@@ -31,11 +24,9 @@ GLASS = sorted((SAMPLE / "test" / "glass").glob("*.jpg"))[0]
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a larger model in models/, which the small one's file stands for, and a few photos."""
+    """A working directory with a few photos and an empty models/."""
     monkeypatch.chdir(tmp_path)
-    large = tmp_path / "models" / LARGE
-    shutil.copytree(FOLDER, large)
-    write_checksums(large)
+    (tmp_path / "models").mkdir()
     for label in ("glass", "metal"):
         (tmp_path / "own" / label).mkdir(parents=True)
         for photo in sorted((SAMPLE / "test" / label).glob("*.jpg"))[:4]:
@@ -43,20 +34,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def file_of(name: str, place: Path) -> Path:
-    return FOLDER / MODEL if name == SHIPPED else Path("models") / LARGE / MODEL
-
-
 @pytest.mark.parametrize("choose", [chosen_model, chosen_bundle])
-@pytest.mark.parametrize("name", RESERVED)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_a_name_means_its_file(name: str, choose: Callable[..., Path], place: Path) -> None:
-    assert choose(name, Path("models")) == choose(Path(name), Path("models")) == file_of(name, place)
+    assert choose(name, Path("models")) == choose(Path(name), Path("models")) == shipped_model(name)
     (place / "models" / name).mkdir(exist_ok=True)  # without a bundle in it, it is no model
-    assert choose(name, Path("models")) == file_of(name, place)
+    assert choose(name, Path("models")) == shipped_model(name)
 
 
 @pytest.mark.parametrize("choose", [chosen_model, chosen_bundle])
-@pytest.mark.parametrize("name", RESERVED)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_a_file_folder_or_bundle_of_that_name_comes_first(
     name: str, choose: Callable[..., Path], place: Path
 ) -> None:
@@ -69,50 +56,10 @@ def test_a_file_folder_or_bundle_of_that_name_comes_first(
         TrashClassifier.load(name)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["predict", str(GLASS), "--model", LARGE],
-        ["serve", LARGE, "--port", "0"],
-        ["evaluate", LARGE, "--data", str(SAMPLE / "test")],
-        ["benchmark", LARGE],
-        ["export", LARGE],
-        ["monitor", str(GLASS), "--model", LARGE],
-        ["models", "show", LARGE],
-        ["adapt", LARGE, "--photos", str(SAMPLE / "test"), "--output", "mine"],
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_where_the_larger_model_is_absent_every_command_says_how_to_get_it(
-    arguments: list[str], tmp_path: Path
-) -> None:
-    said = command(tmp_path, *arguments, status=1).stderr
-    assert "shipped-large does not come with the package" in said and "models/shipped-large" in said
-    assert "model-large" in said and "make release-model" in said
-
-
-def test_in_python_an_absent_larger_model_is_the_same_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for ask in (TrashClassifier.load, evaluate, lambda name: adapt_model(name, SAMPLE / "test", "mine")):
-        with pytest.raises(BundleError, match="does not come with the package"):
-            ask(LARGE)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_larger_model_that_was_cut_short_is_refused(place: Path) -> None:
-    file = Path("models") / LARGE / MODEL
-    file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(BundleError, match="does not match its checksum") as caught:
-        shipped_model(LARGE)
-    assert "model-large" in caught.value.hint
-
-
-@pytest.mark.parametrize("name", RESERVED)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_it_answers_on_the_command_line_and_in_python(name: str, place: Path) -> None:
     said = json.loads(command(place, "predict", str(GLASS), "--model", name, "--json").stdout)
-    digest = sha256_of_file(file_of(name, place))
+    digest = sha256_of_file(shipped_model(name))
     assert said["model"]["digest"] == digest
     answer = TrashClassifier.load(name)(GLASS)
     assert answer.label == said["predictions"][0]["label"]
@@ -122,17 +69,17 @@ def test_it_answers_on_the_command_line_and_in_python(name: str, place: Path) ->
 def test_the_gateway_serves_it_by_name(place: Path) -> None:
     with serving(Path(LARGE)) as (url, _):
         served = patient.get(f"{url}/model.tflite").content  # what the page runs in the browser
-    assert served == file_of(LARGE, place).read_bytes()
+    assert served == shipped_model(LARGE).read_bytes()
 
 
 def test_shards_are_answered_by_a_path_that_other_processes_find(place: Path) -> None:
-    assert absolute_model(file_of(SHIPPED, place)) == SHIPPED
-    assert absolute_model(file_of(LARGE, place)) == str(place / "models" / LARGE / MODEL)
+    assert [absolute_model(shipped_model(name)) for name in FOLDERS] == [*FOLDERS]
+    assert absolute_model(Path("models") / MODEL) == str(place / "models" / MODEL)
 
 
-@pytest.mark.parametrize("name", RESERVED)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_it_is_evaluated_on_photos_of_ones_own_and_stays_as_it_is(name: str, place: Path) -> None:
-    model = file_of(name, place)
+    model = shipped_model(name)
     before = {file: file.read_bytes() for file in model.parent.iterdir()}
     report = evaluate(name, data="own", resamples=100)
     right = TrashClassifier.load(name).predict(sorted(Path("own").rglob("*.jpg")))
@@ -166,7 +113,7 @@ def test_it_is_timed(place: Path) -> None:
     assert {(timing["engine"], timing["file"]) for timing in timings} == {("litert", MODEL)}
 
 
-@pytest.mark.parametrize("name", RESERVED)
+@pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("arguments", [["export"], ["monitor", str(GLASS), "--model"], ["models", "show"]])
 def test_what_needs_weights_says_that_the_file_has_none(arguments: list[str], name: str, place: Path) -> None:
     said = command(place, *arguments, name, status=1).stderr
