@@ -3,7 +3,7 @@
 python scripts/ship_model.py models/trashnet-fieldphotos --card references/field_card.md --attribution fieldphotos/sources.csv
 python scripts/ship_model.py models/trashnet-fieldphotos-large --size large --card references/field_card_large.md
 
-The small model lies in the package, as does the large one.
+Both lie in the package, so that everyone has them after the install.
 """
 
 import argparse
