@@ -15,8 +15,9 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from image_classification_trash.config.photos_alone import PhotosAlone, photos_alone
-from image_classification_trash.config.verbs import VERBS, settings_of
-from image_classification_trash.show import Result, carry_out
+from image_classification_trash.config.verbs import VERBS, Parser, settings_of
+from image_classification_trash.errors import SettingsError
+from image_classification_trash.show import WRONG_USE, Result, carry_out
 from image_classification_trash.version import __version__
 
 if TYPE_CHECKING:
@@ -227,6 +228,9 @@ class Command(NamedTuple):
     check: Callable[[Any], None] = lambda settings: None
 
 
+EXAMPLES = """  trash-classifier predict photo.jpg  classify a photo with the shipped model
+  trash-classifier train ~/photos     train on folders of photos, one a class
+  trash-classifier train --help       see the settings of a command"""
 VOLUME = {"-q", "--quiet", "-v", "--verbose"}
 """Flags of every command that may stand before its name too."""
 COMMANDS = {
@@ -264,7 +268,7 @@ def run(arguments: Sequence[str]) -> int:
     leading = list(takewhile(VOLUME.__contains__, arguments))
     arguments = in_one_word(arguments[len(leading) :])
     if not arguments or arguments[0] not in VERBS:
-        _answer_without_verb(arguments)
+        return carry_out("", lambda: answer_without_verb(arguments), lambda nothing: nothing)
     verb, rest = arguments[0], [*leading, *arguments[1:]]
     return carry_out(verb, lambda: load(verb, rest), COMMANDS[verb].run)
 
@@ -307,41 +311,55 @@ def completion(shell: str) -> str:
     return SCRIPTS[shell]()
 
 
-def _answer_without_verb(arguments: Sequence[str]) -> NoReturn:
-    """Print the help or what else is asked for without a command, or say what is wrong; and exit."""
-    verbs = "\n".join(f"  {name:<10} {verb.help}" for name, verb in VERBS.items())
-    parser = argparse.ArgumentParser(
+def answer_without_verb(arguments: Sequence[str]) -> NoReturn:
+    """Print the help or what else is asked for without a command, and exit.
+
+    Raises:
+        SettingsError: there is no such command (suggests the nearest) or flag.
+    """
+    import textwrap
+    from difflib import get_close_matches
+    from shutil import get_terminal_size
+
+    width = get_terminal_size().columns - 2
+    verbs = "\n".join(
+        textwrap.fill(
+            verb.help,
+            width,
+            initial_indent=f"  {name:<11}",
+            subsequent_indent=13 * " ",
+            break_on_hyphens=False,
+        )
+        for name, verb in VERBS.items()
+    )
+    parser = Parser(
         prog="trash-classifier",
         usage="trash-classifier COMMAND [--help] ...",
-        description="Sort waste by photo.",
-        epilog=f"commands:\n{verbs}\n\nAsk a command for its settings: trash-classifier train --help\n"
-        "Each command says less with -q and more with -v.",
+        description=f"Sort waste by photo.\n\n{EXAMPLES}\n\ncommands:\n{verbs}",
+        epilog="Each command says less with -q and more with -v.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        "--version",
-        action=Print,
-        nargs=0,
-        const=versions,
-        help="show the versions of package, model and engines",
-    )
-    add("--schema", action=Print, nargs=0, const=schema, help="show the JSON schema of recipes, for editors")
+    for flag, text, about in (
+        ("--version", versions, "show the versions of package, model and engines"),
+        ("--schema", schema, "show the JSON schema of recipes, for editors"),
+    ):
+        add(flag, action=Print, nargs=0, const=text, help=about)
     shells = ("bash", "zsh", "fish")
-    add(
-        "--completion",
-        action=Print,
-        choices=shells,
-        const=completion,
-        help="show a script that completes commands",
-    )
-    add("command", metavar="COMMAND", help="what to do, see below")
+    about = "show a script that completes commands"
+    add("--completion", action=Print, choices=shells, const=completion, help=about)
+    add("command", nargs="?", help=argparse.SUPPRESS)
     command = parser.parse_args(arguments[: 2 if "--completion" in arguments[:1] else 1]).command
-    from difflib import get_close_matches
-
+    if command is None:
+        parser.print_help(sys.stderr)
+        raise SystemExit(WRONG_USE)
     near = get_close_matches(command, VERBS, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(VERBS)}."
-    parser.error(f"there is no command {command!r}. {hint}")
+    hint = (
+        f"Did you mean {near[0]!r}?"
+        if near
+        else f"Commands: {', '.join(VERBS)}.\n  See: {parser.prog} --help"
+    )
+    raise SettingsError(f"There is no command {command!r}.", hint)
 
 
 def in_one_word(arguments: Sequence[str]) -> Sequence[str]:

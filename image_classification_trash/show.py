@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, ClassVar, TextIO, TypeVar, cast
 
 from image_classification_trash.errors import SettingsError, TrashClassifierError, install_hint
@@ -38,10 +39,24 @@ class Table:
     rows: Iterable[Sequence[str]]
 
     def lines(self) -> Iterator[str]:
-        """Yield lines of text, the header first."""
+        """Yield lines of text, the header first; in a terminal that is too narrow, cells of the widest columns are broken."""
         table = [list(self.header), *map(list, self.rows)]
         widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
-        return (line(row, widths) for row in table)
+        excess = sum(widths) + 2 * (len(widths) - 1) - (terminal_width(sys.stdout) or sys.maxsize)
+        if excess <= 0:
+            yield from (line(row, widths) for row in table)
+            return
+        import textwrap  # noqa: PLC0415  for wide tables in a terminal alone
+
+        while excess > 0 and max(widths) > NARROWEST:
+            widths[widths.index(max(widths))] -= 1
+            excess -= 1
+        for row in table:
+            cells = [
+                textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
+                for cell, width in zip(row, widths, strict=True)
+            ]
+            yield from (line(parts, widths) for parts in zip_longest(*cells, fillvalue=""))
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,8 @@ class Result(ABC):
         return GOOD
 
 
+NARROWEST = 12
+"""Characters to which the columns of a table are narrowed at most."""
 _quiet = ContextVar("quiet", default=False)
 
 
@@ -116,6 +133,15 @@ def say(text: str) -> None:
         print(*map(printable, folded(text, sys.stderr)), sep="\n", file=sys.stderr, flush=True)
 
 
+def terminal_width(stream: TextIO) -> int | None:
+    """Return the number of columns of the terminal that a stream goes to; None for a file or pipe."""
+    if not stream.isatty():
+        return None
+    import shutil  # noqa: PLC0415  for terminals alone
+
+    return shutil.get_terminal_size().columns
+
+
 def folded(text: str, stream: TextIO | None = None, indent: str = "") -> list[str]:
     """Break a long text between words where a terminal would break it within one; a file or pipe gets it in one line.
 
@@ -124,14 +150,11 @@ def folded(text: str, stream: TextIO | None = None, indent: str = "") -> list[st
         stream: where it goes; default: standard output.
         indent: what the lines after the first begin with.
     """
-    if not (stream or sys.stdout).isatty():
+    columns = terminal_width(stream or sys.stdout)
+    if columns is None or len(text) <= columns or "\n" in text:
         return [text]
-    import shutil  # noqa: PLC0415  for long texts in a terminal alone
-    import textwrap  # noqa: PLC0415
+    import textwrap  # noqa: PLC0415  for long texts in a terminal alone
 
-    columns = shutil.get_terminal_size().columns
-    if len(text) <= columns or "\n" in text:
-        return [text]
     return textwrap.wrap(
         text, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )

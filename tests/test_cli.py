@@ -68,7 +68,27 @@ def test_a_command_that_is_misspelt_is_answered_with_the_nearest(
     typed: str, meant: str, tmp_path: Path
 ) -> None:
     status, said, _ = run_and_list(tmp_path, typed)
-    assert status == 2 and f"no command '{typed}'" in said and meant in said
+    assert status == 2 and f"error: There is no command '{typed}'.\n  " in said and meant in said
+
+
+def test_no_command_at_all_is_answered_with_the_help(tmp_path: Path) -> None:
+    status, said, _ = run_and_list(tmp_path)
+    assert status == 2 and "trash-classifier predict photo.jpg" in said
+    status, help_, _ = run_and_list(tmp_path, "--help")
+    assert status == 0 and said.removeprefix("status 2\n").strip() == help_.removesuffix("status 0\n").strip()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_help_fits_into_a_terminal(columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, said, _ = run_and_list(tmp_path, "--help")
+    assert max(map(len, said.splitlines())) <= max(columns, 80)
+    assert all(f"\n  {name} " in said for name in VERBS)
+
+
+def test_a_wrong_flag_without_a_command_is_a_wrong_setting(tmp_path: Path) -> None:
+    status, said, _ = run_and_list(tmp_path, "--versoin")
+    assert status == 2 and "error: unrecognized arguments: --versoin.\n  See: trash-classifier --help" in said
 
 
 def test_the_version_names_the_model_and_the_engines(tmp_path: Path) -> None:

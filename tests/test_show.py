@@ -184,6 +184,32 @@ def test_a_terminal_breaks_long_sentences_between_words(monkeypatch: pytest.Monk
     assert folded(f"in {path}") == ["in", path]  # what is copied stays whole
 
 
+def test_cells_are_broken_between_words_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        ["photos", "24", "of the test split", "train/glass1.jpg"],
+        ["prediction set", "contains the right class for 100.0%", "no", ""],
+    ]
+    table = Table(["measure", "value", "meaning", "first"], rows)
+    wide = list(table.lines())
+    assert wide == [
+        "measure         value                                meaning            first",
+        "photos          24                                   of the test split  train/glass1.jpg",
+        "prediction set  contains the right class for 100.0%  no",
+    ]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert list(table.lines()) == wide
+    monkeypatch.setenv("COLUMNS", "76")
+    assert list(table.lines()) == [
+        "measure         value                    meaning            first",
+        "photos          24                       of the test split  train/glass1.jpg",
+        "prediction set  contains the right       no",
+        "                class for 100.0%",
+    ]
+    monkeypatch.setenv("COLUMNS", "30")  # too narrow: words stay whole
+    assert list(table.lines())[-1].split() == ["for", "100.0%"]
+
+
 def on_a_terminal(code: str, columns: int) -> list[str]:
     """The lines that a script writes to a terminal of that width."""
     pid, terminal = pty.fork()

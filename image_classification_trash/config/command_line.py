@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import UnionType
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from image_classification_trash.config.base import POSITIONAL, REPEATED, Part, StageSettings
+from image_classification_trash.config.verbs import Parser
 from image_classification_trash.errors import SettingsError
 from image_classification_trash.files import parse_json
 from image_classification_trash.show import set_volume
@@ -119,11 +120,6 @@ class VolumeAction(argparse.Action):
         set_volume(quiet=self.const)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}.", f"See: {self.prog} --help")
-
-
 def build_parser(cls: type[StageSettings], everything: bool) -> argparse.ArgumentParser:
     """Build the parser of all settings; its help shows the usual ones, or all if `everything`."""
     groups = _groups(cls)
@@ -134,7 +130,7 @@ def build_parser(cls: type[StageSettings], everything: bool) -> argparse.Argumen
             place = name.upper() + " ..." * is_list(field)
             places.append(place if field.is_required() else f"[{place}]")
     rest = len(cls.model_fields) - len(groups[USUAL])
-    parser = _Parser(
+    parser = Parser(
         prog=command,
         usage=f"{command} {' '.join(places)} [--setting VALUE ...]",
         description=cls.__doc__,
@@ -191,11 +187,12 @@ def _flag(name: str) -> str:
 
 
 def _metavar(annotation: Any) -> str:
-    """Return what a flag takes: INT, PATH, ..., or the names to choose from."""
+    """Return what a flag takes: INT, PATH, TEXT, ..., or the names to choose from."""
     if get_origin(annotation) in (list, Union, UnionType):
         annotation = get_args(annotation)[0]
     names = get_args(annotation)
-    return f"{{{','.join(names)}}}" if names else str(annotation.__name__).upper()
+    kind = "text" if annotation is str else str(annotation.__name__)
+    return f"{{{','.join(names)}}}" if names else kind.upper()
 
 
 def _default(field: FieldInfo) -> str:

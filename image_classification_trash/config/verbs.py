@@ -1,10 +1,21 @@
-"""The commands: the class of their settings and a line of help, as plain data that imports no settings."""
+"""The commands: the class of their settings and a line of help, as plain data that imports no settings; and their parser."""
 
+import argparse
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from image_classification_trash.errors import SettingsError
 
 if TYPE_CHECKING:
     from image_classification_trash.config.base import StageSettings
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command line; a wrong one is a SettingsError, as any other wrong setting is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a SettingsError."""
+        raise SettingsError(f"{message}.", f"See: {self.prog} --help")
 
 
 class Verb(NamedTuple):

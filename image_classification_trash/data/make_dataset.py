@@ -45,6 +45,7 @@ from image_classification_trash.data.inspection import (
 )
 from image_classification_trash.data.layouts import Source
 from image_classification_trash.data.manifest import (
+    BUILT_IN,
     DATASET,
     MANIFEST,
     SPLITS,
@@ -298,7 +299,7 @@ def check_combination(settings: DataSettings) -> None:
     if given := [name for name in single if getattr(settings, name) not in ([], None, "auto")]:
         found = f"--sources and --{given[0].replace('_', '-')} exclude each other."
         raise DatasetError(found, "Write it into the data sources file, at its source.")
-    if settings.name in ("trashnet", "sample"):
+    if settings.name in BUILT_IN:
         found = f"{settings.name!r} is the name of a data set of its own."
         raise DatasetError(
             found, "Name the combined one differently: trash-classifier data field --sources FILE"
@@ -424,7 +425,7 @@ def _audit(settings: DataSettings, audit: Audit, corrected: Corrected | None) ->
     excluded = corrected.excluded if corrected else ()
     problems = [Problem(file.path, file.label, "excluded", reason or "by hand") for file, reason in excluded]
     good: Sequence[Inspected] = audit.good
-    if settings.name in ("trashnet", "sample") and settings.split in ("auto", "official"):
+    if settings.name in BUILT_IN and settings.split in ("auto", "official"):
         split_of, good = official_split(), []
         for item in audit.good:
             photo = item.photo

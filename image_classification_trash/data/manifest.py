@@ -8,6 +8,7 @@ A data set made with a data sources file has the columns `source`, `licence` and
 """
 
 import csv
+import difflib
 import io
 import json
 import os
@@ -28,6 +29,8 @@ from image_classification_trash.tables import csv_text, literal
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 MANIFEST, DATASET = "manifest.csv", "dataset.json"
+BUILT_IN = ("sample", "trashnet")
+"""Data sets that need no source of the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,12 @@ def read_manifest(folder: Path) -> Manifest:
     """
     recover_directory(folder)
     if not (folder / MANIFEST).is_file() or not (folder / DATASET).is_file():
-        hint = f"Prepare it with: trash-classifier data {folder.name}"
+        known = {*(table.parent.name for table in folder.parent.glob(f"*/{MANIFEST}")), *BUILT_IN}
+        near = difflib.get_close_matches(folder.name, sorted(known - {folder.name}), n=1)
+        source = "" if folder.name in BUILT_IN else " --source FOLDER"
+        hint = f"Prepare it with: trash-classifier data {folder.name}{source}"
+        if near:
+            hint = f"Did you mean {near[0]!r}? Else prepare it: trash-classifier data {folder.name}{source}"
         raise DatasetError(f"There is no prepared data set in {folder}.", hint)
     try:
         about = read_json(folder / DATASET, finite=True)

@@ -78,7 +78,10 @@ class ModelList(Result):
     entries: tuple[Entry, ...]
 
     def for_people(self) -> Iterator[Shown]:
-        """Yield a table with one row per model."""
+        """Yield a table with one row per model, or a line that there is none."""
+        if not self.entries:
+            yield "no models yet: the one that comes with the package answers; train your own: trash-classifier train FOLDER"
+            return
         header = ["model", "aliases", "data", "validation", "test accuracy (95% interval)", "exports"]
         yield Table(header, [entry.as_row() for entry in self.entries])
 

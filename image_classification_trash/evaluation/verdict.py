@@ -60,7 +60,7 @@ def how_good(metrics: Metrics) -> Iterator[str]:
     elif width <= ROUGHLY_SURE:
         yield "The figure is a rough one: it could be several points lower or higher."
     else:
-        yield f"The figure is not sure: {n} photos are few, and the interval is {100 * width:.0f} points wide."
+        yield f"The figure is uncertain: {n} photos are few, and the interval is {100 * width:.0f} points wide."
 
 
 def confusions(metrics: Metrics) -> Iterator[str]:

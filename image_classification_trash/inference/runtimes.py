@@ -10,13 +10,17 @@ Every engine may be called from several threads at once. `threads` is the number
 """
 
 import io
+import os
 import queue
+import tempfile
+import threading
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +35,8 @@ from image_classification_trash.inference.shipped import check_shipped, is_shipp
 GROUP = "image_classification_trash.runtimes"
 DESCRIPTION = "bundle.json"
 """Name of a bundle's description inside an exported file."""
+_REDIRECTING = threading.Lock()
+"""Held from the first model on."""
 Probabilities = npt.NDArray[np.float32]
 
 
@@ -40,6 +46,34 @@ class Runtime(Protocol):
     def __call__(self, photos: Pixels) -> Probabilities:
         """Run one batch."""
         ...
+
+
+@contextmanager
+def without_notices() -> Iterator[None]:
+    """Keep lines such as `INFO: Created TensorFlow Lite XNNPACK delegate for CPU.` from standard error.
+
+    LiteRT, which has no switch for them, writes them when a process opens its first model; all else that is written meanwhile
+    follows afterwards. Later models change nothing, so that what a server starts meanwhile gets its standard error.
+    """
+    if not _REDIRECTING.acquire(blocking=False):
+        yield
+        return
+    with ExitStack() as end:
+        with suppress(OSError):  # standard error is closed, or no folder takes a temporary file
+            said = end.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(2)
+            end.callback(_restore_stderr, stderr, said)
+            os.dup2(said.fileno(), 2)
+        yield
+
+
+def _restore_stderr(stderr: int, said: IO[bytes]) -> None:
+    os.dup2(stderr, 2)
+    os.close(stderr)
+    said.seek(0)
+    for text in said:
+        if not text.startswith(b"INFO: "):
+            os.write(2, text)
 
 
 class LiteRtRuntime:
@@ -60,7 +94,8 @@ class LiteRtRuntime:
         self.content = content
         self._path, self._threads = path, threads or 1
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
-        interpreter = self._open()
+        with without_notices():
+            interpreter = self._open()
         (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
         _check_input(path, given["dtype"], given["shape"])
         self._input, self._output = given["index"], returned["index"]

@@ -18,7 +18,7 @@ from image_classification_trash.config.training import (
     TrainCommandSettings,
     TrainSettings,
 )
-from image_classification_trash.data.manifest import MANIFEST
+from image_classification_trash.data.manifest import BUILT_IN, MANIFEST
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import read_json, write_text
 from image_classification_trash.inference.bundle import CONFIG, read_bundle
@@ -26,8 +26,6 @@ from image_classification_trash.show import say
 
 NAME = re.compile(r"\w[\w .-]*")
 """Names of data sets and models."""
-BUILT_IN = ("sample", "trashnet")
-"""Names of data sets whose photos are split by TrashNet's own lists."""
 
 
 @dataclass(frozen=True)

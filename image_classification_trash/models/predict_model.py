@@ -78,7 +78,8 @@ class Predictions(Result):
 
         total = len(self.names)
         yield f'{{"model": {json.dumps(self.classifier.as_json(), ensure_ascii=False)}, "predictions": ['
-        bar = tqdm(self.stream(), total=total, desc="classify", unit="photo", disable=total < 2)
+        idle = total < 2 or sys.stdout.isatty()  # in a terminal it would stand between the answers
+        bar = tqdm(self.stream(), total=total, desc="classify", unit="photo", disable=idle)
         for number, prediction in enumerate(bar):
             answer = json.dumps(prediction.as_json(), ensure_ascii=False)
             yield f"{',' if number else ''}\n  {answer}"

@@ -51,7 +51,8 @@ class AuditReport(Result):
     def for_people(self) -> Iterator[Shown]:
         """Yield the issues, the paths of the page and the table, and the next step."""
         yield from self.audit.for_people()
-        yield f"page: {self.page}\ntable: {self.audit.table}"
+        yield f"page: {self.page}"
+        yield f"table: {self.audit.table}"
         name = self.audit.manifest.name
         yield f"decide in {self.audit.corrections}, then: trash-classifier data {name} --corrections FILE"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -139,6 +140,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = unbroken
     page = environment.get_template("report.html.j2").render(
         title=title,
         opening=paragraphs(opening),
@@ -149,6 +151,11 @@ def write_report(
         links=links,
     )
     write_text(path, page)
+
+
+def unbroken(text: str) -> Markup:
+    """Return escaped text in which no line breaks within a flag and its value, such as `--data FOLDER`."""
+    return Markup(re.sub(r"--[a-z-]+(?: [A-Z]+\b)?", r"<code>\g<0></code>", str(escape(text))))  # noqa: S704
 
 
 def paragraphs(opening: str) -> list[tuple[str, str]]:

@@ -61,6 +61,7 @@ class TrainedOnPhotos(Result):
             return
         *figures, verdict = self.report.for_people()
         yield from figures
+        yield f"Use it: trash-classifier predict PHOTO --model {self.trained.bundle.path}"
         if self.test_reads > 1:
             yield (
                 f"{self.test_reads} models have been measured on these test photos. The more often you choose by them, the more "

@@ -157,7 +157,16 @@ def test_damaged_files_are_refused(prepared: Path, name: str, content: bytes) ->
 def test_a_data_set_that_was_never_prepared_says_how(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="There is no prepared data set in") as caught:
         read_manifest(tmp_path / "mine")
-    assert caught.value.hint == "Prepare it with: trash-classifier data mine"
+    assert caught.value.hint == "Prepare it with: trash-classifier data mine --source FOLDER"
+    for typed, meant in (("yards", "yard"), ("sampel", "sample")):
+        (tmp_path / "yard").mkdir(exist_ok=True)
+        (tmp_path / "yard" / "manifest.csv").touch()
+        with pytest.raises(DatasetError) as caught:
+            read_manifest(tmp_path / typed)
+        assert caught.value.hint.startswith(f"Did you mean '{meant}'? Else prepare it: trash-classifier data")
+    with pytest.raises(DatasetError) as caught:
+        read_manifest(tmp_path / "trashnet")
+    assert caught.value.hint == "Prepare it with: trash-classifier data trashnet"
 
 
 def test_a_project_that_was_moved_finds_its_photos_inside_it_and_outside(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_bad_photos_are_refused_in_both_places(browser: Browser, gateway: str) -
 def test_a_refused_link_is_said_and_links_rest_on_the_device(browser: Browser, gateway: str) -> None:
     with opened(browser, gateway, refusals=1) as (page, requests):
         page.get_by_label("Or a link to a photo").fill("http://127.0.0.1/photo.jpg")
-        page.get_by_role("button", name="Look at it").click()
+        page.get_by_role("button", name="Classify it").click()
         expect(page.locator("#results h2")).to_have_text(["No answer"])
         expect(page.locator("#results > li")).to_contain_text("127.0.0.1")
         choose_device(page)

@@ -6,6 +6,8 @@ import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from image_classification_trash.training.label_errors import (
     find_label_issues,
     out_of_fold,
 )
-from image_classification_trash.visualization.audit_page import write_audit_page
+from image_classification_trash.visualization.audit_page import AuditReport, write_audit_page
 
 
 def colour_embedder(_: Path):
@@ -207,3 +209,14 @@ def test_no_agpl_code_is_loaded() -> None:
 def test_data_audit_is_audit(capsys) -> None:
     assert run(["data", "audit", "no-such-set"]) == run(["audit", "no-such-set"]) == 1
     assert capsys.readouterr().err.count("There is no prepared data set in data/processed/no-such-set") == 2
+
+
+def test_the_page_and_the_table_are_named_in_a_line_each() -> None:
+    audit = SimpleNamespace(
+        for_people=lambda: iter(()),
+        table=Path("t.csv"),
+        corrections=Path("c.csv"),
+        manifest=SimpleNamespace(name="x"),
+    )
+    lines = list(AuditReport(cast(module.DataAudit, audit), Path("p.html")).for_people())
+    assert lines[:2] == ["page: p.html", "table: t.csv"] and "--corrections" in str(lines[2])

@@ -2,6 +2,7 @@
 
 import csv
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_files_and_urls_are_answered_in_order(photo: Path, url: str) -> None:
     assert [answer.path for answer in answers] == names
     assert found.unreadable == 0 and len({answer.label for answer in answers}) == 1
     assert [answer.path for answer in found.stream(3)] == names[3:]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_does_not_stand_between_answers_in_a_terminal(
+    terminal: bool, photo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    text = "".join(predictions(str(photo), str(photo)).json_text())
+    assert len(json.loads(text)["predictions"]) == 2
+    assert ("classify" in capsys.readouterr().err) is not terminal
 
 
 def test_a_url_that_fails_is_one_row_among_the_others(photo: Path, url: str) -> None:

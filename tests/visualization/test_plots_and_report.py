@@ -167,7 +167,11 @@ def test_single_photos_are_drawn() -> None:
 def test_the_report_escapes_what_comes_from_outside_and_needs_nothing(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>"
     sections = [Section(hostile, hostile, [("h",), (hostile,)], [Picture(b"\x89PNG", hostile)])]
-    write_report(tmp_path / "r.html", hostile, [(hostile, hostile)], sections)
+    opening = f"Verdict: {hostile}. Next: lower --target-precision; evaluate elsewhere (--data FOLDER)."
+    write_report(tmp_path / "r.html", hostile, [(hostile, hostile)], sections, opening)
     page = (tmp_path / "r.html").read_text()
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "data:image/png;base64," in page and "http" not in page
+    assert (
+        "<code>--target-precision</code>;" in page and "(<code>--data FOLDER</code>)." in page
+    )  # not broken

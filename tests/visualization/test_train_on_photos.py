@@ -34,6 +34,7 @@ def test_one_line_is_three_commands(photos: Path, tmp_path: Path) -> None:
     command(tmp_path, "train", "mine", *recipe)
     three = command(tmp_path, "evaluate", "models/mine", *recipe).stdout
     assert one.splitlines()[-1].startswith("Verdict: ") and one.splitlines()[-1] == three.splitlines()[-1]
+    assert "\nUse it: trash-classifier predict PHOTO --model models/photos\n" in one
     assert "photos is prepared in data/processed/photos" in one and "Measure it on test photos" not in one
     weights = [(tmp_path / "models" / name / "model.safetensors").read_bytes() for name in ("photos", "mine")]
     assert weights[0] == weights[1] and figures(tmp_path, "photos") == figures(tmp_path, "mine")
