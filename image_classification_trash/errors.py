@@ -142,6 +142,10 @@ class BusyError(TrashClassifierError):
     """Another process is writing the same output."""
 
 
+class OutputError(TrashClassifierError):
+    """The place to write to holds something that this program did not make, and would be lost."""
+
+
 class BundleError(TrashClassifierError):
     """A trained model on disk is incomplete, damaged or of an unknown format."""
 

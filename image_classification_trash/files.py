@@ -22,7 +22,7 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-from image_classification_trash.errors import BusyError, TrashClassifierError
+from image_classification_trash.errors import BusyError, OutputError, TrashClassifierError
 
 if sys.platform != "win32":
     import fcntl
@@ -177,6 +177,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Raises:
         IsADirectoryError: `path` is a folder; raised before anything is written.
+        PermissionError: `path` is a file that may not be written.
     """
     if is_stream(path):
         with tempfile.TemporaryDirectory() as folder:
@@ -189,6 +190,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = target_of(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    check_writable(path)
     with _temporary_beside(path, folder=False) as temporary:
         yield temporary
         with temporary.open("rb") as written:
@@ -228,6 +230,29 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         _swap(temporary, path)
 
 
+def check_writable(path: Path) -> None:
+    """Raise a PermissionError for a file that may not be written: renaming another over it would ignore that."""
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def check_replaceable(path: Path, *marks: str) -> None:
+    """Refuse to replace a file, or a folder that holds files but none of `marks`, which this program writes there.
+
+    Raises:
+        OutputError: what stands there would be lost.
+    """
+    path = target_of(path)
+    held = sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".") if path.is_dir() else []
+    if path.exists() and not path.is_dir():
+        found = f"{path} is a file, where a folder is to be written."
+    elif held and not set(marks) & set(held):
+        found = f"{path} holds other files, such as {as_text(held[0])}, which would be lost."
+    else:
+        return
+    raise OutputError(found, "Move it away, or choose another name.")
+
+
 def recover_directory(path: Path) -> None:
     """Restore a folder whose writer was killed between the two renames of a swap; otherwise do nothing.
 
@@ -246,6 +271,7 @@ def only_writer(path: Path) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds the lock.
+        OSError: nothing can be written beside `path`.
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415  slow to import, and only long tasks need it
 
@@ -257,6 +283,7 @@ def only_writer(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        file.touch()  # where nothing can be written, that fails as what it is
         hint = "Wait until it has finished, stop it, or choose another output."
         raise BusyError(f"Another process is writing {path}.", hint) from error
     try:
@@ -324,8 +351,15 @@ def _delete(path: Path) -> None:
 
 
 def target_of(path: Path) -> Path:
-    """Return a symbolic link's target, even if it does not exist yet; return any other path unchanged."""
-    return path.resolve() if path.is_symlink() else path
+    """Return a symbolic link's target, even if it does not exist yet; return any other path unchanged.
+
+    Raises:
+        OSError: the link leads to itself.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError as error:  # until Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
 
 
 def is_stream(path: Path) -> bool:

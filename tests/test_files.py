@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from image_classification_trash import files
-from image_classification_trash.errors import BusyError
+from image_classification_trash.errors import BusyError, OutputError
 from image_classification_trash.files import (
     atomic_directory,
     atomic_path,
+    check_replaceable,
     only_writer,
     recover_directory,
     sha256_of,
@@ -158,6 +159,52 @@ def test_a_folder_is_not_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path: Pat
     with pytest.raises(OSError, match="directory"), writer(there):
         pytest.fail("was asked for its content")
     assert names(tmp_path) == ["there"]
+
+
+def test_only_what_this_program_wrote_is_replaced(tmp_path: Path) -> None:
+    theirs, ours, empty = (tmp_path / name for name in ("theirs", "ours", "empty"))
+    for folder in (theirs, ours, empty):
+        folder.mkdir()
+    (theirs / "letters.txt").touch()
+    (ours / "config.json").touch()
+    (empty / ".DS_Store").touch()
+    (tmp_path / "link").symlink_to(theirs)
+    (tmp_path / "file").touch()
+    for free in (ours, empty, tmp_path / "new"):
+        check_replaceable(free, "config.json", "other")
+    for taken in (theirs, tmp_path / "link"):
+        with pytest.raises(
+            OutputError, match=r"theirs holds other files, such as letters\.txt, which would be lost"
+        ):
+            check_replaceable(taken, "config.json")
+    with pytest.raises(OutputError, match="file is a file, where a folder is to be written"):
+        check_replaceable(tmp_path / "file", "config.json")
+
+
+def test_a_file_that_may_not_be_written_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("kept")
+    file.chmod(0o444)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everything
+    with pytest.raises(PermissionError, match=r"table\.csv"):
+        write_text(file, "new")
+    assert file.read_text() == "kept" and names(tmp_path) == ["table.csv"]
+    write_text(tmp_path / "new.csv", "new")
+
+
+def test_a_link_that_leads_to_itself_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for writer in (atomic_path, atomic_directory, only_writer):
+        with pytest.raises(OSError, match="Too many levels of symbolic links"), writer(tmp_path / "loop"):
+            pytest.fail("was asked for its content")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_where_nothing_can_be_written_no_other_process_is_blamed() -> None:
+    with pytest.raises(OSError, match="No such file or directory"), only_writer(Path("/proc/table.csv")):
+        pytest.fail("was asked for its content")
 
 
 def test_a_killed_writer_leaves_nothing_that_the_next_one_does_not_sweep(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ from image_classification_trash.data.trashnet import LABELS, download_trashnet, 
 from image_classification_trash.errors import DatasetError
 from image_classification_trash.files import (
     atomic_directory,
+    check_replaceable,
     only_writer,
     read_json,
     sha256_of,
@@ -173,6 +174,7 @@ def make_dataset(
         DatasetError: the source is missing, has too few usable photos for a classifier, or object clusters are
             requested without embeddings.
         BusyError: another process is preparing the data set.
+        OutputError: something that is no data set has its name.
     """
     if settings.split == "object-clusters" and embed is None:
         hint = "Use --split object-clusters without --no-embeddings, or choose --split grouped."
@@ -185,6 +187,7 @@ def make_dataset(
     key = _input_key(settings, source, embed is not None, corrected)
     if not settings.force and _recorded_key(folder) == key:
         return Prepared(read_manifest(folder), folder, True, notes)
+    check_replaceable(folder, MANIFEST, DATASET)
     with only_writer(folder):
         audit = audit_source(corrected.source if corrected else source, mapper or THREADS)
         audit = _audit(settings, audit, corrected)

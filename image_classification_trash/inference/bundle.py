@@ -28,6 +28,7 @@ from image_classification_trash.errors import BundleError
 from image_classification_trash.files import (
     MAX_JSON_BYTES,
     atomic_directory,
+    check_replaceable,
     parse_json,
     read_limited,
     recover_directory,
@@ -271,7 +272,12 @@ def newest_bundle(models_dir: Path) -> Path:
 
 
 def write_bundle(path: Path, config: BundleConfig, files: Mapping[str, bytes]) -> Bundle:
-    """Write a bundle atomically; one that exists at `path` is replaced once the new one is complete."""
+    """Write a bundle atomically; one that exists at `path` is replaced once the new one is complete.
+
+    Raises:
+        OutputError: something else stands there.
+    """
+    check_replaceable(path, CONFIG)
     with atomic_directory(path) as folder:
         (folder / CONFIG).write_text(_to_json(asdict(config)), encoding="utf-8")
         (folder / LABELS).write_bytes(_labels_text(config.labels).encode())

@@ -14,8 +14,16 @@ from typing import Any, BinaryIO, Self, TextIO
 
 from image_classification_trash.continuation import differences, listed
 from image_classification_trash.errors import MissingExtraError, SettingsError
-from image_classification_trash.files import as_text, atomic_path, is_stream, only_writer, target_of
+from image_classification_trash.files import (
+    as_text,
+    atomic_path,
+    check_writable,
+    is_stream,
+    only_writer,
+    target_of,
+)
 from image_classification_trash.inference.classifier import Prediction
+from image_classification_trash.inference.images import PHOTO_SUFFIXES
 from image_classification_trash.tables import csv_line
 
 COLUMNS = ("path", "label", "probability", "decision", "waste_score", "prediction_set", "error")
@@ -111,6 +119,11 @@ class PredictionFile:
         path = target_of(path)
         if path.is_dir():
             raise SettingsError(f"{path} is a folder.", "Name a file for the table.")
+        if path.suffix.lower() in PHOTO_SUFFIXES:  # such as `--csv *.jpg`
+            raise SettingsError(
+                f"{path} is named as a photo, and would be replaced by a table.", "Name a .csv file."
+            )
+        check_writable(path)
         self._held.enter_context(only_writer(path))
         return path.with_name(f"{path.name}.partial")
 

@@ -19,8 +19,8 @@ from image_classification_trash.data.manifest import read_manifest
 from image_classification_trash.evaluation.result import StartComparison
 from image_classification_trash.features.class_means import FILE as CLASS_MEANS
 from image_classification_trash.features.class_means import measure_class_means
-from image_classification_trash.files import only_writer
-from image_classification_trash.inference.bundle import Bundle
+from image_classification_trash.files import check_replaceable, only_writer
+from image_classification_trash.inference.bundle import CONFIG, Bundle
 from image_classification_trash.networks.device import is_first_process, keep_freed_memory
 from image_classification_trash.networks.network import EmbeddingBackbone
 from image_classification_trash.show import Result, Shown, say
@@ -79,6 +79,7 @@ def train(settings: TrainSettings, until: float | None = None) -> Bundle | None:
         DivergedError: a loss or a weight is not finite; no bundle is written.
         MissingExtraError: the tracker's library is not installed.
         BusyError: another training of the same name, or an evaluation or export of its model, is running.
+        OutputError: something that is no model has its name.
     """
     places = (
         settings.models_dir / settings.bundle_name,
@@ -86,6 +87,7 @@ def train(settings: TrainSettings, until: float | None = None) -> Bundle | None:
     )
     with ExitStack() as held:
         if is_first_process():  # the others belong to its training
+            check_replaceable(places[0], CONFIG)
             for place in places:
                 held.enter_context(only_writer(place))
         tracker = held.enter_context(tracking(settings, settings.reports_dir, "train"))

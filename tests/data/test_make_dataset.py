@@ -13,7 +13,7 @@ from image_classification_trash.config.data import DataSettings
 from image_classification_trash.data import make_dataset as module
 from image_classification_trash.data.make_dataset import make_dataset
 from image_classification_trash.data.manifest import SPLITS, Photo, read_manifest
-from image_classification_trash.errors import ArchiveError, DatasetError
+from image_classification_trash.errors import ArchiveError, DatasetError, OutputError
 
 MakeTree = Callable[..., Path]
 Settings = Callable[..., DataSettings]
@@ -188,6 +188,17 @@ def test_a_zip_is_unpacked_once_beside_its_checksum(
     (tmp_path / "text.zip").write_text("Dear reader")
     with pytest.raises(ArchiveError, match="is not a zip file"):
         make_dataset(settings(tmp_path / "text.zip"))
+
+
+def test_a_folder_that_is_no_data_set_is_not_replaced(
+    make_tree: MakeTree, settings: Settings, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "data/processed/mine"
+    theirs.mkdir(parents=True)
+    (theirs / "letters.txt").write_text("dear")
+    with pytest.raises(OutputError, match=r"mine holds other files, such as letters\.txt"):
+        make_dataset(settings(make_tree({"a": 4, "b": 4})))
+    assert [file.name for file in theirs.parent.rglob("*")] == ["mine", "letters.txt"]
 
 
 def test_labels_of_a_csv_cannot_lead_out_of_the_view(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from image_classification_trash.errors import BundleError
+from image_classification_trash.errors import BundleError, OutputError
 from image_classification_trash.inference.bundle import (
     TRASHNET_LABELS,
     TRASHNET_LICENSE,
@@ -132,6 +132,16 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BundleError, match="is not a trained model") as caught:
         read_bundle(path)
     assert "trash-classifier train" in caught.value.hint
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(bundle: Bundle, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "letters.txt").touch()
+    with pytest.raises(OutputError, match=r"theirs holds other files, such as letters\.txt"):
+        write_bundle(theirs, bundle.config, {})
+    write_bundle(bundle.path, bundle.config, {"model.safetensors": b"new"})
+    assert bundle.weights.read_bytes() == b"new"
 
 
 def test_a_bundle_without_checksums_is_refused(bundle: Bundle) -> None:

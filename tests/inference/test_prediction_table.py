@@ -157,6 +157,14 @@ def test_a_folder_is_refused_before_anything_is_classified(tmp_path: Path) -> No
         PredictionFile(tmp_path, "csv", "model", LABELS, resume=False)
 
 
+def test_a_photo_is_not_replaced_by_a_table(tmp_path: Path) -> None:
+    photo = tmp_path / "a.JPG"  # the first of `--csv *.JPG`
+    photo.write_bytes(b"photo")
+    with pytest.raises(SettingsError, match=r"a\.JPG is named as a photo, and would be replaced"):
+        PredictionFile(photo, "csv", "model", LABELS, resume=False)
+    assert photo.read_bytes() == b"photo" and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("kind", sorted(WRITERS))
 def test_names_that_are_not_utf8_are_written_and_resumed(tmp_path: Path, kind: str) -> None:
     if kind == "parquet":
