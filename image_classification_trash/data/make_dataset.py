@@ -93,6 +93,7 @@ LONGEST_NAME = 240
 """Bytes of a label or a photo's name in the name of a folder or link; file systems allow 255."""
 WARNED_OF = 10
 """Number of left-out files of each kind that the log names."""
+CLASHING = "%d pairs of two sources look alike and have different labels, such as %s"
 SAMPLE = Path("data/sample")
 SAMPLE_PAPERS = {"LICENSE", "README.md"}
 """Files that come with the sample photos; a surprise to nobody, they are no problem of the data."""
@@ -213,7 +214,6 @@ def write_dataset(
         embed: as of `make_dataset`.
         key: hash of the photos and settings.
     """
-    folder = settings.processed_dir / settings.name
     _warn_of(audit.problems)
     photos = [item.photo for item in audit.good]
     splits.check_classes(by_waste(photos, bool(source.origins))[0])
@@ -229,8 +229,7 @@ def write_dataset(
         photos = [photo for photo in photos if photo.split]
         _warn_of(crossing)
         if clashing := contradictions(photos, pairs):
-            text = "%d pairs of two sources look alike and have different labels, such as %s"
-            logger.warning(text, len(clashing), clashing[0])
+            logger.warning(CLASHING, len(clashing), clashing[0])
     else:
         method, photos = split_photos(settings, photos, embeddings)
     for warning in splits.torn_groups(photos, stated):
@@ -245,8 +244,8 @@ def write_dataset(
     )
     shown, not_waste = by_waste(photos, bool(source.origins))
     manifest = Manifest(settings.name, source.root, shown, _labels(shown), metadata, not_waste)
-    _write(folder, manifest, problems, pairs, corrected)
-    return read_manifest(folder)
+    _write(settings.processed_dir / settings.name, manifest, problems, pairs, corrected)
+    return read_manifest(settings.processed_dir / settings.name)
 
 
 def _warn_of(problems: Sequence[Problem]) -> None:

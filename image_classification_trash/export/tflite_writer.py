@@ -16,7 +16,7 @@ _LARGE = 2**15
 """Values from which half of a matrix is worth the operation that restores it."""
 
 
-class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  flatbuffers has no types
+class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
     """A builder that writes equal vectors once: each channel's zero points, one list a layer, are a twelfth of an int8 file."""
 
     def __init__(self, size: int = 1024) -> None:

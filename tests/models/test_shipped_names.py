@@ -14,7 +14,6 @@ from image_classification_trash import TrashClassifier, adapt_model, evaluate
 from image_classification_trash.distributed.shard_work import absolute_model
 from image_classification_trash.errors import BundleError, DatasetError
 from image_classification_trash.files import sha256_of_file
-from image_classification_trash.inference.bundle import write_checksums
 from image_classification_trash.inference.model_store import chosen_bundle, chosen_model
 from image_classification_trash.inference.shipped import FOLDERS, LARGE, MODEL, SHIPPED, shipped_model
 
