@@ -238,7 +238,7 @@ def read_bundle(path: Path | str) -> Bundle:
         BundleError: not a bundle, a file is missing or was changed, or its files contradict one another.
     """
     path = Path(path)
-    if path.is_file():
+    if path.is_file() and path.suffix in (".tflite", ".onnx"):
         found = f"{path} is one exported file, without the weights of a bundle."
         raise BundleError(
             found, "Give a bundle's folder. Files do for predict, serve, evaluate, benchmark and adapt."
