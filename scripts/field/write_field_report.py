@@ -273,8 +273,8 @@ def timing_section(content: Content) -> str:
     return (
         "## Time of one photo\n\nProcessor time on one thread in eager PyTorch, normalisation folded, median and middle half, in milliseconds.\n\n"
         + table(["network", "ms"], rows)
-        + "\nThe shipped files in LiteRT, half-precision weights, in turns in one process: 15.8 (15.7 to 15.9) ms for the one of before at 256x320, "
-        "19.9 (19.8 to 20.0) for the one of now, 1.26 times as much.\n" + files_table(content)
+        + "\nFiles with half-precision weights in LiteRT, in turns in one process: 15.8 (15.7 to 15.9) ms for the one shipped before at 256x320, "
+        "19.9 (19.8 to 20.0) for the small one of now.\n" + files_table(content)
     )
 
 
