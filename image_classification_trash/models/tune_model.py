@@ -282,12 +282,15 @@ def _heartbeat(study: optuna.Study, trial: Trial) -> Iterator[None]:
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.is_set():
-            with suppress(SQLAlchemyError, StorageInternalError):  # the next beat may get through
-                storage.record_heartbeat(trial._trial_id)
-            ended.wait(HEARTBEAT)
+        with suppress(SQLAlchemyError, StorageInternalError):  # the next beat may get through
+            storage.record_heartbeat(trial._trial_id)
 
-    thread = threading.Thread(target=beat, daemon=True)
+    def keep_beating() -> None:
+        while not ended.wait(HEARTBEAT):
+            beat()
+
+    beat()  # before the trial begins: one without any beat would be taken for running for ever
+    thread = threading.Thread(target=keep_beating, daemon=True)
     thread.start()
     try:
         yield

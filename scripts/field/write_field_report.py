@@ -369,7 +369,7 @@ LARGE = Card(
     "tables is taken for metal, printed boxes for paper. Of photos without waste, goods in shops (fruit, vegetables, cartons) and bare ground are "
     "accepted most often.",
     "## Credits\n\n`ATTRIBUTION.csv` has the origin and licence of each photo from the field. It lies beside the small model, in the package's folder "
-    "`shipped`, and in the release's archive of this one.\n",
+    "`shipped`.\n",
 )  # fmt: skip
 
 

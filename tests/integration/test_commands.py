@@ -389,7 +389,7 @@ def test_errors_say_what_next(tmp_path: Path) -> None:
     assert "trash-classifier data mine" in command(tmp_path, "train", "mine", status=1).stderr
     assert "--source" in command(tmp_path, "data", "mine", status=1).stderr
     assert "'--epochs'" in command(tmp_path, "train", "--epoch", "1", status=2).stderr
-    assert "COMMAND" in command(tmp_path, "dance", status=2).stderr
+    assert "There is no command 'dance'" in command(tmp_path, "dance", status=2).stderr
     assert "a.jpg cannot be read" in command(tmp_path, "predict", "a.jpg", status=3).stdout
 
 
