@@ -50,11 +50,12 @@ def below(pid: int) -> list[int]:
 
 @dataclass
 class Cost:
-    """Computing, in seconds, and memory, in MiB, of a command and all processes below it, some of which have ended."""
+    """Computing and duration, in seconds, and memory, in MiB, of a command and all processes below it, some of which have ended."""
 
     seconds_of: dict[tuple[int, str], float] = field(default_factory=dict)
     name_of: dict[tuple[int, str], str] = field(default_factory=dict)
     memory: float = 0
+    wall: float = 0
 
     waited_for: float = 0
     """Seconds of the command and of those below it that it waited for, exactly, once it has ended."""
@@ -85,7 +86,7 @@ class Cost:
 
 def costs(runs: dict[str, list[str]], folder: Path) -> dict[str, Cost]:
     """Run commands at the same time and return what each cost."""
-    found = {name: Cost() for name in runs}
+    found, began = {name: Cost() for name in runs}, time.monotonic()
     running = {
         name: subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL, stderr=(folder / f"{name}.log").open("w"))
         for name, line in runs.items()
@@ -97,6 +98,7 @@ def costs(runs: dict[str, list[str]], folder: Path) -> dict[str, Cost]:
             if pid:
                 assert status == 0, (folder / f"{name}.log").read_text()[-2000:]
                 found[name].waited_for = usage.ru_utime + usage.ru_stime
+                found[name].wall = time.monotonic() - began
                 process.returncode = 0
                 del running[name]
         time.sleep(0.2 if len(running) == 1 else 1)
@@ -162,9 +164,13 @@ def measure_photos(
         for name, seconds in each.items():
             ratio = f"{seconds / each['predict']:.3f} times predict"
             yield f"{name}, {photos:,} photos: {rest[name].seconds:.1f} CPU s, {1000 * seconds:.2f} ms of CPU a photo, {ratio}; {rest[name].memory:.0f} MiB"
-        for name, seconds in rest["ray"].by_name().items():
+        names = rest["ray"].by_name()
+        for name, seconds in names.items():
             if seconds >= 0.1:
                 yield f"ray: {seconds:.1f} CPU s of {name}"
+        own = sum(names.values()) - names.get("ray::ShardActor", 0)
+        share = f"{own / rest['ray'].wall:.1%} of a core for as long as the run takes, however little it gets done"
+        yield f"ray: {own:.1f} CPU s of all but its actors in {rest['ray'].wall:.0f} s: {share}"
 
 
 class StubActor:
