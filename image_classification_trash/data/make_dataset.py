@@ -219,7 +219,6 @@ def write_dataset(
     splits.check_classes(by_waste(photos, bool(source.origins))[0])
     embeddings = embed(photos, source.root) if embed else None
     near = find_near_duplicates([item.phash for item in audit.good], embeddings)
-    stated = {photo.path: photo.group for photo in photos if photo.group}
     photos = [replace(p, group=g) for p, g in zip(photos, group_names(photos, near.component), strict=True)]
     problems, pairs = audit.problems, near.pairs
     if source.origins:
@@ -232,7 +231,7 @@ def write_dataset(
             logger.warning(CLASHING, len(clashing), clashing[0])
     else:
         method, photos = split_photos(settings, photos, embeddings)
-    for warning in splits.torn_groups(photos, stated):
+    for warning in splits.torn_groups(photos, {item.photo.path: item.photo.group for item in audit.good}):
         logger.warning("%s: %s", method, warning)
     metadata = Metadata(
         split=SplitMade(method, settings.seed, settings.val_fraction, settings.test_fraction),
@@ -244,8 +243,7 @@ def write_dataset(
     )
     shown, not_waste = by_waste(photos, bool(source.origins))
     manifest = Manifest(settings.name, source.root, shown, _labels(shown), metadata, not_waste)
-    _write(settings.processed_dir / settings.name, manifest, problems, pairs, corrected)
-    return read_manifest(settings.processed_dir / settings.name)
+    return _write(settings.processed_dir / settings.name, manifest, problems, pairs, corrected)
 
 
 def _warn_of(problems: Sequence[Problem]) -> None:
@@ -460,7 +458,7 @@ def _write(
     problems: Sequence[Problem],
     pairs: Pairs,
     corrected: Corrected | None,
-) -> None:
+) -> Manifest:
     with atomic_directory(folder) as temporary:
         write_manifest(temporary, manifest, final=folder)
         write_table(temporary, PROBLEMS, PROBLEM_COLUMNS, map(astuple, problems))
@@ -468,6 +466,7 @@ def _write(
         if corrected:
             (temporary / CORRECTIONS).write_text(corrected.table, encoding="utf-8")
         _write_view(temporary, manifest)
+    return read_manifest(folder)
 
 
 def _write_view(folder: Path, manifest: Manifest) -> None:

@@ -151,12 +151,12 @@ def torn_groups(photos: Iterable[Photo], stated: Mapping[str, str]) -> list[str]
 
     Args:
         photos: with their splits.
-        stated: the source's own group of each photo, by path; a photo without one is not named.
+        stated: the source's own group of each photo, by path; empty for a photo without one.
     """
     found = defaultdict(set)
     for photo in photos:
-        if photo.path in stated:
-            found[stated[photo.path]].add(photo.split)
+        if group := stated.get(photo.path):
+            found[group].add(photo.split)
     torn = sorted(group for group, inside in found.items() if len(inside) > 1)
     if not torn:
         return []

@@ -95,6 +95,6 @@ def named(items: Sequence[Any]) -> str:
     """Return the photos of some items as text: paths, lists of paths, or what has a path."""
     names: list[str] = []
     for item in items:
-        names += map(str, item) if isinstance(item, list) else [str(getattr(item, "path", item))]
+        names += [str(getattr(one, "path", one)) for one in (item if isinstance(item, list) else [item])]
     more = f" and {len(names) - GROUP} more" if len(names) > GROUP else ""
     return ", ".join(names[:GROUP]) + more

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -33,10 +33,10 @@ from image_classification_trash.data.manifest import (
     class_numbers,
     read_manifest,
 )
-from image_classification_trash.errors import CacheError
+from image_classification_trash.errors import CacheError, DatasetError
 from image_classification_trash.features.content_cache import read_rows, readable, writable, write_rows
-from image_classification_trash.files import atomic_path, sha256_of, write_text
-from image_classification_trash.inference.images import Pixels, ResizeMode, Size, read_photo
+from image_classification_trash.files import as_text, atomic_path, sha256_of, write_text
+from image_classification_trash.inference.images import Pixels, ResizeMode, Size, photo_bytes, read_photo
 from image_classification_trash.networks.network import EmbeddingBackbone, build_network
 from image_classification_trash.parallel.mapper import THREADS, Mapper
 from image_classification_trash.show import Result, Shown
@@ -127,16 +127,18 @@ def pixel_cache(
 
     Raises:
         CacheError: the cache is damaged or was changed.
+        DatasetError: a photo was changed since it was listed.
         PhotoError: a photo cannot be read.
     """
     key = sha256_of(json.dumps([settings.key, [photo.sha256 for photo in photos]]).encode())[:16]
-    name = f"{split}-{settings.key}-{key}.npy"
+    name, shape = f"{split}-{settings.key}-{key}.npy", (len(photos), *settings.size, 3)
     file = folder / "pixels" / name
     if not file.exists() or not _note(file).exists():
         file = writable(folder) / "pixels" / name
     if not file.exists() or not _note(file).exists():
-        _write_pixels(file, [root.absolute() / photo.path for photo in photos], settings, mapper or THREADS)
-    return _open_pixels(file, (len(photos), *settings.size, 3))
+        decode = partial(decode_listed, root.absolute(), settings)
+        _write_pixels(file, photos, shape, decode, mapper or THREADS)
+    return _open_pixels(file, shape)
 
 
 def embeddings(
@@ -154,6 +156,7 @@ def embeddings(
 
     Raises:
         CacheError: the cache cannot be read.
+        DatasetError: a photo was changed since it was listed.
         PhotoError: a photo cannot be read.
     """
     stem = f"{backbone.key}-{settings.key}"
@@ -166,8 +169,8 @@ def embeddings(
         for start in range(0, len(missing), STORED_AT_ONCE):
             new = missing[start : start + STORED_AT_ONCE]
             vectors: list[Embeddings] = []
-            paths = [root.absolute() / photo.path for photo in new]
-            for batch in embedded_batches(paths, backbone, settings, mapper):
+            decode = partial(decode_listed, root.absolute(), settings)
+            for batch in embedded_batches(new, decode, backbone, mapper):
                 vectors.extend(batch)
                 bar.update(len(batch))
             computed = dict(zip((photo.sha256 for photo in new), vectors, strict=True))
@@ -177,41 +180,63 @@ def embeddings(
     return np.stack([known[photo.sha256] for photo in photos])
 
 
+def decode_listed(root: Path, settings: PixelSettings, photo: Photo) -> Pixels:
+    """Decode a photo of a data set, uint8 (H, W, 3), if it is still the one that was listed.
+
+    Raises:
+        DatasetError: its content was changed; what is cached and measured goes by its digest.
+        PhotoError: it cannot be read.
+    """
+    path = root / photo.path
+    if sha256_of(photo_bytes(path)) != photo.sha256:
+        found = f"{as_text(str(path))} was changed after its data set was prepared."
+        raise DatasetError(found, "Prepare the data set again: trash-classifier data NAME")
+    return read_photo(path, settings.size, settings.resize_mode)
+
+
 def embedded_batches(
-    paths: Sequence[Path], backbone: Backbone, settings: PixelSettings, mapper: Mapper | None
+    photos: Sequence[Photo], decode: Callable[[Photo], Pixels], backbone: Backbone, mapper: Mapper | None
 ) -> Iterator[Embeddings]:
     """Yield the embeddings of `BATCH` photos after the other, float32 (B, D), as of `embeddings`."""
     if mapper is None:
-        yield from map(backbone.embed, _batches(paths, settings))
+        yield from map(backbone.embed, _batches(photos, decode))
     else:
-        pieces = (paths[at : at + BATCH] for at in range(0, len(paths), BATCH))
-        yield from mapper.map(partial(decoded_and_embedded, backbone, settings), pieces)
+        pieces = (photos[at : at + BATCH] for at in range(0, len(photos), BATCH))
+        yield from mapper.map(partial(decoded_and_embedded, backbone, decode), pieces)
 
 
-def _batches(paths: Sequence[Path], settings: PixelSettings, mapper: Mapper = THREADS) -> Iterator[Pixels]:
+def _batches(
+    photos: Sequence[Photo], decode: Callable[[Photo], Pixels], mapper: Mapper = THREADS
+) -> Iterator[Pixels]:
     """Yield decoded batches, uint8 (B, H, W, 3); the next ones are decoded while the caller uses this one."""
-    decode = partial(read_photo, size=settings.size, resize_mode=settings.resize_mode)
-    decoded = mapper.map(decode, paths)
+    decoded = mapper.map(decode, photos)
     while batch := list(islice(decoded, BATCH)):
         yield np.stack(batch)
 
 
-def decoded_and_embedded(backbone: Backbone, settings: PixelSettings, paths: Sequence[Path]) -> Embeddings:
+def decoded_and_embedded(
+    backbone: Backbone, decode: Callable[[Photo], Pixels], photos: Sequence[Photo]
+) -> Embeddings:
     """Return the embeddings of B photos, float32 (B, D), decoded one after the other."""
-    return backbone.embed(np.stack([read_photo(path, settings.size, settings.resize_mode) for path in paths]))
+    return backbone.embed(np.stack([decode(photo) for photo in photos]))
 
 
-def _write_pixels(file: Path, paths: Sequence[Path], settings: PixelSettings, mapper: Mapper) -> None:
+def _write_pixels(
+    file: Path,
+    photos: Sequence[Photo],
+    shape: tuple[int, ...],
+    decode: Callable[[Photo], Pixels],
+    mapper: Mapper,
+) -> None:
     """Decode photos into a .npy file, written as any file: the pages of a map would count as memory of this process."""
-    shape = (len(paths), *settings.size, 3)
     checksum = 0
     with atomic_path(file) as temporary, temporary.open("wb") as sink:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(sink, header)
         if hasattr(os, "posix_fallocate"):  # so that a full disk fails here, not after hours of decoding
             os.posix_fallocate(sink.fileno(), 0, sink.tell() + math.prod(shape))
-        with tqdm(total=len(paths), desc="decode photos", unit="photo") as bar:
-            for batch in _batches(paths, settings, mapper):
+        with tqdm(total=len(photos), desc="decode photos", unit="photo") as bar:
+            for batch in _batches(photos, decode, mapper):
                 sink.write(batch.data)
                 checksum = zlib.crc32(batch.data, checksum)
                 bar.update(len(batch))

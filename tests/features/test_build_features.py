@@ -16,7 +16,7 @@ from helpers.photos import encoded, picture
 
 from image_classification_trash.config.data import FeatureSettings
 from image_classification_trash.data.manifest import Photo
-from image_classification_trash.errors import CacheError, PhotoError
+from image_classification_trash.errors import CacheError, DatasetError, PhotoError
 from image_classification_trash.features import build_features, content_cache
 from image_classification_trash.features.build_features import PixelSettings, embeddings, pixel_cache
 from image_classification_trash.files import sha256_of
@@ -246,3 +246,15 @@ def test_a_large_pixel_cache_is_verified_again_only_if_its_file_changed(
     file.write_bytes(data)
     with pytest.raises(CacheError, match="was changed"):
         pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
+
+
+def test_a_photo_that_was_changed_since_it_was_listed_is_refused(photos: list[Photo], tmp_path: Path) -> None:
+    backbone = CountingBackbone()
+    embeddings(photos[:20], tmp_path, backbone, SETTINGS, tmp_path / "cache")
+    (tmp_path / "30.png").write_bytes((tmp_path / "31.png").read_bytes())
+    found = r"30\.png was changed after its data set was prepared"
+    with pytest.raises(DatasetError, match=found):
+        pixel_cache(photos, tmp_path, SETTINGS, tmp_path / "cache", "train")
+    with pytest.raises(DatasetError, match=found):
+        embeddings(photos, tmp_path, backbone, SETTINGS, tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "pixels").glob("*.npy"))
