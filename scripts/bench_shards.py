@@ -72,13 +72,18 @@ class Cost:
             found[name] = found.get(name, 0) + seconds
         return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
+    def beside_actors(self) -> float:
+        """Seconds of the command and of Ray itself."""
+        names = self.by_name()
+        return sum(names.values()) - names.get("ray::ShardActor", 0)
+
     def look(self, pid: int) -> None:
         memory = 0
         for each in below(pid):
             with suppress(OSError, IndexError):
                 fields = Path(f"/proc/{each}/stat").read_text().rpartition(") ")[2].split()
                 self.seconds_of[each, fields[19]] = (int(fields[11]) + int(fields[12])) / TICKS
-                self.name_of[each, fields[19]] = name_of(each)
+                self.name_of[each, fields[19]] = name_of(each) or self.name_of.get((each, fields[19]), "")
                 shares = Path(f"/proc/{each}/smaps_rollup").read_text().split("\nPss:")[1]
                 memory += int(shares.split()[0])
         self.memory = max(self.memory, memory / 1024)
@@ -164,13 +169,12 @@ def measure_photos(
         for name, seconds in each.items():
             ratio = f"{seconds / each['predict']:.3f} times predict"
             yield f"{name}, {photos:,} photos: {rest[name].seconds:.1f} CPU s, {1000 * seconds:.2f} ms of CPU a photo, {ratio}; {rest[name].memory:.0f} MiB"
-        names = rest["ray"].by_name()
-        for name, seconds in names.items():
+        for name, seconds in rest["ray"].by_name().items():
             if seconds >= 0.1:
                 yield f"ray: {seconds:.1f} CPU s of {name}"
-        own = sum(names.values()) - names.get("ray::ShardActor", 0)
-        share = f"{own / rest['ray'].wall:.1%} of a core for as long as the run takes, however little it gets done"
-        yield f"ray: {own:.1f} CPU s of all but its actors in {rest['ray'].wall:.0f} s: {share}"
+        seconds = rest["ray"].beside_actors() - start["ray"].beside_actors()
+        share = seconds / (rest["ray"].wall - start["ray"].wall)
+        yield f"ray: all but its actors took {share:.1%} of a core after the start, however little the run got done meanwhile"
 
 
 class StubActor:
