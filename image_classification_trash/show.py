@@ -48,8 +48,11 @@ class Table:
             return
         import textwrap  # noqa: PLC0415  for wide tables in a terminal alone
 
-        while excess > 0 and max(widths) > NARROWEST:
-            widths[widths.index(max(widths))] -= 1
+        words = [
+            max((len(w) for row in table for w in row[i].split()), default=0) for i in range(len(widths))
+        ]
+        while excess > 0 and (wide := [i for i, width in enumerate(widths) if width > words[i]]):
+            widths[max(wide, key=widths.__getitem__)] -= 1
             excess -= 1
         for row in table:
             cells = [
@@ -93,8 +96,6 @@ class Result(ABC):
         return GOOD
 
 
-NARROWEST = 12
-"""Characters to which the columns of a table are narrowed at most."""
 _quiet = ContextVar("quiet", default=False)
 
 
