@@ -279,6 +279,7 @@ def main() -> None:
         "--width", type=int, help="of the photos in pixels; smaller ones show more of what shards cost"
     )
     parser.add_argument("--model", type=Path, help="instead of the shipped one")
+    parser.add_argument("--kill-photos", type=int, default=1200, help="in shards of 20, for the kills")
     parts = ("photos", "driver", "kills")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     arguments = parser.parse_args()
@@ -287,7 +288,7 @@ def main() -> None:
             arguments.archive, arguments.distinct, arguments.photos, arguments.width, arguments.model
         ),
         "driver": measure_driver,
-        "kills": measure_kills,
+        "kills": lambda: measure_kills(arguments.kill_photos),
     }
     for name in arguments.only:
         for line in measures[name]():
