@@ -252,9 +252,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         about = read_json(folder / DATASET, finite=True)
         photos = parse_manifest((folder / MANIFEST).read_bytes().decode())  # keeps line endings
-        photos.sort(
-            key=lambda photo: photo.path
-        )  # the fingerprint does not tell the rows' order, on which a training depends
+        # The fingerprint does not tell the rows' order, on which a training depends.
+        photos.sort(key=lambda photo: photo.path)
         root, labels = _root(folder, about), tuple(about["labels"])
         metadata = _parse_metadata(about)
         shown, not_waste = by_waste(photos, metadata.sources is not None)

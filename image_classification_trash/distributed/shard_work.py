@@ -40,7 +40,7 @@ from image_classification_trash.inference.bundle import WEIGHTS
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
 from image_classification_trash.inference.images import MAX_BYTES, photo_bytes
 from image_classification_trash.inference.prediction_table import Row, rounded, row_of, write_parquet
-from image_classification_trash.inference.shipped import FOLDERS, MODEL, shipped_model
+from image_classification_trash.inference.shipped import FOLDERS, shipped_model, shipped_name
 from image_classification_trash.inference.web_photos import is_url
 from image_classification_trash.models.predict_model import answers_depend_on, budget_of
 
@@ -54,7 +54,7 @@ class ShardJob:
 
     Attributes:
         shards, answers: absolute paths or addresses.
-        model: absolute path of a bundle or exported file, or `shipped`.
+        model: absolute path of a bundle or exported file, or the name of a shipped one, which lies elsewhere on other machines.
         runtime, threads, batch_size, max_pixels: as the settings of `predict`.
         workers: batches at a time in one process; None: one on each core.
         labels: of the model.
@@ -71,6 +71,11 @@ class ShardJob:
     workers: int | None = None
     labels: Sequence[str] = ()
     made_with: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_path(self) -> Path:
+        """Where the model lies in this process; raises a BundleError if a shipped one is missing."""
+        return shipped_model(self.model) if self.model in FOLDERS else Path(self.model)
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class ShardWork:
 
     def __init__(self, job: ShardJob) -> None:
         self.job = job
-        path = shipped_model(job.model) if job.model in FOLDERS else Path(job.model)
+        path = job.model_path
         self.classifier = TrashClassifier.load(path, job.runtime, job.threads, workers=job.workers)
         now = json.loads(json.dumps(answers_depend_on(self.classifier, path, job.max_pixels)))
         if changes := differences(job.made_with, now):
@@ -128,7 +133,7 @@ class ShardWork:
 
 def write_answers(job: ShardJob, shard: Shard, rows: Sequence[Row], lost: int = 0) -> Outcome:
     """Write the rows of a shard as Parquet, with the digests of the model and the shard in the metadata."""
-    path = shipped_model(job.model) if job.model in FOLDERS else Path(job.model)
+    path = job.model_path
     unreadable = sum(row["error"] is not None for row in rows)
     metadata = {
         "model": sha256_of_file(path if path.is_file() else path / WEIGHTS),
@@ -223,7 +228,4 @@ def error_row(name: str, error: str, labels: Sequence[str]) -> Row:
 
 def absolute_model(model: Path) -> str:
     """Return a model as other processes find it: the name of a shipped one, or its path from the root."""
-    for name, folder in FOLDERS.items():
-        if model == folder / MODEL:
-            return name
-    return os.fspath(model.absolute())
+    return shipped_name(model) or os.fspath(model.absolute())

@@ -14,12 +14,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from image_classification_trash.arrays import Floats
 from image_classification_trash.errors import ExportError
-from image_classification_trash.export.tflite_writer import pack
+from image_classification_trash.export.tflite_writer import FLOATS, add_constant, code_of, pack
 from image_classification_trash.networks.head_correction import Head
 
 OUTPUT = "embeddings"
 _OP, _TYPE = schema.BuiltinOperator, schema.TensorType
-_FLOATS = {_TYPE.FLOAT32: np.float32, _TYPE.FLOAT16: np.float16}
 _GIVE_ANOTHER = "Give the bundle, or a .tflite file that trash-classifier export made with --quantize fp16."
 
 
@@ -72,48 +71,39 @@ class HeadOfFile:
         bias = head.bias / self._scale
         self._layer.inputs = [int(self._layer.inputs[0])]
         for name, value in (("weight", head.weight / self._scale), ("bias", bias)):
-            buffer, tensor = schema.BufferT(), schema.TensorT()
-            buffer.data = np.frombuffer(value.astype(np.float32).tobytes(), np.uint8)
-            tensor.name, tensor.type, tensor.shape = f"adapted/{name}", _TYPE.FLOAT32, list(value.shape)
-            tensor.buffer, tensor.hasRank = len(self._model.buffers), True
-            self._layer.inputs.append(len(self._graph.tensors))
-            self._model.buffers.append(buffer)
-            self._graph.tensors.append(tensor)
+            self._layer.inputs.append(add_constant(self._model, f"adapted/{name}", value.astype(np.float32)))
         self._keep_needed(self._graph.outputs)
         return pack(self._model)
 
     def way_back(self, op: Any, classes: int) -> tuple[Any, float] | None:
         """Follow a softmax over the classes back to the layer of its scores, and to the factor in between."""
-        if self._code(op) != _OP.SOFTMAX or int(self._graph.tensors[op.outputs[0]].shape[-1]) != classes:
+        if (
+            code_of(self._model, op) != _OP.SOFTMAX
+            or int(self._graph.tensors[op.outputs[0]].shape[-1]) != classes
+        ):
             return None
         scale, before = 1.0, self._makers.get(int(op.inputs[0]))
-        while before is not None and self._code(before) in (_OP.MUL, _OP.DIV):
+        while before is not None and code_of(self._model, before) in (_OP.MUL, _OP.DIV):
             factor = self._constant(before.inputs[1])
             if factor.size != 1:
                 return None
-            scale *= float(factor.item()) ** (1 if self._code(before) == _OP.MUL else -1)
+            scale *= float(factor.item()) ** (1 if code_of(self._model, before) == _OP.MUL else -1)
             before = self._makers.get(int(before.inputs[0]))
-        is_layer = before is not None and self._code(before) == _OP.FULLY_CONNECTED
+        is_layer = before is not None and code_of(self._model, before) == _OP.FULLY_CONNECTED
         return (before, scale) if is_layer else None
-
-    def _code(self, op: Any) -> int:
-        code = self._model.operatorCodes[op.opcodeIndex]
-        return int(
-            max(code.builtinCode, code.deprecatedBuiltinCode)
-        )  # old writers fill in the one, new ones both
 
     def _constant(self, place: int) -> Floats:
         """Return a constant in float64, from floats of either size or from integers with a scale; empty if it is none."""
         tensor, maker = self._graph.tensors[place], self._makers.get(int(place))
-        if maker is not None and self._code(maker) == _OP.DEQUANTIZE:
+        if maker is not None and code_of(self._model, maker) == _OP.DEQUANTIZE:
             return self._constant(maker.inputs[0])
         data = self._model.buffers[tensor.buffer].data
         if maker is not None or data is None:
             return np.empty(0)
         shape = () if tensor.shape is None else tuple(tensor.shape)
         raw = np.asarray(data, np.uint8).tobytes()
-        if tensor.type in _FLOATS:
-            return np.frombuffer(raw, _FLOATS[tensor.type]).reshape(shape).astype(np.float64)
+        if tensor.type in FLOATS:
+            return np.frombuffer(raw, FLOATS[tensor.type]).reshape(shape).astype(np.float64)
         if tensor.type != _TYPE.INT8:
             return np.empty(0)
         scale = np.asarray(tensor.quantization.scale, np.float64)

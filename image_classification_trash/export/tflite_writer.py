@@ -10,6 +10,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 _OP, _TYPE = schema.BuiltinOperator, schema.TensorType
+FLOATS = {_TYPE.FLOAT32: np.float32, _TYPE.FLOAT16: np.float16}
+"""NumPy's types by those of tensors."""
 _ALIGNMENT = 16
 """Bytes to which the schema aligns the data of tensors."""
 _LARGE = 2**15
@@ -49,23 +51,18 @@ def with_half_matrices(content: bytes) -> bytes:
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
-    matrices = {int(op.inputs[1]) for op in graph.operators if _code(model, op) == _OP.FULLY_CONNECTED}
+    matrices = {int(op.inputs[1]) for op in graph.operators if code_of(model, op) == _OP.FULLY_CONNECTED}
     for place in sorted(matrices):
         tensor = graph.tensors[place]
         data = model.buffers[tensor.buffer].data
         if tensor.type != _TYPE.FLOAT32 or data is None or len(data) < 4 * _LARGE:
             continue
-        half, buffer = schema.TensorT(), schema.BufferT()
-        values = np.asarray(data, np.uint8).view(np.float32).astype(np.float16)
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        half.name, half.type, half.shape = tensor.name + b"/half", _TYPE.FLOAT16, tensor.shape
-        half.buffer, half.hasRank = len(model.buffers), True
-        model.buffers.append(buffer)
+        values = np.asarray(data, np.uint8).view(np.float32).reshape(tensor.shape)
         model.buffers[tensor.buffer].data, tensor.buffer = None, 0  # the first buffer is the empty one
         restored = schema.OperatorT()
         restored.opcodeIndex = _dequantize(model)
-        restored.inputs, restored.outputs = [len(graph.tensors)], [place]
-        graph.tensors.append(half)
+        restored.inputs = [add_constant(model, f"{tensor.name.decode()}/half", values.astype(np.float16))]
+        restored.outputs = [place]
         graph.operators.insert(0, restored)
     return pack(model)
 
@@ -79,8 +76,20 @@ def _dequantize(model: Any) -> int:
     return len(model.operatorCodes) - 1
 
 
-def _code(model: Any, op: Any) -> int:
+def add_constant(model: Any, name: str, values: "np.ndarray[Any, Any]") -> int:
+    """Add a constant, float32 or float16, to a model; return its place among the tensors."""
+    tensor, buffer = schema.TensorT(), schema.BufferT()
+    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+    tensor.name, tensor.shape = name, list(values.shape)
+    tensor.type = next(kind for kind, dtype in FLOATS.items() if values.dtype == dtype)
+    tensor.buffer, tensor.hasRank = len(model.buffers), True
+    model.buffers.append(buffer)
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def code_of(model: Any, op: Any) -> int:
+    """Return what an operation of a model does, a number of `BuiltinOperator`."""
     code = model.operatorCodes[op.opcodeIndex]
-    return int(
-        max(code.builtinCode, code.deprecatedBuiltinCode)
-    )  # old writers fill in the one, new ones both
+    # Old writers fill in the one, new ones both.
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))

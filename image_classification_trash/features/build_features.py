@@ -188,10 +188,11 @@ def decode_listed(root: Path, settings: PixelSettings, photo: Photo) -> Pixels:
         PhotoError: it cannot be read.
     """
     path = root / photo.path
-    if sha256_of(photo_bytes(path)) != photo.sha256:
-        found = f"{as_text(str(path))} was changed after its data set was prepared."
+    data, name = photo_bytes(path), as_text(str(path))
+    if sha256_of(data) != photo.sha256:
+        found = f"{name} was changed after its data set was prepared."
         raise DatasetError(found, "Prepare the data set again: trash-classifier data NAME")
-    return read_photo(path, settings.size, settings.resize_mode)
+    return read_photo(data, settings.size, settings.resize_mode, name=name)
 
 
 def embedded_batches(

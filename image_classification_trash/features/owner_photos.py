@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from image_classification_trash.arrays import Embeddings, Ints
 from image_classification_trash.errors import BundleError, DatasetError, PhotoError
-from image_classification_trash.files import sha256_of
+from image_classification_trash.files import as_text, sha256_of
 from image_classification_trash.inference.bundle import BundleConfig
 from image_classification_trash.inference.classifier import TrashClassifier, photos_below
 from image_classification_trash.inference.images import Pixels, photo_bytes, read_photo
@@ -123,12 +123,15 @@ def read_photos(model: Embedder, files: Sequence[tuple[str, Path]], unused: tupl
     seen: dict[str, tuple[str, Path]] = {}
     for number, (label, path) in enumerate(files, 1):
         try:
-            digest = sha256_of(photo_bytes(path))
+            data = photo_bytes(path)
+            digest = sha256_of(data)
             if digest in seen:
                 check_label(seen[digest], label, path)
                 copies.append(f"{path} is a copy of {seen[digest][1].name}")
             else:
-                waiting.append(read_photo(path, config.input_size, config.resize_mode))
+                waiting.append(
+                    read_photo(data, config.input_size, config.resize_mode, name=as_text(str(path)))
+                )
                 seen[digest] = label, path
                 y_true.append(config.classes.index(label) if label else -1)
         except PhotoError as error:

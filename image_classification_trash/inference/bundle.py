@@ -44,6 +44,8 @@ CONFIG, LABELS, WEIGHTS, METRICS, CARD, CHECKSUMS = (
     "config.json", "labels.txt", "model.safetensors", "metrics.json", "README.md", "SHA256SUMS",
 )  # fmt: skip
 EXPORT, REPORT, NOTICE = "export", "report.json", "NOTICE.txt"
+FILE_SUFFIXES = (".tflite", ".onnx")
+"""Suffixes of exported files that stand for a model by themselves."""
 NEGATIVE_LABEL = "not waste"
 TRASHNET_LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 TRASHNET_LICENSE, UNSTATED = "MIT", "not stated; the owner of the training photos decides"
@@ -238,7 +240,7 @@ def read_bundle(path: Path | str) -> Bundle:
         BundleError: not a bundle, a file is missing or was changed, or its files contradict one another.
     """
     path = Path(path)
-    if path.is_file() and path.suffix in (".tflite", ".onnx"):
+    if path.is_file() and path.suffix in FILE_SUFFIXES:
         found = f"{path} is one exported file, without the weights of a bundle."
         raise BundleError(
             found, "Give a bundle's folder. Files do for predict, serve, evaluate, benchmark and adapt."

@@ -101,6 +101,7 @@ def read_photo(
     size: Size | None = None,
     resize_mode: ResizeMode = "stretch",
     budget: Budget = DEFAULT_BUDGET,
+    name: str | None = None,
 ) -> Pixels:
     """Decode one photo to RGB.
 
@@ -110,6 +111,7 @@ def read_photo(
         size: height and width of the result; None keeps the photo's own.
         resize_mode: how a frame of another shape is brought to `size`.
         budget: what decoding may ask for; the pixels do not depend on it.
+        name: of the photo in errors; None: its path, or `photo`.
 
     Returns:
         uint8 (H, W, 3), RGB, 0 to 255.
@@ -119,7 +121,7 @@ def read_photo(
         PhotoTooLargeError: above `budget`; raised from the header, before any pixel is decoded.
     """
     check_source(source)
-    name = _name_of(source)
+    name = name or _name_of(source)
     if isinstance(source, np.ndarray):
         source = Image.fromarray(np.ascontiguousarray(source))
     image = source if isinstance(source, Image.Image) else open_photo(photo_bytes(source), name, budget, size)

@@ -20,6 +20,7 @@ from image_classification_trash.files import read_json, sha256_of
 from image_classification_trash.inference.bundle import (
     CHECKSUMS,
     CONFIG,
+    FILE_SUFFIXES,
     LABELS,
     WEIGHTS,
     Bundle,
@@ -154,7 +155,7 @@ def find_model(reference: Path | str, models_dir: Path) -> Path:
         BundleError: there is none, a version no longer contains what was registered, or a shipped model is not here.
     """
     path = Path(reference)
-    if path.exists() or os.sep in str(reference) or path.suffix in (".tflite", ".onnx"):
+    if path.exists() or os.sep in str(reference) or path.suffix in FILE_SUFFIXES:
         return path
     if (models_dir / path / CONFIG).is_file():
         return models_dir / path

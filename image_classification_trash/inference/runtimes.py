@@ -30,7 +30,7 @@ from image_classification_trash.files import sha256_of
 from image_classification_trash.inference.bundle import Bundle, BundleConfig, parse_description, read_bundle
 from image_classification_trash.inference.file_digest import check_digest
 from image_classification_trash.inference.images import Pixels, Size
-from image_classification_trash.inference.shipped import check_shipped, is_shipped
+from image_classification_trash.inference.shipped import check_shipped, shipped_name
 
 GROUP = "image_classification_trash.runtimes"
 DESCRIPTION = "bundle.json"
@@ -269,7 +269,7 @@ def open_file(path: Path, name: str = "auto", threads: int | None = None) -> tup
         content = path.read_bytes()
     except OSError as error:
         raise _unusable(path, "loaded", error) from error
-    if is_shipped(path):
+    if shipped_name(path):
         check_shipped(path, content)
     else:
         check_digest(content, path)

@@ -36,9 +36,9 @@ def shipped_model(name: str = SHIPPED) -> Path:
     return folder / MODEL
 
 
-def is_shipped(path: Path) -> bool:
-    """Return whether a path is that of a shipped model."""
-    return path.parent in FOLDERS.values() and path.name == MODEL
+def shipped_name(path: Path) -> str | None:
+    """Return the name of the shipped model that a path leads to; None if it leads to another."""
+    return next((name for name, folder in FOLDERS.items() if path == folder / MODEL), None)
 
 
 def check_shipped(path: Path, content: bytes) -> None:

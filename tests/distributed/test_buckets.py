@@ -62,7 +62,7 @@ def test_a_bucket_is_listed_answered_and_resumed(bucket: Bucket, tmp_path: Path)
 
 
 def test_a_listing_that_breaks_off_is_an_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the end of the listing: the photos after it would be lost in silence."""
+    """An error is not taken for the end of the listing: no photo after it goes missing without a word."""
     monkeypatch.setitem(stores._RETRIES, "max_retries", 1)
     photos = stores.store_at("s3://b/photos")
     bucket.faults[""] = [200, 503, 503, 200]

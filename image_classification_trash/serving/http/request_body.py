@@ -29,9 +29,8 @@ async def read_body(request: Request, limits: Limits, seconds: float) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal():
         limits.check_length(int(length), "request")
-    body = (
-        BytesIO()
-    )  # gives what it holds away without a copy, for which a large body would stop the event loop
+    # It gives what it holds away without a copy, for which a large body would stop the event loop.
+    body = BytesIO()
     try:
         async with asyncio.timeout(seconds):
             async for piece in request.stream():
