@@ -80,7 +80,7 @@ def add_constant(model: Any, name: str, values: "np.ndarray[Any, Any]") -> int:
     """Add a constant, float32 or float16, to a model; return its place among the tensors."""
     tensor, buffer = schema.TensorT(), schema.BufferT()
     buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    tensor.name, tensor.shape = name, list(values.shape)
+    tensor.name, tensor.shape = name, np.array(values.shape, np.int32)
     tensor.type = next(kind for kind, dtype in FLOATS.items() if values.dtype == dtype)
     tensor.buffer, tensor.hasRank = len(model.buffers), True
     model.buffers.append(buffer)
