@@ -140,6 +140,14 @@ def test_predict_takes_many_photos_and_json() -> None:
         load_settings(PredictSettings, [])
 
 
+@pytest.mark.parametrize(
+    ("flag", "name"), [("--csv", "answers.parquet"), ("--jsonl", "a.CSV"), ("--parquet", "a.jsonl")]
+)
+def test_a_table_is_not_named_after_another_format(flag: str, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"use --{name.split('.')[1].lower()}"):
+        load_settings(PredictSettings, ["a.jpg", flag, name])
+
+
 def test_the_environment_can_name_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("train: {epochs: 3}\n")

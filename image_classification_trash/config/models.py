@@ -232,6 +232,12 @@ class PredictSettings(ModelsFolder, JsonOutput, ShardedSettings, RaySettings, St
     def _one_table(self) -> Self:
         if self.shards is None and len(self.tables) + self.json_output > 1:
             raise ValueError("choose one of --json, --csv, --jsonl and --parquet")
+        for kind, path in self.tables.items():
+            named = path.suffix.lower().removeprefix(".")
+            if self.shards is None and named != kind and named in ("csv", "jsonl", "parquet"):
+                raise ValueError(
+                    f"--{kind} does not write the format that {path.name} is named after; use --{named}"
+                )
         if self.resume and not self.tables:
             raise ValueError("--resume needs --csv, --jsonl or --parquet")
         return self

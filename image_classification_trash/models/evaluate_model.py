@@ -9,7 +9,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from tqdm import tqdm
 from image_classification_trash.arrays import Floats, Ints
 from image_classification_trash.config.models import EvaluateSettings
 from image_classification_trash.data.archive import unpack
-from image_classification_trash.data.manifest import read_manifest
+from image_classification_trash.data.manifest import Manifest, Photo, read_manifest
 from image_classification_trash.data.sources import read_source
-from image_classification_trash.errors import DatasetError
+from image_classification_trash.errors import DatasetError, PhotoError
 from image_classification_trash.evaluation.calibration import prediction_sets, uncalibrated
 from image_classification_trash.evaluation.comparison.answers import (
     Answer,
@@ -60,6 +60,7 @@ from image_classification_trash.inference.bundle import (
     renamed,
 )
 from image_classification_trash.inference.classifier import Prediction, TrashClassifier
+from image_classification_trash.inference.images import photo_bytes
 from image_classification_trash.inference.model_store import chosen_bundle
 from image_classification_trash.inference.runtimes import read_model
 from image_classification_trash.provenance import machine
@@ -164,7 +165,7 @@ def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos
     """Return the test split of the data set that the bundle was trained on.
 
     Raises:
-        DatasetError: the data set is not prepared here, was prepared differently, or has no test split.
+        DatasetError: the data set is not prepared here, was prepared differently, has changed photos, or has no test split.
     """
     data = bundle.config.data
     if bundle.is_file and not (settings.processed_dir / data["name"]).is_dir():
@@ -180,6 +181,7 @@ def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos
     photos = manifest.photos_of("test")
     if not photos:
         raise DatasetError(f"{data['name']} has no test split.", "Give labelled photos with --data.")
+    check_unchanged(manifest, [*photos, *(photo for photo in manifest.not_waste if photo.split == "test")])
     paths = tuple(manifest.path_of(photo) for photo in photos)
     sources = tuple(photo.source for photo in photos) if manifest.metadata.sources else ()
     not_waste: dict[str, list[Path]] = defaultdict(list)
@@ -196,6 +198,26 @@ def own_test_split(settings: EvaluateSettings, bundle: Bundle) -> LabelledPhotos
         manifest.root,
         tuple(photo.group for photo in photos),
     )
+
+
+def check_unchanged(manifest: Manifest, photos: Sequence[Photo]) -> None:
+    """Refuse photos that are not those which were compared with the training photos; unreadable ones are left to prediction.
+
+    Raises:
+        DatasetError: the content of a photo is not what the manifest says.
+    """
+    changed = []
+    for photo in photos:
+        with suppress(PhotoError):
+            if sha256_of(photo_bytes(manifest.path_of(photo))) != photo.sha256:
+                changed.append(photo)
+    if changed:
+        found = (
+            f"{len(changed)} of {len(photos)} test photos in {manifest.root} were changed after the data set was prepared, "
+            f"such as {as_text(changed[0].path)}: they may be training photos."
+        )
+        name = manifest.name
+        raise DatasetError(found, f"Prepare the data set and train again: trash-classifier data {name}")
 
 
 def by_source(
