@@ -134,6 +134,9 @@ field-model: install
 	$(VENV)/bin/python scripts/field/train_field.py prepare $(STATE)
 	$(VENV)/bin/python scripts/field/train_field.py final $(STATE) --seconds 100000 --use --scale 1.04 --skip lofo
 	cp $(WORK)/packed/*.safetensors $(WORK)/weights/
+	$(VENV)/bin/python scripts/field/choose_field_model.py begin $(CHOICE)
+	for step in draw final; do $(VENV)/bin/python scripts/field/train_last_stages.py $$step --weights $(WORK)/weights \
+		--packed $(WORK)/packed --state $(WORK)/state --output $(WORK)/weights || exit 1; done
 	for size in small large; do $(VENV)/bin/python scripts/field/choose_field_model.py embed --size $$size $(CHOICE) || exit 1; done
 	for step in test ship; do $(VENV)/bin/python scripts/field/choose_field_model.py $$step $(CHOICE) || exit 1; done
 	for size in small large; do $(VENV)/bin/python scripts/field/fit_field_rejection.py \

@@ -1,4 +1,4 @@
-"""Turn the results of `train_field.py` into figures with intervals: references/field_training.json.
+"""Turn the results of `train_field.py` and `train_last_stages.py` into figures with intervals: references/field_training.json.
 
     python scripts/field/analyse_field_training.py --packed packed --results results --work work --output references/field_training.json
 
@@ -44,6 +44,10 @@ MODELS: dict[str, tuple[Part, ...]] = {
     "small and student, blend 0.5": (("lofo-lite0", 0.5), ("lofo-student", 0.5)),
     "small and student, blend 0.7": (("lofo-lite0", 0.7), ("lofo-student", 0.7)),
     "small, student and large": (("lofo-lite0", 0.7), ("lofo-student", 0.7), ("lofo-lite2", 1.0)),
+    "last stages, fine-tuned": (("last", 1.0),),
+    "last stages, blend 0.7": (("last", 0.7),),
+    "last stages, blend 0.5": (("last", 0.5),),
+    "small, student and last stages, blend 0.7": (("lofo-lite0", 0.7), ("lofo-student", 0.7), ("last", 0.7)),
 }
 """What is averaged, as log probabilities, where there are several."""
 
@@ -53,7 +57,10 @@ class Scores:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.table = Table.read(options.packed)
-        self.arrays = np.load(options.results / "final.npz")
+        self.arrays = {
+            **np.load(options.results / "final.npz"),
+            **np.load(options.results / "last-left-out.npz"),
+        }
         with np.load(options.work / "shipped_predictions.npz") as stored:
             row = {name: i for i, name in enumerate(stored["name"])}
             self._shipped = stored["probabilities"]
@@ -232,8 +239,18 @@ def trainings(file: Path) -> dict[str, Any]:
     return {name: {key: record[key] for key in keep} for name, record in json.loads(file.read_text()).items()}
 
 
+def last_stages(results: Path) -> dict[str, Any]:
+    """Of each training of the last stages what it was, and its figures at every blend."""
+    files = [results / "last-final.json", results / "last-left-out.json"]
+    records = {name: record for file in files for name, record in json.loads(file.read_text()).items()}
+    return {
+        name: {key: record[key] for key in ("course", "seconds", "rate", "left", "val")}
+        for name, record in records.items()
+    }
+
+
 def main() -> None:
-    """Compute and write."""
+    """Compute and write, over what another run wrote of steps whose files are not here."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument(
@@ -248,7 +265,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     scores = Scores(options)
-    content = {
+    content = json.loads(options.output.read_text()) if options.output.exists() else {}
+    content |= {
         "families": {
             f: {
                 "n": len(scores.left(f)),
@@ -264,6 +282,7 @@ def main() -> None:
         "errors_large": per_class(scores, MODELS["large, fine-tuned"]),
         "variants": {file.stem: variants(file) for file in sorted(options.results.glob("variants*.json"))},
         "trainings": trainings(options.results / "final.json"),
+        "last": last_stages(options.results),
     }
     for name, step in OTHER_STEPS.items():
         file = options.work / f"{step}.json"

@@ -1,13 +1,14 @@
-"""Blend and average the networks that `train_field.py` trained, choose by validation, and embed all photos by the chosen one.
+"""Blend and average the networks that were trained for the field, choose by validation, and embed all photos by the chosen one.
 
+    python scripts/field/choose_field_model.py begin --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/field/choose_field_model.py choose --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/field/choose_field_model.py embed --size small --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/field/choose_field_model.py test --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/field/choose_field_model.py ship --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
 
-`choose` reads TrashNet's validation photos and the tenth of field groups that no final model learned from, `embed` all photos
-but TrashNet's test, by the network of a size, and `test` that test split, once, for the networks that were chosen; `ship` writes
-their weights. What belongs to a size goes to `work/small` or `work/large`. Photos are decoded from their files.
+`begin` writes what `train_last_stages.py` goes on from. `choose` reads TrashNet's validation photos and the tenth of field groups
+that no final model learned from, `embed` all photos but TrashNet's test, by the network of a size, and `test` that test split, once,
+for the networks that were chosen; `ship` writes their weights. What belongs to a size goes to `work/small` or `work/large`. Photos are decoded from their files.
 """
 
 import argparse
@@ -15,13 +16,14 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 import torch
 from field_jobs import CLASSES, SLICE, Job, Recipe, Table
-from field_networks import FieldNetwork, fold_stages, load_backbone
+from field_networks import FieldNetwork, fold_stages, load_backbone, save_network
 from pack_field_photos import CONTRADICTORY, Entry, field_entries, trashnet_entries
 from PIL import Image
 
@@ -33,46 +35,68 @@ from image_classification_trash.inference.images import read_photo
 SIZE = (224, 288)
 PIECE = 8
 LITE0, LITE2 = "efficientnet_lite0", "efficientnet_lite2"
-CANDIDATES: dict[str, tuple[str, tuple[str, ...], float]] = {
-    "shipped": (LITE0, ("shipped",), 1.0),
-    "final, 0.7": (LITE0, ("final-0",), 0.7),
-    "students, 0.5": (LITE0, ("student-0", "student-1"), 0.5),
-    "students, 0.7": (LITE0, ("student-0", "student-1"), 0.7),
-    "final and students, 0.5": (LITE0, ("final-0", "student-0", "student-1"), 0.5),
-    "final and students, 0.7": (LITE0, ("final-0", "student-0", "student-1"), 0.7),
-    "final and students, 0.85": (LITE0, ("final-0", "student-0", "student-1"), 0.85),
-    "final and students, 1": (LITE0, ("final-0", "student-0", "student-1"), 1.0),
-    "teacher 0": (LITE2, ("teacher-0",), 1.0),
-    "teacher 1": (LITE2, ("teacher-1",), 1.0),
-    "teachers, averaged": (LITE2, ("teacher-0", "teacher-1"), 1.0),
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Networks whose weights are averaged, and blended with those that their trainings began from.
+
+    Attributes:
+        share: of the average; the rest is `rest`.
+    """
+
+    architecture: str
+    members: tuple[str, ...]
+    share: float
+    rest: str = "shipped"
+
+
+ALL_THREE = ("final-0", "student-0", "student-1")
+LAST = ("last-0", "last-1")
+CANDIDATES = {
+    "shipped": Candidate(LITE0, ("shipped",), 1.0),
+    "final, 0.7": Candidate(LITE0, ("final-0",), 0.7),
+    "students, 0.5": Candidate(LITE0, ("student-0", "student-1"), 0.5),
+    "students, 0.7": Candidate(LITE0, ("student-0", "student-1"), 0.7),
+    "final and students, 0.5": Candidate(LITE0, ALL_THREE, 0.5),
+    "final and students, 0.7": Candidate(LITE0, ALL_THREE, 0.7),
+    "final and students, 0.85": Candidate(LITE0, ALL_THREE, 0.85),
+    "final and students, 1": Candidate(LITE0, ALL_THREE, 1.0),
+    "last stages, 0.5": Candidate(LITE0, LAST, 0.5, "small"),
+    "last stages, 0.7": Candidate(LITE0, LAST, 0.7, "small"),
+    "last stages, 1": Candidate(LITE0, LAST, 1.0, "small"),
+    "teacher 0": Candidate(LITE2, ("teacher-0",), 1.0),
+    "teacher 1": Candidate(LITE2, ("teacher-1",), 1.0),
+    "teachers, averaged": Candidate(LITE2, ("teacher-0", "teacher-1"), 1.0),
 }
-"""Architecture, networks whose weights are averaged, and the share of their average; the rest is the shipped network."""
-CHOSEN = {"small": "final and students, 0.85", "large": "teachers, averaged"}
+BEGUN = {"small": "final and students, 0.85", "large": "teachers, averaged"}
+"""What `train_last_stages.py` goes on from, under the names that it is stored by."""
+CHOSEN = {"small": "last stages, 0.5", "large": "teachers, averaged"}
 """The candidate that each size of the shipped model is."""
 
 
 def state_of(name: str, weights: Path) -> dict[str, torch.Tensor]:
     """Average and blend the weights of a candidate."""
-    _, members, share = CANDIDATES[name]
-    states = [safetensors.torch.load_file(weights / f"{member}.safetensors") for member in members]
+    wanted = CANDIDATES[name]
+    states = [safetensors.torch.load_file(weights / f"{member}.safetensors") for member in wanted.members]
     mean = {key: torch.stack([state[key].float() for state in states]).mean(0) for key in states[0]}
-    if share < 1:
-        before = safetensors.torch.load_file(weights / "shipped.safetensors")
-        mean = {key: torch.lerp(before[key].float(), value, share) for key, value in mean.items()}
+    if wanted.share < 1:
+        before = safetensors.torch.load_file(weights / f"{wanted.rest}.safetensors")
+        mean = {key: torch.lerp(before[key].float(), value, wanted.share) for key, value in mean.items()}
     mean.pop("temperature")
     return mean
 
 
 def network_of(name: str, weights: Path) -> FieldNetwork:
     """Build a candidate, ready to run."""
-    network = FieldNetwork(CANDIDATES[name][0], len(CLASSES), 5, 0.0)
+    network = FieldNetwork(CANDIDATES[name].architecture, len(CLASSES), 5, 0.0)
     network.load_state_dict(state_of(name, weights), strict=False)
     return network.eval()
 
 
 def before_and_after(size: str, weights: Path) -> list[FieldNetwork]:
     """Build the network of a size before fine-tuning, which is ImageNet's, and after it."""
-    architecture = CANDIDATES[CHOSEN[size]][0]
+    architecture = CANDIDATES[CHOSEN[size]].architecture
     plain = FieldNetwork(architecture, len(CLASSES), 5, 0.0)
     load_backbone(plain, weights / f"{architecture}.safetensors")
     return [plain.eval(), network_of(CHOSEN[size], weights)]
@@ -155,7 +179,7 @@ def choose(options: argparse.Namespace) -> None:
     val = np.array([entry.split == "val" for entry in entries])
     found = {}
     for architecture in (LITE0, LITE2):
-        names = [name for name, (own, _, _) in CANDIDATES.items() if own == architecture]
+        names = [name for name, one in CANDIDATES.items() if one.architecture == architecture]
         networks = [network_of(name, options.weights) for name in names]
         for name, network, embedded in zip(names, networks, embeddings(networks, entries), strict=True):
             scores = scores_of(network, embedded)
@@ -273,6 +297,16 @@ def test(options: argparse.Namespace) -> None:
     (options.work / "test.json").write_text(json.dumps(found, indent=1))
 
 
+def begin(options: argparse.Namespace) -> None:
+    """Write what `train_last_stages.py` goes on from, with temperatures from TrashNet's validation photos."""
+    val = [entry for entry in entries_for(options, "choose") if entry.split == "val"]
+    label = np.array([entry.label for entry in val])
+    for size, name in BEGUN.items():
+        network = network_of(name, options.weights)
+        temperature = fit_temperature(scores_of(network, embeddings([network], val)[0]), label)
+        save_network(network, options.weights / f"{size}.safetensors", temperature)
+
+
 def ship(options: argparse.Namespace) -> None:
     """Write the chosen networks under the package's names."""
     for size, name in CHOSEN.items():
@@ -284,7 +318,7 @@ def ship(options: argparse.Namespace) -> None:
 def main() -> None:
     """Run one step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("step", choices=["choose", "embed", "test", "ship"])
+    parser.add_argument("step", choices=["begin", "choose", "embed", "test", "ship"])
     parser.add_argument("--weights", type=Path, required=True, help="folder of networks")
     parser.add_argument("--trashnet", type=Path, required=True, help="dataset-resized.zip")
     parser.add_argument("--field", type=Path, required=True, help="the folder with sources.csv")
@@ -293,7 +327,7 @@ def main() -> None:
     options = parser.parse_args()
     for size in CHOSEN:
         (options.work / size).mkdir(parents=True, exist_ok=True)
-    {"choose": choose, "embed": embed, "test": test, "ship": ship}[options.step](options)
+    {"begin": begin, "choose": choose, "embed": embed, "test": test, "ship": ship}[options.step](options)
 
 
 if __name__ == "__main__":

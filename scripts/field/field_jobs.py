@@ -66,8 +66,12 @@ class Recipe:
     mixup: float = 0.0
     keep: float = 0.0
     min_scale: float = 0.6
+    rotation: float = 180.0
+    brightness: float = 0.5
+    contrast: float = 0.4
     saturation: float = 0.3
     hue: float = 0.02
+    erasing: float = 0.25
     without: tuple[str, ...] = ()
     natural: bool = True
     paste_field: bool = True

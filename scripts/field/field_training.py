@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ class Teachers:
 class Batches:
     """Draws altered batches of a job's photos, all on the device."""
 
-    def __init__(self, job: Job, material: Material) -> None:
+    def __init__(self, job: Job, material: Material, grounds: Ints | None = None) -> None:
         table, recipe = material.table, job.recipe
         rows = table.training(job)
         weights = draw_weights(table, rows, recipe)
@@ -180,15 +180,21 @@ class Batches:
             torch.from_numpy(w).float().to(material.device) for w in (weights, pasted)
         )
         self._label = torch.from_numpy(table.label).to(material.device)
-        grounds = torch.from_numpy(table.grounds(job)).to(material.device)
+        if grounds is None:
+            grounds = table.grounds(job)
+        grounds = torch.from_numpy(grounds).to(material.device)
         natural = material.pixels[grounds if recipe.natural else grounds[:0]]
         self._backgrounds = torch.cat([material.drawn, natural])
-        names = ("height", "width", "min_scale", "saturation", "hue")
-        self._strength = Strength(**{name: getattr(recipe, name) for name in names})
+        self._strength = Strength(**{field.name: getattr(recipe, field.name) for field in fields(Strength)})
         self.outliers = round(recipe.batch * recipe.outliers / (1 + recipe.outliers))
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A batch: photos (B, 3, H, W) and targets (B, C); backgrounds without waste, if any, are last."""
+        x, rows = self.pictures()
+        return self._mixed(x, self.targets(rows), len(rows) - self.outliers)
+
+    def pictures(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Altered photos (B, 3, H, W) and the rows (B,) that they were, -1 for backgrounds without waste, which are last."""
         recipe = self._job.recipe
         count = recipe.batch - self.outliers
         cut = round(count * recipe.paste)
@@ -196,14 +202,18 @@ class Batches:
         x = self.material.pixels[rows].float()
         if cut:
             x[:cut] = paste(x[:cut], self.material.objects, rows[:cut], self._backgrounds)
-        targets = F.one_hot(self._label[rows], len(CLASSES)).float()
-        targets = targets * (1 - recipe.smoothing) + recipe.smoothing / len(CLASSES)
         if self.outliers:
             chosen = torch.randint(len(self._backgrounds), (self.outliers,), device=x.device)
             x = torch.cat([x, self._backgrounds[chosen].float()])
-            targets = torch.cat([targets, torch.full_like(targets[: self.outliers], 1 / len(CLASSES))])
-        x = corrupt(augment(x, self._strength), recipe.corruption)
-        return self._mixed(x, targets, count)
+            rows = torch.cat([rows, torch.full_like(chosen, -1)])
+        return corrupt(augment(x, self._strength), recipe.corruption), rows
+
+    def targets(self, rows: torch.Tensor) -> torch.Tensor:
+        """Smoothed targets (B, C) of rows; on a background without waste all classes are alike."""
+        smoothing = self._job.recipe.smoothing
+        targets = F.one_hot(self._label[rows.clamp(min=0)], len(CLASSES)).float()
+        targets = targets * (1 - smoothing) + smoothing / len(CLASSES)
+        return torch.where((rows < 0)[:, None], 1 / len(CLASSES), targets)
 
     def loss_weights(self) -> torch.Tensor:
         """Of each photo of a batch, (B,): half for backgrounds without waste."""
