@@ -278,7 +278,7 @@ def main() -> None:
         "n_val": len(scores.table.validation()),
         "n_slice": len(scores.table.left_out(Job("", Recipe(), "slice"))),
         "leave_one_family_out": leave_one_family_out(scores),
-        "errors": per_class(scores, MODELS["small and student, blend 0.7"]),
+        "errors": per_class(scores, MODELS["small, student and last stages, blend 0.7"]),
         "errors_large": per_class(scores, MODELS["large, fine-tuned"]),
         "variants": {file.stem: variants(file) for file in sorted(options.results.glob("variants*.json"))},
         "trainings": trainings(options.results / "final.json"),

@@ -62,6 +62,7 @@ CANDIDATES = {
     "final and students, 0.7": Candidate(LITE0, ALL_THREE, 0.7),
     "final and students, 0.85": Candidate(LITE0, ALL_THREE, 0.85),
     "final and students, 1": Candidate(LITE0, ALL_THREE, 1.0),
+    "last stages, 0.4": Candidate(LITE0, LAST, 0.4, "small"),
     "last stages, 0.5": Candidate(LITE0, LAST, 0.5, "small"),
     "last stages, 0.7": Candidate(LITE0, LAST, 0.7, "small"),
     "last stages, 1": Candidate(LITE0, LAST, 1.0, "small"),
@@ -71,7 +72,7 @@ CANDIDATES = {
 }
 BEGUN = {"small": "final and students, 0.85", "large": "teachers, averaged"}
 """What `train_last_stages.py` goes on from, under the names that it is stored by."""
-CHOSEN = {"small": "last stages, 0.5", "large": "teachers, averaged"}
+CHOSEN = {"small": "last stages, 0.4", "large": "teachers, averaged"}
 """The candidate that each size of the shipped model is."""
 
 

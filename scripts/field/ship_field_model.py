@@ -78,7 +78,7 @@ KINDS = {
             "epochs": 15,
             "seed": 10,
             "backbone_rate": 0.5,
-            "wise_ft": 0.85,
+            "wise_ft": 0.4,
         },
     ),
     "large": Kind(
