@@ -131,6 +131,11 @@ class Families:
         sure = np.mean([most_confident(*one) for one in zip(self.scores, self.right, weights, strict=True)])
         return np.array([full, sure])
 
+    def most_possible(self) -> float:
+        """What the most confident 80% could gain at most, in percent, mean over families: were all wrong answers the least confident."""
+        right = np.array([one.mean() for one in self.right])
+        return round(100 * float((np.minimum(1.0, right / COVERAGE) - right).mean()), 1)
+
     def pooled(self, weights: list[np.ndarray]) -> np.ndarray:
         """Accuracy at full and at 80% coverage of all photos together, each family as heavy as the others."""
         weight = np.concatenate([w / w.sum() for w in weights])
@@ -175,6 +180,7 @@ def leave_one_family_out(scores: Scores) -> dict[str, Any]:
             "accuracy": percent(covered[:, 0], full),
             "accuracy_at_80_percent": percent(covered[:, 1], sure),
             "gain_at_80_percent": percent(covered[:, 1] - covered[:, 0], sure - full),
+            "most_possible_at_80_percent": one.most_possible(),
             "pooled_at_80_percent": percent(pooled[:, 1], pooled_sure),
             "pooled_gain_at_80_percent": percent(pooled[:, 1] - pooled[:, 0], pooled_sure - pooled_full),
         }

@@ -90,6 +90,26 @@ def prototypes(count: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Sco
     return fit
 
 
+def soft_prototypes(count: int, steepness: float) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Score]:
+    """As `prototypes`, with a soft maximum: the more prototypes are near, the higher."""
+
+    def fit(waste: np.ndarray, other: np.ndarray, label: np.ndarray) -> Score:
+        centres = unit(MiniBatchKMeans(count, n_init=1, random_state=0).fit(unit(waste)).cluster_centers_)
+        return lambda new: np.log(np.exp(steepness * (unit(new) @ centres.T)).mean(1)) / steepness
+
+    return fit
+
+
+def powered(exponent: float, fit: Callable[..., Score]) -> Callable[..., Score]:
+    """The same on embeddings to a power (square roots: Arandjelovic and Zisserman, 2012); they are never negative."""
+
+    def fit_powered(waste: np.ndarray, other: np.ndarray, label: np.ndarray) -> Score:
+        score = fit(waste**exponent, other**exponent, label)
+        return lambda new: score(new**exponent)
+
+    return fit_powered
+
+
 def energy(waste: np.ndarray, other: np.ndarray, label: np.ndarray) -> Score:
     """The energy of a linear head for which no class is likely on negatives (Hendrycks et al., 2019; Liu et al., 2020)."""
     classes = int(label.max()) + 1
@@ -146,6 +166,11 @@ def together(*fits: Callable[..., Score], weights: tuple[float, ...] = (1.0, 1.0
     return fit
 
 
+def heads(nearest: Callable[..., Score]) -> Callable[..., Score]:
+    """What is shipped: half a linear map on embeddings of length 1, and likeness to prototypes."""
+    return together(unit_linear, nearest, weights=(0.5, 1.0))
+
+
 METHODS: dict[str, tuple[str, Callable[..., Score]]] = {
     "linear, before": ("before", linear),
     "64 prototypes, before": ("before", prototypes(64)),
@@ -157,8 +182,12 @@ METHODS: dict[str, tuple[str, Callable[..., Score]]] = {
     "linear + 64 in deviations, before": ("before", together(linear, deviating(prototypes(64)))),
     "0.5 linear on unit length + 512 prototypes, before": (
         "before",
-        together(unit_linear, prototypes(512), weights=(0.5, 1.0)),
+        heads(prototypes(512)),
     ),
+    "the same with 192, of square roots": ("before", powered(0.5, heads(prototypes(192)))),
+    "the same with 192, to the power of 0.75": ("before", powered(0.75, heads(prototypes(192)))),
+    "the same with 192, to the power of 1.5": ("before", powered(1.5, heads(prototypes(192)))),
+    "the same with 192, a soft maximum": ("before", heads(soft_prototypes(192, 30.0))),
     "linear, after": ("after", linear),
     "64 prototypes, after": ("after", prototypes(64)),
     "linear + 64 prototypes, after": ("after", together(linear, prototypes(64))),
