@@ -37,7 +37,7 @@ from image_classification_trash.features.owner_photos import (
     read_photos,
 )
 from image_classification_trash.files import only_writer, sha256_of
-from image_classification_trash.inference.bundle import EXPORT
+from image_classification_trash.inference.bundle import EXPORT, NOTICE
 from image_classification_trash.inference.classifier import TrashClassifier, photos_below
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.inference.model_store import chosen_model
@@ -312,7 +312,11 @@ def check(path: Path, pixels: Pixels, expected: Floats) -> None:
         except BundleError:
             miss = np.inf
     if not miss <= TOLERANCE:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+            path.with_suffix(f".{NOTICE}").unlink(missing_ok=True)
         found = f"The adapted model answers differently from what was fitted, by {miss:.2g}; it was deleted."
         raise ExportError(found, "Adapt the bundle, or a float32 or fp16 .tflite file of it.")
 
