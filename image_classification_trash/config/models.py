@@ -230,11 +230,12 @@ class PredictSettings(ModelsFolder, JsonOutput, ShardedSettings, RaySettings, St
 
     @model_validator(mode="after")
     def _one_table(self) -> Self:
-        if self.shards is None and len(self.tables) + self.json_output > 1:
+        tables = self.tables if self.shards is None else {}
+        if len(tables) + self.json_output > 1:
             raise ValueError("choose one of --json, --csv, --jsonl and --parquet")
-        for kind, path in self.tables.items():
+        for kind, path in tables.items():
             named = path.suffix.lower().removeprefix(".")
-            if self.shards is None and named != kind and named in ("csv", "jsonl", "parquet"):
+            if named != kind and named in ("csv", "jsonl", "parquet"):
                 raise ValueError(
                     f"--{kind} does not write the format that {path.name} is named after; use --{named}"
                 )

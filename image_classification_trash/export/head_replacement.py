@@ -69,6 +69,11 @@ class Origin(Protocol):
         ...
 
 
+def notice_of(path: Path) -> Path:
+    """Return where the notice of an adapted .tflite file stands: beside it."""
+    return path.with_suffix(f".{NOTICE}")
+
+
 class TfliteOrigin:
     """A .tflite file to adapt; an inner tensor of its graph is read, so that files of any version will do.
 
@@ -106,7 +111,7 @@ class TfliteOrigin:
             self.path.parent.parent,
         ):  # beside a shipped file; above an exported one
             if (folder / NOTICE).is_file():
-                write_bytes(path.with_name(f"{place.name}.{NOTICE}"), (folder / NOTICE).read_bytes())
+                write_bytes(notice_of(path), (folder / NOTICE).read_bytes())
                 break
         return path
 

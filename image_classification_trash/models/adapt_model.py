@@ -28,7 +28,7 @@ from image_classification_trash.errors import (
     MissingExtraError,
 )
 from image_classification_trash.evaluation.result import AdaptationRecord
-from image_classification_trash.export.head_replacement import TFLITE, Origin, open_origin
+from image_classification_trash.export.head_replacement import TFLITE, Origin, notice_of, open_origin
 from image_classification_trash.features.owner_photos import (
     MOST_PHOTOS,
     Flags,
@@ -37,7 +37,7 @@ from image_classification_trash.features.owner_photos import (
     read_photos,
 )
 from image_classification_trash.files import only_writer, sha256_of
-from image_classification_trash.inference.bundle import EXPORT, NOTICE
+from image_classification_trash.inference.bundle import EXPORT
 from image_classification_trash.inference.classifier import TrashClassifier, photos_below
 from image_classification_trash.inference.images import Pixels
 from image_classification_trash.inference.model_store import chosen_model
@@ -316,7 +316,7 @@ def check(path: Path, pixels: Pixels, expected: Floats) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-            path.with_suffix(f".{NOTICE}").unlink(missing_ok=True)
+            notice_of(path).unlink(missing_ok=True)
         found = f"The adapted model answers differently from what was fitted, by {miss:.2g}; it was deleted."
         raise ExportError(found, "Adapt the bundle, or a float32 or fp16 .tflite file of it.")
 

@@ -216,8 +216,9 @@ def check_unchanged(manifest: Manifest, photos: Sequence[Photo]) -> None:
             f"{len(changed)} of {len(photos)} test photos in {manifest.root} were changed after the data set was prepared, "
             f"such as {as_text(changed[0].path)}: they may be training photos."
         )
-        name = manifest.name
-        raise DatasetError(found, f"Prepare the data set and train again: trash-classifier data {name}")
+        raise DatasetError(
+            found, f"Prepare the data set and train again: trash-classifier data {manifest.name}"
+        )
 
 
 def by_source(
