@@ -87,19 +87,19 @@ def last_stages_section(content: Content) -> str:
             ]
         )
     text = (
-        "From the average of `final-0` and the students (85%, the rest `shipped`) two trainings go on, of the stages behind the first seven alone, on "
-        "two CPU cores. Photos were drawn and altered once (48,000 draws, a tenth of them of TrashNet nearly as they are) and kept as the frozen stages "
-        "see them, so a step costs half. Targets are the labels, and to the given share the mean probabilities of the network that they begin from "
-        "and the large one, for TrashNet's photos of `shipped` too. Seven trainings with a family left out begin from `shipped`, without teachers, 140 steps "
-        "each (`last stages` below)."
+        "Two trainings begin from `small`, which is 85% of the average of `final-0` and the students and 15% of `shipped`. They fine-tune the stages "
+        "after the first seven, on a CPU. Photos were drawn and augmented once: 48,000 draws, a fifth of them TrashNet photos with little augmentation. The "
+        "output of the frozen stages is stored and shared by all trainings. The targets mix the labels with the mean probabilities of the teachers, at the "
+        "weight in the table: `small`, `large` and, for TrashNet's photos, `shipped`. Seven trainings with one family left out begin from `shipped`, "
+        "without teachers, and take 140 steps each (`last stages` below)."
     )
     header = [
         "network",
         "seed",
         "steps",
-        "altered photos a batch",
-        "gentle ones",
-        "share of teachers",
+        "augmented photos in a batch",
+        "with little augmentation",
+        "weight of the teachers",
         "seconds on one core",
     ]
     return f"## Last stages\n\n{text}\n\n{table(header, rows)}"
@@ -202,9 +202,9 @@ def choice_section(content: Content) -> str:
     text = (
         f"Averages of weights and blends with the shipped model, on TrashNet's validation split (n {content['n_val']}) and on a tenth of the "
         f"groups of field photos that no final network learned from (n {content['n_slice']}; their sources were learned from). The average of "
-        "final and students at a blend of 0.85 (families left out do best at 0.7, the field slice at 1, TrashNet's validation photos do not mind) is what "
-        "the last stages went on from. Of their blends with it, 0.5 is best, but its integer file fails the export's gate, as it rejects too much; chosen is "
-        "0.4, and the average of the teachers as the large network."
+        "final and students at a blend of 0.85 (families left out do best at 0.7, the field slice at 1, TrashNet's validation photos do not mind) is "
+        "`small`, from which the trainings of the last stages begin. Of their blends with it, 0.5 is the best, but its integer file rejects too much and fails "
+        "the export's gate. Chosen are the blend of 0.4 and, as the large network, the average of the teachers."
     )
     header = ["candidate", "val accuracy", "val macro", "field slice accuracy", "field slice macro"]
     out = f"## Which is chosen\n\n{text}\n\n{table(header, rows)}"
@@ -220,7 +220,7 @@ def choice_section(content: Content) -> str:
             for name, one in content["test"].items()
         ]
         header = ["network", "n", "accuracy", "macro accuracy", "ECE", "temperature"]
-        out += f"\nTrashNet's official test, read after the choice (for the small network once more at a blend of 0.5, 93.5%, and 93.0% for the network it went on from):\n\n{table(header, rows)}"
+        out += f"\nTrashNet's official test, with every network that was measured on it; nothing was chosen by it:\n\n{table(header, rows)}"
     return out
 
 
