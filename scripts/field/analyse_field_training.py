@@ -293,7 +293,8 @@ def main() -> None:
     for name, step in OTHER_STEPS.items():
         file = options.work / f"{step}.json"
         if file.exists():
-            content[name] = json.loads(file.read_text())
+            found = json.loads(file.read_text())
+            content[name] = content.get(name, {}) | found if name == "test" else found  # every reading stays
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -6,7 +6,7 @@
     python scripts/field/choose_field_model.py test --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
     python scripts/field/choose_field_model.py ship --weights weights --trashnet dataset-resized.zip --field fieldphotos --work work
 
-`begin` writes what `train_last_stages.py` goes on from. `choose` reads TrashNet's validation photos and the tenth of field groups
+`begin` writes the networks from which `train_last_stages.py` begins. `choose` reads TrashNet's validation photos and the tenth of field groups
 that no final model learned from, `embed` all photos but TrashNet's test, by the network of a size, and `test` that test split, once,
 for the networks that were chosen; `ship` writes their weights. What belongs to a size goes to `work/small` or `work/large`. Photos are decoded from their files.
 """
@@ -71,7 +71,7 @@ CANDIDATES = {
     "teachers, averaged": Candidate(LITE2, ("teacher-0", "teacher-1"), 1.0),
 }
 BEGUN = {"small": "final and students, 0.85", "large": "teachers, averaged"}
-"""What `train_last_stages.py` goes on from, under the names that it is stored by."""
+"""Candidates from which `train_last_stages.py` begins, by the names that it reads them by."""
 CHOSEN = {"small": "last stages, 0.4", "large": "teachers, averaged"}
 """The candidate that each size of the shipped model is."""
 
@@ -299,7 +299,7 @@ def test(options: argparse.Namespace) -> None:
 
 
 def begin(options: argparse.Namespace) -> None:
-    """Write what `train_last_stages.py` goes on from, with temperatures from TrashNet's validation photos."""
+    """Write the networks from which `train_last_stages.py` begins, with temperatures fitted to TrashNet's validation photos."""
     val = [entry for entry in entries_for(options, "choose") if entry.split == "val"]
     label = np.array([entry.label for entry in val])
     for size, name in BEGUN.items():

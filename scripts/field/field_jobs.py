@@ -78,6 +78,11 @@ class Recipe:
     blend: float = 1.0
     teacher_share: float = 0.5
 
+    @property
+    def outlier_count(self) -> int:
+        """Backgrounds without waste in a batch."""
+        return round(self.batch * self.outliers / (1 + self.outliers))
+
 
 @dataclass(frozen=True)
 class Job:

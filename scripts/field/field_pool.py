@@ -2,7 +2,7 @@
 
 On a CPU most of a training's time goes into drawing photos and running them through stages that never change. Here both are
 done once for all trainings: what seven stages make of a photo lies in files of half-precision numbers, beside the scores of the
-networks that may teach. Every shard is drawn from its own seed and written whole, so a run that was stopped goes on.
+networks that may serve as teachers. Each shard has its own seed and is written whole, so a run that was stopped can be resumed.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from field_jobs import Ints, Job, Recipe
+from field_jobs import CLASSES, Ints, Job, Recipe
 from field_networks import MEAN, STD, FieldNetwork, fold_stages, read_network
 from field_training import Batches, Material
 from torch import nn
@@ -50,13 +50,13 @@ class Pool:
         rows: (N,), of the packed photos; -1 for backgrounds without waste.
         kinds: (N,), `ANY_GROUND`, `OTHER_GROUND` or `GENTLY`.
         stems: per network the activations after `FROZEN` stages, one float16 array (n, h, w, C) a shard.
-        taught: per teacher its scores (N, classes) divided by its temperature.
+        scores: of each teacher, (N, classes), divided by its temperature.
     """
 
     rows: Ints
     kinds: Ints
     stems: dict[str, list[np.ndarray]]
-    taught: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray]
 
     @classmethod
     def read(cls, folder: Path) -> "Pool":
@@ -65,7 +65,7 @@ class Pool:
         opened = [dict(np.load(shard)) for shard in shards]
         if not opened:
             raise SystemExit(f"{folder} has no shards: run the step `draw` first.")
-        taught = [name for name in opened[0] if name not in ("rows", "kinds")]
+        teachers = [name for name in opened[0] if name not in ("rows", "kinds")]
         stems = [file.stem.split("-", 1)[1] for file in sorted(folder.glob(f"{shards[0].stem}-*.npy"))]
         return cls(
             np.concatenate([one["rows"] for one in opened]),
@@ -74,7 +74,7 @@ class Pool:
                 name: [np.load(f"{s.with_suffix('')}-{name}.npy", mmap_mode="r") for s in shards]
                 for name in stems
             },
-            {name: np.concatenate([one[name] for one in opened]).astype(np.float32) for name in taught},
+            {name: np.concatenate([one[name] for one in opened]).astype(np.float32) for name in teachers},
         )
 
     def activations(self, name: str, draws: Ints) -> torch.Tensor:
@@ -93,7 +93,7 @@ class Watchers:
 
     @staticmethod
     def _read(file: Path, architecture: str) -> tuple[nn.Sequential, FieldNetwork, float]:
-        network, temperature = read_network(file, architecture, 6, SHARED)
+        network, temperature = read_network(file, architecture, len(CLASSES), SHARED)
         return fold_stages(network.stages()).to(torch.bfloat16), network, temperature
 
     @torch.inference_mode()

@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -164,6 +164,20 @@ class Teachers:
         return torch.stack(shares).mean(0)
 
 
+def smoothed_targets(label: torch.Tensor, rows: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Targets (B, C) of rows (B,) of the labels (N,); equal for all classes on backgrounds without waste, whose row is -1."""
+    targets = F.one_hot(label[rows.clamp(min=0)], len(CLASSES)).float()
+    targets = targets * (1 - smoothing) + smoothing / len(CLASSES)
+    return torch.where((rows < 0)[:, None], 1 / len(CLASSES), targets)
+
+
+def loss_weights(count: int, outliers: int) -> torch.Tensor:
+    """Weights (B,) of the photos of a batch: half for backgrounds without waste, which are last."""
+    weights = torch.ones(count)
+    weights[count - outliers :] = 0.5
+    return weights
+
+
 class Batches:
     """Draws altered batches of a job's photos, all on the device."""
 
@@ -186,12 +200,13 @@ class Batches:
         natural = material.pixels[grounds if recipe.natural else grounds[:0]]
         self._backgrounds = torch.cat([material.drawn, natural])
         self._strength = Strength(**{field.name: getattr(recipe, field.name) for field in fields(Strength)})
-        self.outliers = round(recipe.batch * recipe.outliers / (1 + recipe.outliers))
+        self.outliers = recipe.outlier_count
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A batch: photos (B, 3, H, W) and targets (B, C); backgrounds without waste, if any, are last."""
         x, rows = self.pictures()
-        return self._mixed(x, self.targets(rows), len(rows) - self.outliers)
+        targets = smoothed_targets(self._label, rows, self._job.recipe.smoothing)
+        return self._mixed(x, targets, len(rows) - self.outliers)
 
     def pictures(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Altered photos (B, 3, H, W) and the rows (B,) that they were, -1 for backgrounds without waste, which are last."""
@@ -208,18 +223,9 @@ class Batches:
             rows = torch.cat([rows, torch.full_like(chosen, -1)])
         return corrupt(augment(x, self._strength), recipe.corruption), rows
 
-    def targets(self, rows: torch.Tensor) -> torch.Tensor:
-        """Smoothed targets (B, C) of rows; on a background without waste all classes are alike."""
-        smoothing = self._job.recipe.smoothing
-        targets = F.one_hot(self._label[rows.clamp(min=0)], len(CLASSES)).float()
-        targets = targets * (1 - smoothing) + smoothing / len(CLASSES)
-        return torch.where((rows < 0)[:, None], 1 / len(CLASSES), targets)
-
     def loss_weights(self) -> torch.Tensor:
-        """Of each photo of a batch, (B,): half for backgrounds without waste."""
-        weights = torch.ones(self._job.recipe.batch, device=self.material.device)
-        weights[len(weights) - self.outliers :] = 0.5
-        return weights
+        """Of each photo of a batch, (B,)."""
+        return loss_weights(self._job.recipe.batch, self.outliers).to(self.material.device)
 
     def clean(self) -> Iterator[tuple[torch.Tensor, int, torch.Tensor, torch.Tensor]]:
         """The job's photos as they are, in pieces: photos, how many of them count, their classes, how often each is drawn."""
@@ -351,30 +357,56 @@ def new_network(job: Job, material: Material, batches: Batches) -> FieldNetwork:
 
 
 def train(job: Job, material: Material, batches: Batches, limit: float) -> Trained:
-    """Train one network.
-
-    The rate follows a cosine over the planned steps, or over `limit` seconds where those run out first.
-    """
+    """Train one network for the planned steps, or for `limit` seconds where those run out first."""
     recipe, began = job.recipe, time.monotonic()
     network = new_network(job, material, batches)
-    own = network.averaged_tensors()  # stay where they are while the network learns
-    start, average = [value.clone() for value in own], [value.clone() for value in own]
-    scaler = torch.amp.GradScaler(
-        material.device.type, enabled=material.half and material.device.type == "cuda"
-    )
     keeper = Keeper(network) if recipe.keep else None
     teachers = Teachers(job, material, {"frozen": recipe.frozen})
-    optimizer = optimizer_of(network, [*keeper.map.parameters()] if keeper else [], recipe)
+    weights = batches.loss_weights()
     planned = 2 if material.tiny else max(8, round(recipe.epochs * batches.photos / recipe.batch))
-    weights, losses, step, first = batches.loss_weights(), [], 0, time.monotonic()
+    return fit(
+        network,
+        recipe,
+        planned,
+        lambda: loss_of(network, batches, teachers, keeper, recipe, weights),
+        extra=[*keeper.map.parameters()] if keeper else [],
+        scaled=material.half and material.device.type == "cuda",
+        time_used=lambda: (time.monotonic() - began) / limit,
+    )
+
+
+def fit(
+    network: FieldNetwork,
+    recipe: Recipe,
+    planned: int,
+    next_loss: Callable[[], torch.Tensor],
+    extra: Sequence[nn.Parameter] = (),
+    scaled: bool = False,
+    time_used: Callable[[], float] = lambda: 0.0,
+) -> Trained:
+    """Train a network, with a running average of its weights.
+
+    The rate follows a cosine over the planned steps, or over the time there is where that runs out first.
+
+    Args:
+        next_loss: draws a batch and computes the loss on it.
+        extra: parameters that learn beside the network's.
+        scaled: whether to scale the loss, for half precision.
+        time_used: says which share of the time there is has passed.
+    """
+    own = network.averaged_tensors()  # stay where they are while the network learns
+    start, average = [value.clone() for value in own], [value.clone() for value in own]
+    scaler = torch.amp.GradScaler(own[0].device.type, enabled=scaled)
+    optimizer = optimizer_of(network, extra, recipe)
+    losses, step, first = [], 0, time.monotonic()
     network.train()
-    while (progress := max(step / planned, (time.monotonic() - began) / limit)) < 1:
+    while (progress := max(step / planned, time_used())) < 1:
         for group in optimizer.param_groups:
             rise = min(1.0, (progress + 1 / planned) / recipe.warmup)
             group["lr"] = (
                 recipe.learning_rate * group["share"] * rise * 0.5 * (1 + math.cos(math.pi * progress))
             )
-        loss = loss_of(network, batches, teachers, keeper, recipe, weights)
+        loss = next_loss()
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
@@ -421,17 +453,32 @@ def loss_of(
 
 
 @torch.no_grad()
-def run_network(
+def run_stem(
     network: FieldNetwork, material: Material, rows: torch.Tensor, recipe: Recipe
+) -> Iterator[tuple[torch.Tensor, int]]:
+    """What the frozen stages make of photos as they are, in pieces, and how many photos of each count."""
+    for part, count in pieces(rows):
+        yield network.stem(material.photos(part, (recipe.height, recipe.width))), count
+
+
+@torch.no_grad()
+def run_tail(
+    network: FieldNetwork, material: Material, stems: Iterable[tuple[torch.Tensor, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings (n, D) and scores (n, C) of photos as they are, on the CPU."""
-    size = (recipe.height, recipe.width)
+    """Embeddings (n, D) and scores (n, C) of what `run_stem` gave, on the CPU."""
     with material.autocast():
-        embedded = [network(material.photos(part, size))[:count] for part, count in pieces(rows)]
+        embedded = [network.tail(stem.float())[:count] for stem, count in stems]
     if not embedded:
         return torch.zeros(0, network.width), torch.zeros(0, len(CLASSES))
     joined = torch.cat(embedded)
     return joined.cpu(), network.head(joined).float().cpu()
+
+
+def run_network(
+    network: FieldNetwork, material: Material, rows: torch.Tensor, recipe: Recipe
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings (n, D) and scores (n, C) of photos as they are, on the CPU."""
+    return run_tail(network, material, run_stem(network, material, rows, recipe))
 
 
 def macro_accuracy(scores: torch.Tensor, label: torch.Tensor) -> float:
@@ -450,32 +497,52 @@ def best_temperature(scores: torch.Tensor, label: torch.Tensor) -> float:
     return min(tried, key=lambda t: float(F.cross_entropy(scores / t, label)))
 
 
-def measure(
-    job: Job, material: Material, trained: Trained, prior: np.ndarray
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Measure at every blend: a record, and the arrays it rests on."""
-    table, recipe = material.table, job.recipe
-    left, val = material.rows(table.left_out(job)), material.rows(table.validation())
-    label = torch.from_numpy(table.label)
-    arrays: dict[str, list[torch.Tensor]] = {"left": [], "val": []}
-    record: dict[str, Any] = {"left": {}, "val": {}}
-    for share in BLENDS:
-        network = trained.blend(share)
-        for name, rows in (("left", left), ("val", val)):
-            scores = run_network(network, material, rows, recipe)[1]
-            arrays[name].append(scores)
-            right = macro_accuracy(scores, label[rows.cpu()])
-            plain = float((scores.argmax(1) == label[rows.cpu()]).float().mean()) if len(rows) else math.nan
-            record[name][str(share)] = {"macro": right, "accuracy": plain}
-    stacked = {f"{name}_scores": torch.stack(scores).half().numpy() for name, scores in arrays.items()}
-    rows_used = {"left_rows": left.cpu().numpy(), "val_rows": val.cpu().numpy()}
-    record |= {"n_left": len(left), "n_val": len(val)}
-    return record, {**stacked, **rows_used, "prior": prior.astype(np.float32)}
+def measure(job: Job, material: Material, trained: Trained) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measure at every blend: a record, and the arrays it rests on. The frozen stages, which no blend changes, run once."""
+    table, label = material.table, torch.from_numpy(material.table.label)
+    record: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, chosen in (("left", table.left_out(job)), ("val", table.validation())):
+        rows = material.rows(chosen)
+        stems = list(run_stem(trained.network, material, rows, job.recipe))
+        found, by_blend = {}, []
+        for share in BLENDS:
+            scores = run_tail(trained.blend(share), material, stems)[1]
+            right = (scores.argmax(1) == label[rows.cpu()]).float()
+            accuracy = float(right.mean()) if len(rows) else math.nan
+            found[str(share)] = {"macro": macro_accuracy(scores, label[rows.cpu()]), "accuracy": accuracy}
+            by_blend.append(scores)
+        record |= {name: found, f"n_{name}": len(rows)}
+        arrays[f"{name}_scores"] = torch.stack(by_blend).half().numpy()
+        arrays[f"{name}_rows"] = rows.cpu().numpy()
+    return record, arrays
+
+
+def named_file(folder: Path, name: str, suffix: str) -> Path:
+    """Where something of a job is kept; names of jobs may have slashes."""
+    return folder / f"{name.replace('/', '--')}{suffix}"
+
+
+def keep_result(results: Path, name: str, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write a job's arrays, then its record, by which the job counts as done."""
+    np.savez(named_file(results, name, ".npz"), **arrays)
+    named_file(results, name, ".json").write_text(json.dumps(record))
+
+
+def collect_results(results: Path, records: dict[str, dict[str, Any]], output: Path, stem: str) -> None:
+    """Copy the results of jobs into the output folder: one JSON and one archive of all arrays."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"{stem}.json").write_text(json.dumps(records))
+    arrays = {}
+    for name in records:
+        with np.load(named_file(results, name, ".npz")) as stored:
+            arrays |= {f"{name}/{key}": stored[key] for key in stored.files}
+    np.savez_compressed(output / f"{stem}.npz", **arrays)
 
 
 def weights_file(folder: Path, name: str) -> Path:
     """Where a job's network is kept."""
-    return folder / f"{name.replace('/', '--')}.safetensors"
+    return named_file(folder, name, ".safetensors")
 
 
 def run_job(job: Job, material: Material, limit: float, results: Path) -> dict[str, Any]:
@@ -485,7 +552,8 @@ def run_job(job: Job, material: Material, limit: float, results: Path) -> dict[s
     np.random.seed(job.seed)
     batches = Batches(job, material)
     trained = train(job, material, batches, limit)
-    record, arrays = measure(job, material, trained, batches.prior)
+    record, arrays = measure(job, material, trained)
+    arrays["prior"] = batches.prior.astype(np.float32)
     network = trained.blend(job.recipe.blend)
     val = material.rows(material.table.validation())
     label = torch.from_numpy(material.table.label)
@@ -506,9 +574,7 @@ def run_job(job: Job, material: Material, limit: float, results: Path) -> dict[s
         "losses": trained.losses,
         "seconds": time.monotonic() - began,
     }
-    stem = job.name.replace("/", "--")
-    np.savez(results / f"{stem}.npz", **arrays)
-    (results / f"{stem}.json").write_text(json.dumps(record))
+    keep_result(results, job.name, record, arrays)
     return record
 
 

@@ -29,7 +29,16 @@ import torch
 import torch.multiprocessing as mp
 from field_jobs import CHOSEN_BY, VARIANTS, Job, Recipe, Table, cost, final_jobs, variant_jobs
 from field_networks import FieldNetwork, load_backbone
-from field_training import Material, decode_all, embed_rows, run_job, time_steps, weights_file
+from field_training import (
+    Material,
+    collect_results,
+    decode_all,
+    embed_rows,
+    named_file,
+    run_job,
+    time_steps,
+    weights_file,
+)
 
 SHIPPED = ("final-0", "teacher-0", "teacher-1", "student-0", "student-1")
 """Networks that are copied to the output folder."""
@@ -72,7 +81,7 @@ class Stage:
         self._end = self._began + options.seconds
         self.records: dict[str, Record] = {}
         for job in jobs:
-            stored = options.state / "results" / f"{job.name.replace('/', '--')}.json"
+            stored = named_file(options.state / "results", job.name, ".json")
             if stored.exists():
                 self.records[job.name] = json.loads(stored.read_text())
         self._pending = [job for job in jobs if job.name not in self.records]
@@ -242,13 +251,7 @@ def planned_jobs(options: argparse.Namespace) -> list[Job]:
 
 def collect(options: argparse.Namespace, records: dict[str, Record]) -> None:
     """Copy results into the output folder: one JSON, one archive of all arrays, and the networks to ship."""
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / f"{options.stage}.json").write_text(json.dumps(records))
-    arrays = {}
-    for name in records:
-        with np.load(options.state / "results" / f"{name.replace('/', '--')}.npz") as stored:
-            arrays |= {f"{name}/{key}": stored[key] for key in stored.files}
-    np.savez_compressed(options.output / f"{options.stage}.npz", **arrays)
+    collect_results(options.state / "results", records, options.output, options.stage)
     for name in SHIPPED:
         file = weights_file(options.state / "weights", name)
         if name in records and file.exists():
