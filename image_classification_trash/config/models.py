@@ -237,7 +237,7 @@ class PredictSettings(ModelsFolder, JsonOutput, ShardedSettings, RaySettings, St
             named = path.suffix.lower().removeprefix(".")
             if named != kind and named in ("csv", "jsonl", "parquet"):
                 raise ValueError(
-                    f"--{kind} does not write the format that {path.name} is named after; use --{named}"
+                    f"{path.name} is named as a {named} file; use --{named}, or another name for --{kind}"
                 )
         if self.resume and not self.tables:
             raise ValueError("--resume needs --csv, --jsonl or --parquet")
